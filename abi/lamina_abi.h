@@ -110,7 +110,7 @@ enum {                          /* lamina_arg.flags */
   LAMINA_OPTIONAL = 1,          /* NULL is allowed and means absent */
   LAMINA_OR_FLOAT32 = 2,        /* dtype of argument dtype_of, or float32 */
   LAMINA_LAST_CONTIGUOUS = 4,   /* the last dimension must have stride 1 */
-  LAMINA_BROADCAST = 8          /* strides of 0 are allowed (expanded views) */
+  LAMINA_BROADCAST = 8          /* strides of 0 are allowed (expanded views); negative strides never are */
 };
 
 typedef struct lamina_arg { /* [frozen] one row of an op's argument table */
@@ -120,7 +120,7 @@ typedef struct lamina_arg { /* [frozen] one row of an op's argument table */
   uint64_t may_alias;       /* bit i: may be the same memory as argument i (same pointer, shape and strides), else disjoint */
   uint64_t dtypes;          /* accepted dtypes, LAMINA_BIT_* */
   int32_t dtype_of;         /* same dtype as that argument, or -1 */
-  uint32_t align;           /* bytes that data + byte_offset must be a multiple of */
+  uint32_t align;           /* bytes that data + byte_offset must be a multiple of; 0: the element's size */
 } lamina_arg;
 
 enum { LAMINA_ATTR_INT = 1, LAMINA_ATTR_FLOAT = 2, LAMINA_ATTR_STRING = 3 };

@@ -38,6 +38,7 @@ struct Build {
   uint64_t (*workspace_bytes)(const Problem &, const void *state, int threads); // smaller when problem.packed is given
   Status (*pack)(const Problem &, const Run &, Failure &);                      // parameters -> problem.packed
   Status (*forward)(const Problem &, const Run &, Failure &);                   // N > 0 and B > 0; packs into the workspace if packed is null
+  Parallel (*own_threads)();                                                    // CPU builds: this process's pool; null on GPUs
 };
 
 extern const Build build;

@@ -111,8 +111,10 @@ void write_attributes(const std::vector<Json> &attributes) {
       refuse("attribute " + name + " has unknown kind " + kind);
     }
   }
-  printf("inline constexpr lamina_attr attributes[] = {\n%s};\n", defaults.c_str());
-  printf("inline constexpr plugin::AttributeRule rules[] = {\n%s};\n", rules.c_str());
+  // One row at least: C++ has no empty arrays.  The count says how many are real.
+  printf("inline constexpr int attribute_count = %zu;\n", attributes.size());
+  printf("inline constexpr lamina_attr attributes[] = {\n%s};\n", attributes.empty() ? "    {}\n" : defaults.c_str());
+  printf("inline constexpr plugin::AttributeRule rules[] = {\n%s};\n", attributes.empty() ? "    {}\n" : rules.c_str());
 }
 
 void write_op(const Contract &contract, const Json &op) {

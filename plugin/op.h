@@ -71,11 +71,12 @@ lamina_status plan_need(const lamina_plan *, const lamina_call *, lamina_need *,
 lamina_status run(const lamina_plan *, const lamina_call *, lamina_error *);
 lamina_status infer(const lamina_plan *, const lamina_call *, lamina_tensor *, lamina_error *);
 
-template <int arguments, int attributes>
-constexpr Op make_op(const char *layer, const char *name, uint32_t kind, const lamina_arg (&table)[arguments],
-                     const lamina_attr (&defaults)[attributes], const AttributeRule (&rules)[attributes], const Hooks &hooks) {
-  static_assert(arguments <= max_arguments && attributes <= max_attributes, "raise the limits in plugin/op.h");
-  return {{sizeof(lamina_op), kind, name, table, defaults, arguments, attributes, plan_create, plan_destroy, plan_need, run, infer},
+// `table`, `defaults` and `rules` are the generated ones of this op.
+template <int arguments>
+constexpr Op make_op(const char *layer, const char *name, uint32_t kind, const lamina_arg (&table)[arguments], const lamina_attr *defaults,
+                     const AttributeRule *rules, uint32_t attribute_count, const Hooks &hooks) {
+  static_assert(arguments <= max_arguments, "raise max_arguments");
+  return {{sizeof(lamina_op), kind, name, table, defaults, arguments, attribute_count, plan_create, plan_destroy, plan_need, run, infer},
           layer, rules, &hooks};
 }
 

@@ -171,9 +171,9 @@ constexpr plugin::Hooks forward_hooks = {facts, create, destroy, forward_need, f
 constexpr plugin::Hooks pack_hooks = {facts, create, destroy, pack_need, pack_run};
 
 constexpr plugin::Op forward_op = plugin::make_op(contract::layer, "forward", LAMINA_FORWARD, forward::arguments<activation_dtypes>,
-                                                  forward::attributes, forward::rules, forward_hooks);
+                                                  forward::attributes, forward::rules, forward::attribute_count, forward_hooks);
 constexpr plugin::Op pack_op = plugin::make_op(contract::layer, "pack", LAMINA_PACK, pack::arguments<activation_dtypes>, pack::attributes,
-                                               pack::rules, pack_hooks);
+                                               pack::rules, pack::attribute_count, pack_hooks);
 constexpr const lamina_op *ops[] = {&forward_op, &pack_op};
 constexpr lamina_library library = plugin::make_library(contract::layer, contract::version, LAMINA_ARCH, contract::size, ops);
 

@@ -6,6 +6,7 @@
 #   $(call objects,FOLDER,SOURCES)       build/obj/... of C++ sources; compiled by the pattern rule below, with dependencies
 #   TESTS SLOW_TESTS CHECKS              commands-by-target: each is a file (program or script) that exits 0 when it passes
 #   PROGRAMS                             what `make` builds beside plug-ins
+#   $(call say,WORD,FILE) and $(Q)       short output: a line a file; `make V=1` shows the commands
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -28,6 +29,10 @@ CFLAGS := -std=c99 $(OPTIMIZE) -g -fPIC -Wall -Wextra -pedantic-errors -Werror -
 LDFLAGS :=
 objects = $(patsubst %.cpp,$(OBJ)/%.o,$(1))
 
+# `make V=1` shows whole commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
+
 TESTS :=
 SLOW_TESTS :=
 CHECKS :=
@@ -47,10 +52,12 @@ FORCE:
 
 $(OBJ)/%.o: %.cpp $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 $(OBJ)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/ $(GEN)/ $(PLUGINS)/ $(BIN)/ $(LIB)/:
 	@mkdir -p $@
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

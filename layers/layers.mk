@@ -24,14 +24,16 @@ PLUGIN_LIBRARIES := -lm -ldl -lpthread
 endif
 
 $(BUILD)/stubs/%/done: plugin/glibc_%.txt plugin/make_stubs.sh
-	CC=$(CC) plugin/make_stubs.sh $< $(@D)
+	$(call say,STUBS,$<)
+	$(Q)CC=$(CC) plugin/make_stubs.sh $< $(@D)
 
 $(BIN)/make_table: manifest/make_table.cpp | $(BIN)/
-	$(CXX) -std=c++20 -O0 -Wall -Wextra -Werror -o $@ $<
+	$(call say,CXX,$<)
+	$(Q)$(CXX) -std=c++20 -O0 -Wall -Wextra -Werror -o $@ $<
 define contract_rule
 $(GEN)/$(1)/contract.h: layers/$(1)/contract.json $(BIN)/make_table
 	@mkdir -p $$(@D)
-	$(BIN)/make_table $$< > $$@.new && mv $$@.new $$@
+	$$(Q)$(BIN)/make_table $$< > $$@.new && mv $$@.new $$@
 endef
 $(foreach layer,$(LAYERS),$(eval $(call contract_rule,$(layer))))
 
@@ -57,22 +59,25 @@ $(1).$(2).host := $$(patsubst %,$$($(1).$(2).objects)/%.o,plugin/bind.cpp plugin
 
 $$($(1).$(2).objects)/layers/$(1)/%.o: layers/$(1)/% $(GEN)/$(1)/contract.h $(BUILD)/flags layers/layers.mk kernels/archs.mk
 	@mkdir -p $$(@D)
-	$(CXX) -I. -I$(GEN)/$(1) $(if $(filter cuda,$(call family,$(2))),-isystem $$(CUDA_INCLUDE)) $(PLUGIN_CXXFLAGS) $$(if $$(findstring layer.cpp,$$<),,$(arch.$(2).flags)) \
+	$$(call say,CXX,"$$< ($(2))")
+	$$(Q)$(CXX) -I. -I$(GEN)/$(1) $(if $(filter cuda,$(call family,$(2))),-isystem $$(CUDA_INCLUDE)) $(PLUGIN_CXXFLAGS) $$(if $$(findstring layer.cpp,$$<),,$(arch.$(2).flags)) \
 	  -DLAMINA_ARCH='"$(2)"' -MMD -MP -c -o $$@ -x c++ $$<
 $$($(1).$(2).objects)/%.cpp.o: %.cpp $(BUILD)/flags layers/layers.mk
 	@mkdir -p $$(@D)
-	$(CXX) -I. $(if $(filter cuda,$(call family,$(2))),-isystem $$(CUDA_INCLUDE)) $(PLUGIN_CXXFLAGS) -DLAMINA_ARCH='"$(2)"' -MMD -MP -c -o $$@ $$<
+	$$(call say,CXX,"$$< ($(2))")
+	$$(Q)$(CXX) -I. $(if $(filter cuda,$(call family,$(2))),-isystem $$(CUDA_INCLUDE)) $(PLUGIN_CXXFLAGS) -DLAMINA_ARCH='"$(2)"' -MMD -MP -c -o $$@ $$<
 $$($(1).$(2).objects)/contract.o: plugin/contract.S layers/$(1)/contract.json
 	@mkdir -p $$(@D)
-	$(CC) -DLAMINA_CONTRACT='"layers/$(1)/contract.json"' -c -o $$@ $$<
+	$$(Q)$(CC) -DLAMINA_CONTRACT='"layers/$(1)/contract.json"' -c -o $$@ $$<
 # The build id names the code: a digest of everything that is linked.
 $$($(1).$(2).objects)/build_id.o: $$($(1).$(2).host) $(call $(call family,$(2))_device_objects,$(1),$(2)) $$($(1).$(2).objects)/contract.o
-	printf 'extern const char lamina_build_id[] = "%s";' "$$$$(cat $$^ | sha256sum | cut -c1-16)" | \
+	$$(Q)printf 'extern const char lamina_build_id[] = "%s";' "$$$$(cat $$^ | sha256sum | cut -c1-16)" | \
 	  $(CXX) $(PLUGIN_CXXFLAGS) -Wno-pedantic -xc++ -c -o $$@ -
 $(call plugin_file,$(1),$(2)): $$($(1).$(2).objects)/build_id.o plugin/export.map $(if $(SANITIZE),,$(PLUGIN_STUBS)/done)
 	@mkdir -p $$(@D)
-	$(PLUGIN_LINK) -o $$@.new $$($(1).$(2).host) $(call $(call family,$(2))_device_objects,$(1),$(2)) $$($(1).$(2).objects)/contract.o $$< -Wl,--as-needed $(PLUGIN_LIBRARIES)
-	mv $$@.new $$@
+	$$(call say,LINK,$$@)
+	$$(Q)$(PLUGIN_LINK) -o $$@.new $$($(1).$(2).host) $(call $(call family,$(2))_device_objects,$(1),$(2)) $$($(1).$(2).objects)/contract.o $$< -Wl,--as-needed $(PLUGIN_LIBRARIES)
+	$$(Q)mv $$@.new $$@
 endef
 $(foreach layer,$(LAYERS),$(foreach arch,$(archs.$(layer)),$(eval $(call plugin_rules,$(layer),$(arch)))))
 

@@ -42,7 +42,7 @@ PROGRAMS :=
 all: everything
 
 include kernels/archs.mk
-include $(sort $(wildcard */*.mk) $(filter-out kernels/archs.mk,$(wildcard kernels/*/*.mk)))
+include install.mk $(sort $(wildcard */*.mk) $(filter-out kernels/archs.mk,$(wildcard kernels/*/*.mk)))
 
 # A change of flags rebuilds what they made.
 $(BUILD)/flags: FORCE | $(BUILD)/

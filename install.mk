@@ -1,0 +1,25 @@
+# make install and make dist.  Plug-ins go to lib/lamina/plugins, headers to include/lamina.
+PREFIX ?= /usr/local
+DESTDIR ?=
+GLIBC_FLOOR := 2.36
+DIST_NAME = lamina-$(LAMINA_VERSION)-$(HOST_CPU)-linux
+
+.PHONY: install
+install: everything  ## make install PREFIX=/usr/local: program, liblamina, headers, plug-ins, pkg-config and CMake files
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include/lamina lib/pkgconfig lib/cmake/lamina lib/lamina/plugins share/doc/lamina)
+	install -m 755 $(BIN)/lamina $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 abi/lamina_abi.h hub_client/lamina_hub.h examples/lamina.hpp $(DESTDIR)$(PREFIX)/include/lamina/
+	install -m 644 $(LIB)/liblamina.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(LIB)/liblamina.so.1 $(DESTDIR)$(PREFIX)/lib/
+	ln -sf liblamina.so.1 $(DESTDIR)$(PREFIX)/lib/liblamina.so
+	install -m 644 $(ALL_PLUGINS) $(DESTDIR)$(PREFIX)/lib/lamina/plugins/
+	sed 's|@VERSION@|$(LAMINA_VERSION)|g' hub_client/lamina.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/lamina.pc
+	sed 's|@VERSION@|$(LAMINA_VERSION)|g' hub_client/lamina-config.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/lamina/lamina-config.cmake
+	sed 's|@VERSION@|$(LAMINA_VERSION)|g' hub_client/lamina-config-version.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/lamina/lamina-config-version.cmake
+	install -m 644 LICENSE README.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/lamina/
+
+.PHONY: dist
+dist: everything  ## relocatable archive of what `make install` installs; its glibc floor is stated and checked
+	rm -rf $(BUILD)/dist && mkdir -p $(BUILD)/dist
+	$(MAKE) --no-print-directory install PREFIX= DESTDIR=$(BUILD)/dist/$(DIST_NAME) >/dev/null
+	.ci/make-dist $(LAMINA_VERSION) $(BUILD)/$(DIST_NAME).tar.zst $(GLIBC_FLOOR) $(BUILD)/dist/$(DIST_NAME)

@@ -35,7 +35,7 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
 
 TESTS :=
 SLOW_TESTS :=
-CHECKS :=
+CHECKS := .ci/check-format
 PROGRAMS :=
 
 .PHONY: all
@@ -93,6 +93,10 @@ test-all: deps ; @$(MAKE) --no-print-directory test-all-now  ## make test, and t
 .PHONY: test-all-now
 test-all-now: everything $(CHECKS) $(TESTS) $(SLOW_TESTS)
 	@.ci/run-tests test-all $(CHECKS) $(TESTS) $(SLOW_TESTS)
+
+.PHONY: format
+format:  ## put every C, C++ and CUDA file into shape
+	@.ci/check-format --fix
 
 .PHONY: clean
 clean:  ## remove build/

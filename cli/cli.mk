@@ -1,7 +1,7 @@
 # The program `lamina`.
 LAMINA_VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -1)
-CLI_SOURCES := $(wildcard cli/*.cpp)
-CLI_VERBS := $(filter-out main,$(patsubst cli/%.cpp,%,$(CLI_SOURCES)))
+CLI_SOURCES := $(wildcard cli/*.cpp cli/*/*.cpp)
+CLI_VERBS := $(filter-out main,$(patsubst cli/%.cpp,%,$(wildcard cli/*.cpp)))
 # CLI11 and the verbs' code run once a process: -O1 halves their compile time.
 $(CLI_SOURCES:%.cpp=$(OBJ)/%.o): CXXFLAGS := $(filter-out $(OPTIMIZE),$(CXXFLAGS)) -O1 -DLAMINA_VERSION='"$(LAMINA_VERSION)"'
 $(CLI_SOURCES:%.cpp=$(OBJ)/%.o): CPPFLAGS += -I$(GEN)/cli

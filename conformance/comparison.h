@@ -1,0 +1,26 @@
+// How far a build is from the truth, by the contract's three measures.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "conformance/case.h"
+#include "manifest/contract.h"
+
+namespace lamina::conformance {
+
+struct Measures {
+  double frobenius = 0;      // |build - truth| / |truth|, over the whole output
+  double worst_row = 0;      // the same for one row (all but the last index fixed); a row's own norm counts as at least a tenth of
+                             // the typical row's, so that a row of near zeros is measured against its neighbours
+  double worst_element = 0;  // one element's difference, in units of the output's root mean square
+};
+
+// The contract's limits for outputs of `dtype`.  Throws lamina::Error when the contract has none.
+Measures limits_for(const manifest::Contract &, const Case &, const std::string &dtype);
+
+// Fills `measures`.  Returns what is wrong in a sentence, or "".  Where the truth is not finite the build must not be finite
+// either, and nowhere else.  `shape` is the output's.
+std::string compare(const std::vector<double> &build, const std::vector<double> &truth, const std::vector<int64_t> &shape, const Measures &limits,
+                    Measures &measures);
+
+}  // namespace lamina::conformance

@@ -1,0 +1,125 @@
+#include "conformance/conform.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <set>
+
+#include "conformance/isolate.h"
+#include "manifest/error.h"
+
+namespace lamina::conformance {
+namespace {
+
+std::string neighbour_reference(const Plugin &build) {
+  const lamina_library &library = build.library();
+  const std::filesystem::path name = std::string(library.name) + "-" + library.version + "-reference.so";
+  const std::filesystem::path path = std::filesystem::path(build.path()).parent_path() / name;
+  if (!std::filesystem::exists(path))
+    throw Error(ErrorKind::not_found, "no reference build at " + path.string() + "; name one with --against");
+  return path.string();
+}
+
+std::string device_for(const std::string &target) {
+  if (target.rfind("cuda_", 0) == 0) return "cuda:0";
+  if (target.rfind("hip_", 0) == 0) throw Error(ErrorKind::unsupported, "conformance has no device for target '" + target + "' yet");
+  return "cpu";
+}
+
+// A plan with the defaults: can this machine run the build at all?
+void require_machine(const Session &session) {
+  const lamina_op &op = *session.build.library().ops[0];
+  Outcome created;
+  const std::string ending = run_in_child([&] {
+    const Plan plan(op, Case{}, session.device_id, nullptr);
+    if (plan.created().status == LAMINA_UNSUPPORTED) throw Failure{Verdict::unsupported, "unsupported: " + plan.created().message};
+  }, 120);
+  if (ending.rfind("unsupported: ", 0) == 0) throw Error(ErrorKind::unsupported, session.build.path() + " can't run here: " + ending.substr(13));
+}
+
+struct Progress {
+  FILE *out;
+  size_t total;
+  bool verbose, terminal;
+  size_t done = 0;
+
+  void operator()(const Result &result) {
+    ++done;
+    if (terminal) fprintf(out, "\r\033[K");
+    if (verbose || result.verdict == Verdict::fail) {
+      fprintf(out, "%-11s %s %s%s%s", name_of(result.verdict), result.group.c_str(), result.name.c_str(), result.label.empty() ? "" : ": ", result.label.c_str());
+      if (result.measured.frobenius > 0)
+        fprintf(out, "  [%.2e, row %.2e, element %.2e]", result.measured.frobenius, result.measured.worst_row, result.measured.worst_element);
+      fprintf(out, "\n");
+      if (!result.message.empty()) fprintf(out, "            %s\n", result.message.c_str());
+    }
+    if (terminal) fprintf(out, "%zu / %zu  %s %s %.60s", done, total, result.group.c_str(), result.name.c_str(), result.label.c_str());
+    if (terminal && done == total) fprintf(out, "\r\033[K");
+    fflush(out);
+  }
+};
+
+}  // namespace
+
+int Summary::count(Verdict verdict) const {
+  int count = 0;
+  for (const Result &result : results) count += result.verdict == verdict;
+  return count;
+}
+
+bool Summary::passed(bool require_all) const {
+  if (count(Verdict::fail) || count(Verdict::pass) == 0) return false;
+  return !require_all || (count(Verdict::unsupported) == 0 && count(Verdict::not_taken) == 0);
+}
+
+double reference_work(const manifest::Contract &contract, const CaseList &list) {
+  std::set<std::string> seen;
+  double flop = 0;
+  for (const Case &one : list.cases)
+    if (!one.on_gpu_only && !one.expect && seen.insert(truth_key(one)).second) flop += contract.flops(one.op, one.dims);
+  return flop / 1e9;
+}
+
+Summary conform(const Options &options, FILE *out) {
+  const auto start = std::chrono::steady_clock::now();
+  const Plugin probe(options.build);
+  const std::string device = options.device.empty() ? device_for(probe.library().target) : options.device;
+  Session session(options.build, options.reference.empty() ? neighbour_reference(probe) : options.reference, device);
+  const CaseList list = read_cases(options.cases.empty() ? "layers/" + std::string(probe.library().name) + "/cases.json" : options.cases);
+  if (list.layer != probe.library().name)
+    throw Error(ErrorKind::invalid_argument, "the cases are of layer '" + list.layer + "', " + options.build + " is of '" + probe.library().name + "'");
+  Summary summary{options.build, probe.library().target, probe.library().build_id, session.reference->library().build_id, device, {}, 0, 0};
+  summary.reference_gflop = reference_work(session.contract, list);
+  fprintf(out, "%s %s, build %s, on %s\n%zu cases; the reference computes %.1f GFLOP for them (limit %.0f)\n", probe.library().name,
+          probe.library().target, probe.library().build_id, device.c_str(), list.cases.size(), summary.reference_gflop, options.reference_gflop);
+  fflush(out);
+  if (summary.reference_gflop > options.reference_gflop)
+    throw Error(ErrorKind::failed, "the cases cost the reference " + std::to_string(summary.reference_gflop) + " GFLOP, more than the limit of " +
+                                       std::to_string(options.reference_gflop) + "; mark large ones \"where\": \"gpu\"");
+  std::vector<Job> all, jobs;
+  add_case_jobs(session, list, session.device_id.type != LAMINA_CPU, all);
+  add_refusal_jobs(session, list, all);
+  add_struct_jobs(session, list, all);
+  add_property_jobs(session, list, all);
+  add_device_jobs(session, list, all);
+  for (Job &job : all)
+    if ((job.group + " " + job.name + " " + job.label).find(options.filter) != std::string::npos) jobs.push_back(std::move(job));
+  if (jobs.empty()) throw Error(ErrorKind::invalid_argument, "no check contains '" + options.filter + "'; --list prints them");
+  if (options.list_only) {
+    for (const Job &job : jobs) fprintf(out, "%s %s%s%s\n", job.group.c_str(), job.name.c_str(), job.label.empty() ? "" : ": ", job.label.c_str());
+    return summary;
+  }
+  require_machine(session);
+  Progress progress{out, jobs.size(), options.verbose, isatty(fileno(out)) != 0};
+  run_isolated(jobs, [&](const Result &result) {
+    progress(result);
+    summary.results.push_back(result);
+  });
+  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  print_table(summary, out);
+  if (!options.report.empty()) write_report(summary, options.report);
+  return summary;
+}
+
+}  // namespace lamina::conformance

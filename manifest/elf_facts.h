@@ -30,6 +30,8 @@ struct ElfFacts {
   std::string max_glibc;             // "2.28"; empty if none is asked for
   uint64_t init_entries = 0;         // of DT_PREINIT_ARRAY, DT_INIT_ARRAY, and one for DT_INIT
   uint64_t fini_entries = 0;
+  uint64_t ifunc_relocations = 0;    // resolvers that the loader would call
+  std::vector<std::string> loads;    // libraries named by DT_FILTER, DT_AUXILIARY, DT_AUDIT or DT_DEPAUDIT
   std::string build_id;              // hex of the GNU build-id note, empty if none
 };
 

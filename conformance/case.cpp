@@ -162,7 +162,8 @@ Case read_case(const Json &value, const std::string &label, const File &file, co
   one.why = as<std::string>(value.at("why"), place.in("why"));
   if (value.contains("op")) one.op = as<std::string>(value["op"], place.in("op"));
   one.dims = as<std::map<std::string, int64_t>>(value.value("dims", Json::object()), place.in("dims"));
-  for (const auto &[name, attribute] : value.value("attributes", Json::object()).items())
+  const Json attributes = value.value("attributes", Json::object()), data = value.value("data", Json::object());
+  for (const auto &[name, attribute] : attributes.items())
     one.attributes[name] = read_attribute(attribute, place.in("attributes." + name));
   if (value.contains("dtype")) one.dtype = as<std::string>(value["dtype"], place.in("dtype"));
   one.dtypes = as<std::map<std::string, std::string>>(value.value("dtypes", Json::object()), place.in("dtypes"));
@@ -177,7 +178,7 @@ Case read_case(const Json &value, const std::string &label, const File &file, co
   one.on_gpu_only = where == "gpu";
   if (value.contains("expect")) one.expect = read_expectation(value["expect"], place.in("expect"));
   one.data = file.data;
-  for (const auto &[name, recipe] : value.value("data", Json::object()).items()) one.data[name] = read_recipe(recipe, place.in("data." + name));
+  for (const auto &[name, recipe] : data.items()) one.data[name] = read_recipe(recipe, place.in("data." + name));
   for (const std::string *dtype : {&one.dtype})
     if (!element_named(*dtype)) place.in("dtype").refuse("'" + *dtype + "' is no dtype");
   for (const auto &[name, dtype] : one.dtypes)
@@ -208,7 +209,8 @@ CaseList parse_cases(const std::string &text, const std::string &path) {
   const Json defaults = json.value("defaults", Json::object());
   CaseList list{as<std::string>(json.at("layer"), top.in("layer")), {}};
   size_t index = 0;
-  for (const Json &given : json.value("cases", Json::array())) {
+  const Json cases = json.value("cases", Json::array());
+  for (const Json &given : cases) {
     const Place place{path, "case " + std::to_string(index++) + " (" + (given.is_object() ? given.value("why", "no why") : "not an object") + ")"};
     Json whole = defaults;
     whole.merge_patch(given);

@@ -103,7 +103,7 @@ void add_device_jobs(Session &session, const CaseList &list, std::vector<Job> &j
     if (!one.on_gpu_only && !one.expect && one.alias.empty() && session.build.op(one.op)) {
       std::string why;
       const lamina_op &op = *session.build.op(one.op);
-      if (takes_dtypes(op, draw(op, one), why)) chosen.emplace(one.dtype + (one.packed ? " packed" : " raw"), &one);
+      if (takes_dtypes(op, one, why)) chosen.emplace(one.dtype + (one.packed ? " packed" : " raw"), &one);
     }
   using Check = void (*)(Session &, const Case &);
   const std::pair<const char *, Check> checks[] = {{"two streams", check_two_streams}, {"default stream", check_default_stream},

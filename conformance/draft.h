@@ -25,7 +25,7 @@ struct Wanted {  // what a bent call must get
   int other_arg = -2;          // also fine
 };
 
-// A case that every op can be asked with: the cheapest of the list for which no extent is below 2, in plain layout.
+// A case that every op can be asked with: the cheapest of the list for which no extent but the batch is below 3, in plain layout.
 // NULL: the list has none that the build's table takes.
 const Case *plain_case(const Session &, const CaseList &);
 

@@ -153,7 +153,7 @@ std::vector<int64_t> strides_of(const std::vector<int64_t> &shape, const std::st
   return strides;
 }
 
-std::vector<Drawn> draw(const lamina_op &op, const Case &one) {
+std::vector<Drawn> outline(const lamina_op &op, const Case &one) {
   std::vector<Drawn> all;
   for (uint32_t i = 0; i < op.arg_count; ++i) {
     const lamina_arg &arg = op.args[i];
@@ -167,6 +167,11 @@ std::vector<Drawn> draw(const lamina_op &op, const Case &one) {
     drawn.shape = shape_for(arg, one);
     all.push_back(std::move(drawn));
   }
+  return all;
+}
+
+std::vector<Drawn> draw(const lamina_op &op, const Case &one) {
+  std::vector<Drawn> all = outline(op, one);
   for (Drawn &drawn : all) {
     if (is_written(op, op.args[drawn.index]) && drawn.role != LAMINA_INOUT) continue;
     const Recipe *recipe = best_match(one.data, drawn.name);
@@ -190,8 +195,8 @@ std::vector<Drawn> draw(const lamina_op &op, const Case &one) {
   return all;
 }
 
-bool takes_dtypes(const lamina_op &op, const std::vector<Drawn> &all, std::string &why) {
-  for (const Drawn &drawn : all)
+bool takes_dtypes(const lamina_op &op, const Case &one, std::string &why) {
+  for (const Drawn &drawn : outline(op, one))
     if (!(op.args[drawn.index].dtypes & bit(drawn.element))) {
       why = std::string("the table takes no ") + name_of(drawn.element) + " for '" + drawn.name + "'";
       return false;

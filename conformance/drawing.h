@@ -20,9 +20,11 @@ struct Drawn {
 
 // Every present argument of `op` but PACKED, in table order.  Throws lamina::Error when the case doesn't fit the table.
 std::vector<Drawn> draw(const lamina_op &op, const Case &);
+// The same without values.
+std::vector<Drawn> outline(const lamina_op &op, const Case &);
 
 // Whether the op's table takes all dtypes of the case; else `why` says which argument refuses which dtype.
-bool takes_dtypes(const lamina_op &op, const std::vector<Drawn> &, std::string &why);
+bool takes_dtypes(const lamina_op &op, const Case &, std::string &why);
 
 // Strides in elements for a layout: words joined by '+':
 //   dense, padded (gaps after every row and block), transposed (the last two dimensions swapped in memory), second (every second

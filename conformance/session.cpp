@@ -205,7 +205,7 @@ std::unique_ptr<Ready> Session::prepare(const Plugin &plugin, const Case &one, i
   auto ready = std::make_unique<Ready>();
   ready->device = &device();
   ready->drawn = draw(op, one);
-  if (std::string why; !takes_dtypes(op, ready->drawn, why)) throw Failure{Verdict::not_taken, why};
+  if (std::string why; !takes_dtypes(op, one, why)) throw Failure{Verdict::not_taken, why};
   if (threads) ready->threads = std::make_unique<HostThreads>(threads);
   ready->plan = std::make_unique<Plan>(op, one, device_id, ready->threads ? ready->threads->host() : nullptr);
   require(ready->plan->created(), "plan_create");

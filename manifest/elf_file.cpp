@@ -8,7 +8,7 @@ namespace lamina::manifest {
 
 namespace {
 
-constexpr uint64_t max_segments = 1000, max_dynamic = 10000, max_symbols = 10'000'000;
+constexpr uint64_t max_segments = 1000, max_dynamic = 10000, max_symbols = 10'000'000, max_name = 1 << 16;
 
 }  // namespace
 
@@ -74,9 +74,10 @@ std::optional<uint64_t> ElfFile::dynamic_value(int64_t tag) const {
 }
 
 std::string ElfFile::text(uint64_t offset) const {
-  const size_t end = offset < strings_.size() ? strings_.find('\0', offset) : strings_.npos;
-  if (end == strings_.npos) refuse("a name lies outside its string table");
-  return std::string(strings_.substr(offset, end - offset));
+  const std::string_view rest = offset < strings_.size() ? strings_.substr(offset, max_name) : std::string_view();
+  const size_t end = rest.find('\0');
+  if (end == rest.npos) refuse("a name is longer than its string table, or than 64 KiB");
+  return std::string(rest.substr(0, end));
 }
 
 // The last hashed symbol is the end of the chain of the highest bucket.

@@ -104,12 +104,13 @@ struct HostBinding {
   std::string dropout;                   // "outside", "inside", "none"
   std::vector<std::string> notes;
 
+  std::string full_name(std::string_view prefix, std::string_view parameter) const;  // joined by the separator
   const HostParameter *parameter(std::string_view name) const;
   // Errors: not_found, listing the names there are.  With one class, "" means it.
   const HostClass &find_class(std::string_view name) const;
   // The class whose `members` hold the last word of the prefix ("blocks.0.tri_mul_out" -> tri_mul_out); NULL if none or several do.
   const HostClass *class_of_prefix(std::string_view prefix) const;
-  // The class's attributes over the file's, in the contract's order.
+  // The file's attributes, those of the class in their place or behind them.
   std::vector<HostAttribute> attributes_of(const HostClass &host_class) const;
 };
 

@@ -1,7 +1,7 @@
 # libmanifest.a: what a bundle says about itself.  Position independent: also part of liblamina.so.
 MANIFEST_SOURCES := $(filter-out manifest/make_table.cpp,$(wildcard manifest/*.cpp))
 MANIFEST_SCHEMAS := $(sort $(wildcard manifest/schemas/*.schema.json))
-MANIFEST_OBJECTS := $(call objects,manifest,$(MANIFEST_SOURCES)) $(OBJ)/$(GEN)/manifest/schemas.o
+MANIFEST_OBJECTS := $(call objects,$(MANIFEST_SOURCES)) $(OBJ)/$(GEN)/manifest/schemas.o
 MANIFEST_LIBS := -lsodium -lcrypto
 
 $(GEN)/manifest/schemas.cpp: $(MANIFEST_SCHEMAS) manifest/embed_schemas

@@ -1,0 +1,60 @@
+// The inner loop of every product: a tile of micro_rows x 2 vectors over `units` steps of the shared dimension.
+// Include after simd_avx512.h or simd_avx2.h.
+#pragma once
+
+namespace lamina::cpu {
+
+using MicroTile = Vector[micro_rows][2];
+
+// a: rows are broadcast, element (row, unit) at a[row * a_row + unit * a_unit].  b: two vectors, (v, unit) at b[v * b_vector + unit * b_unit].
+// A unit is 32 bits: one float, or two bfloat16, by Product.
+template <class Product>
+inline __attribute__((always_inline)) void multiply_tile(int64_t units, const float *a, int64_t a_row, int64_t a_unit, const float *b,
+                                                         int64_t b_vector, int64_t b_unit, MicroTile &sum) {
+#pragma GCC unroll 8
+  for (int row = 0; row < micro_rows; ++row) sum[row][0] = sum[row][1] = zero();
+#pragma GCC unroll 2
+  for (int64_t unit = 0; unit < units; ++unit, a += a_unit, b += b_unit) {
+    const Vector b0 = load(b), b1 = load(b + b_vector);
+#pragma GCC unroll 8
+    for (int row = 0; row < micro_rows; ++row) {
+      const Vector factor = broadcast(a + row * a_row);
+      sum[row][0] = Product::accumulate(sum[row][0], factor, b0);
+      sum[row][1] = Product::accumulate(sum[row][1], factor, b1);
+    }
+  }
+}
+
+// Cache lines to bring into L2 while the arithmetic runs: `lines` of them, spread over the loop.
+struct Prefetch {
+  const char *from;
+  int64_t lines;
+};
+
+// As above for panels of one vector width, b contiguous by unit, with the next panels prefetched: the largest single gain of the
+// contraction, whose operands otherwise arrive from L3 one miss at a time.
+template <class Product>
+inline __attribute__((always_inline)) void multiply_panels(int64_t units, const float *a, const float *b, int64_t b_vector, Prefetch next,
+                                                           MicroTile &sum) {
+  constexpr int64_t stride = 8;
+  const int64_t per_step = (next.lines * stride + units - 1) / units;
+  const char *ahead = next.from, *end = next.from + next.lines * 64;
+#pragma GCC unroll 8
+  for (int row = 0; row < micro_rows; ++row) sum[row][0] = sum[row][1] = zero();
+  for (int64_t unit = 0; unit < units;) {
+    for (int64_t line = 0; line < per_step && ahead < end; ++line, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
+    const int64_t stop = unit + stride < units ? unit + stride : units;
+#pragma GCC unroll 2
+    for (; unit < stop; ++unit, a += width, b += width) {
+      const Vector b0 = load(b), b1 = load(b + b_vector);
+#pragma GCC unroll 8
+      for (int row = 0; row < micro_rows; ++row) {
+        const Vector factor = broadcast(a + row);
+        sum[row][0] = Product::accumulate(sum[row][0], factor, b0);
+        sum[row][1] = Product::accumulate(sum[row][1], factor, b1);
+      }
+    }
+  }
+}
+
+}  // namespace lamina::cpu

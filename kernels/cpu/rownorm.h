@@ -1,0 +1,95 @@
+// LayerNorm of one row, and rows turned into panels whose lanes are positions.
+// Include after simd_avx512.h or simd_avx2.h.
+#pragma once
+
+namespace lamina::cpu {
+
+constexpr int64_t max_channels = 768;
+
+constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// Writes a vector of consecutive values as operand units: floats, or pairs of bfloat16.
+template <class Product>
+inline void store_units(float *units, int64_t at, Vector v) {
+  if constexpr (Product::per_unit == 1) store(units + at, v);
+  else store_pairs(units + at / 2, v);
+}
+
+struct RowNorm {
+  const float *weight, *bias;  // [channels], padded with zeros to a vector; weight NULL: no norm
+  float eps;
+};
+struct RowStatistics {
+  float mean, scale;  // scale = 1 / sqrt(variance + eps)
+};
+
+// units = norm(row).  Two passes over a copy in L1; the deviation is squared after the mean is gone, so large means cost no digits.
+template <class Io, class Product>
+inline RowStatistics normalise_row(const char *row, int64_t channels, const RowNorm &norm, float *units) {
+  float copy[max_channels];
+  Vector sum0 = zero(), sum1 = zero();
+  for (int64_t c = 0; c < channels; c += width) {
+    const Vector v = Io::load(row + c * Io::bytes, static_cast<int>(channels - c < width ? channels - c : width));
+    if (!norm.weight) store_units<Product>(units, c, v);
+    store(copy + c, v);
+    (c & width ? sum1 : sum0) += v;
+  }
+  if (!norm.weight) return {0, 1};
+  const float count = static_cast<float>(channels), mean = sum(sum0 + sum1) / count;
+  const Vector shift = splat(mean);
+  sum0 = sum1 = zero();
+  for (int64_t c = 0; c < channels; c += width) {
+    const Vector v = keep_first(load(copy + c) - shift, static_cast<int>(channels - c < width ? channels - c : width));
+    store(copy + c, v);
+    Vector &square = c & width ? sum1 : sum0;
+    square = multiply_add(v, v, square);
+  }
+  const float scale = 1 / __builtin_sqrtf(sum(sum0 + sum1) / count + norm.eps);
+  for (int64_t c = 0; c < channels; c += width)
+    store_units<Product>(units, c, multiply_add(load(copy + c) * splat(scale), load(norm.weight + c), load(norm.bias + c)));
+  return {mean, scale};
+}
+
+// The same with the statistics known.
+template <class Io, class Product>
+inline void normalise_row_again(const char *row, int64_t channels, const RowNorm &norm, RowStatistics known, float *units) {
+  const Vector shift = splat(known.mean), scale = splat(known.scale);
+  for (int64_t c = 0; c < channels; c += width) {
+    Vector v = Io::load(row + c * Io::bytes, static_cast<int>(channels - c < width ? channels - c : width));
+    if (norm.weight) v = multiply_add((v - shift) * scale, load(norm.weight + c), load(norm.bias + c));
+    store_units<Product>(units, c, v);
+  }
+}
+
+// rows: 2 * width rows of `units` units, `stride` apart, stride a multiple of width.  panel: [unit][2 * width], lanes are the rows.
+inline void transpose_rows(const float *rows, int64_t stride, int64_t units, float *panel) {
+  for (int half = 0; half < 2; ++half)
+    for (int64_t unit = 0; unit < units; unit += width) {
+      Vector block[width];
+#pragma GCC unroll 16
+      for (int row = 0; row < width; ++row) block[row] = load(rows + (half * width + row) * stride + unit);
+      transpose(block);
+#pragma GCC unroll 16
+      for (int row = 0; row < width; ++row) store(panel + (unit + row) * 2 * width + half * width, block[row]);
+    }
+}
+
+// LayerNorm across the rows of strip [channels][width]: every lane is a position of its own.
+inline void strip_statistics(const float *strip, int64_t channels, float eps, Vector &mean, Vector &scale) {
+  Vector sums[4] = {zero(), zero(), zero(), zero()};
+  for (int64_t c = 0; c < channels; c += 4)
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) sums[q] += load(strip + (c + q) * width);
+  const Vector share = splat(1 / static_cast<float>(channels));
+  mean = (sums[0] + sums[1] + (sums[2] + sums[3])) * share;
+  for (Vector &square : sums) square = zero();
+  for (int64_t c = 0; c < channels; c += 4)
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+      const Vector v = load(strip + (c + q) * width) - mean;
+      sums[q] = multiply_add(v, v, sums[q]);
+    }
+  scale = splat(1.f) / square_root(multiply_add(sums[0] + sums[1] + (sums[2] + sums[3]), share, splat(eps)));
+}
+
+}  // namespace lamina::cpu

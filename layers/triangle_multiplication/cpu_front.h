@@ -1,0 +1,70 @@
+// Front: a, b = (norm(pair) P + p) * sigmoid(norm(pair) G + g) * mask, for `width` rows x 2 columns at a time.
+// Lanes are the row index of a and b, so that gate, sigmoid and mask are an epilogue in registers and what is stored is
+// already the packed operand of the contraction: no transposing pass, no packing pass.
+#pragma once
+#include "cpu_job.h"
+
+namespace lamina::triangle_multiplication {
+
+// The positions (row r, column k) of a and b lie at (r, k) of the pair tensor, or at (k, r) when incoming.
+template <class M>
+inline const char *front_row(const Job &job, int64_t r, int64_t k) {
+  return job.p.settings.incoming ? row_of<typename M::Io>(job.p.pair, job.batch, k, r) : row_of<typename M::Io>(job.p.pair, job.batch, r, k);
+}
+
+// z of 2 * width positions as a panel [unit][2 * width], and their mask.  Positions outside the tensor become exact zeros.
+template <class M>
+void front_panel(const Job &job, int64_t block, int64_t k, float *z, float *panel, float *mask) {
+  const Problem &p = job.p;
+  const cpu::RowNorm norm = job.norm_in();
+  for (int64_t q = 0; q < 2; ++q)
+    for (int64_t lane = 0; lane < width; ++lane) {
+      const int64_t r = block * width + lane, column = k + q;
+      float *row = z + (q * width + lane) * job.g.z_stride;
+      mask[q * width + lane] = 0;
+      if (r >= p.N || column >= p.N) {
+        for (int64_t unit = 0; unit < job.g.z_stride; ++unit) row[unit] = 0;
+        continue;
+      }
+      const int64_t i = p.settings.incoming ? column : r, j = p.settings.incoming ? r : column;
+      job.statistics[i * p.N + j] = cpu::normalise_row<typename M::Io, typename M::Product>(front_row<M>(job, r, column), p.C, norm, row);
+      mask[q * width + lane] = mask_at(p, job.batch, i, j);
+    }
+  cpu::transpose_rows(z, job.g.z_stride, p.C / M::Product::per_unit, panel);
+}
+
+// Columns [k_begin, k_end) of one row block; k_begin is even.
+template <class M>
+void front(const Job &job, int64_t block, int64_t k_begin, int64_t k_end, float *scratch) {
+  const Problem &p = job.p;
+  constexpr int64_t channels = micro_rows / 2;
+  const int64_t units = p.C / M::Product::per_unit, row_lines = (p.C * M::Io::bytes + 63) / 64;
+  float *z = scratch, *panel = z + job.scratch.z;
+  alignas(64) float mask[strip_pair];
+  for (int64_t k = k_begin; k < k_end; k += 2) {
+    front_panel<M>(job, block, k, z, panel, mask);
+    const Vector mask0 = cpu::load(mask), mask1 = cpu::load(mask + width);
+    char *to = job.operands + block * job.g.block_bytes + k / 2 * M::Storage::pair_bytes;
+    // The next columns' rows come into L1 beside the arithmetic, a few lines each group.
+    const int64_t groups = 2 * p.H / channels, lines = strip_pair * row_lines, per_group = (lines + groups - 1) / groups;
+    for (int64_t group = 0, line = 0; group < groups; ++group) {
+      for (int64_t stop = line + per_group; k + 3 < p.N && line < stop && line < lines; ++line) {
+        const int64_t position = line / row_lines, r = block * width + position % width;
+        if (r < p.N) _mm_prefetch(front_row<M>(job, r, k + 2 + position / width) + line % row_lines * 64, _MM_HINT_T0);
+      }
+      cpu::MicroTile sum;
+      cpu::multiply_tile<typename M::Product>(units, job.w.front + group * units * micro_rows, 1, micro_rows, panel, width, strip_pair, sum);
+#pragma GCC unroll 4
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t channel = group * channels + c;
+        const Vector bias = cpu::splat(job.w.front_bias[channel]), gate_bias = cpu::splat(job.w.front_gate_bias[channel]);
+        const Vector even = (sum[c][0] + bias) * mask0 * M::Sigmoid::of(sum[channels + c][0] + gate_bias);
+        const Vector odd = (sum[c][1] + bias) * mask1 * M::Sigmoid::of(sum[channels + c][1] + gate_bias);
+        M::Storage::put(to + channel * job.g.channel_bytes, even, odd);
+      }
+    }
+  }
+  cpu::stream_fence();
+}
+
+}  // namespace lamina::triangle_multiplication

@@ -11,8 +11,10 @@ constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + mu
 // Writes a vector of consecutive values as operand units: floats, or pairs of bfloat16.
 template <class Product>
 inline void store_units(float *units, int64_t at, Vector v) {
-  if constexpr (Product::per_unit == 1) store(units + at, v);
-  else store_pairs(units + at / 2, v);
+#ifdef LAMINA_PAIR_DOT
+  if constexpr (Product::per_unit == 2) return store_pairs(units + at / 2, v);
+#endif
+  store(units + at, v);
 }
 
 struct RowNorm {

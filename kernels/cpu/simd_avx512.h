@@ -11,6 +11,7 @@ namespace lamina::cpu {
 using Vector = __m512;
 constexpr int width = 16;      // floats of a vector
 constexpr int micro_rows = 8;  // a micro tile is micro_rows x 2 vectors: 16 accumulators, which is what vdpbf16ps needs
+#define LAMINA_PAIR_DOT  // the words `pairs`, `store_pairs` and PairProduct are there
 constexpr bool has_pair_dot = true;
 
 inline Vector zero() { return _mm512_setzero_ps(); }

@@ -97,8 +97,13 @@ void normalise_strips(const Job &job, const float *strips, const BackScratch &s)
       return gated ? v * cpu::load(s.gate + h * strip_pair + half * width) : v;
     };
     for (int64_t unit = 0; unit < units; ++unit) {
-      if constexpr (M::Product::per_unit == 1) cpu::store(to + unit * width, value(unit));
-      else cpu::store(to + unit * width, cpu::pairs(value(2 * unit), value(2 * unit + 1)));
+#ifdef LAMINA_PAIR_DOT
+      if constexpr (M::Product::per_unit == 2) {
+        cpu::store(to + unit * width, cpu::pairs(value(2 * unit), value(2 * unit + 1)));
+        continue;
+      }
+#endif
+      cpu::store(to + unit * width, value(unit));
     }
   }
 }

@@ -26,14 +26,18 @@ template <class Io>
 using WideMode = Mode<Io, FloatStorage, cpu::FloatProduct, cpu::AccurateSigmoid>;  // contraction fp32 beside 16-bit tensors
 template <class Io>
 using HalfMode = Mode<Io, HalfStorage<Io>, cpu::FloatProduct, cpu::AccurateSigmoid>;
+
+#ifdef LAMINA_PAIR_DOT
 template <class Io>
 using PairMode = Mode<Io, PairStorage, cpu::PairProduct, cpu::ShortSigmoid>;
+#endif
 
 // Calls use(mode) with the mode of this problem.
 template <class F>
-auto with_mode(const Problem &p, bool has_pair_dot, F use) {
-  if constexpr (cpu::has_pair_dot)
-    if (uses_pairs(p, has_pair_dot)) return p.dtype == DType::float32 ? use(PairMode<cpu::Float32>{}) : use(PairMode<cpu::BFloat16>{});
+auto with_mode(const Problem &p, [[maybe_unused]] bool has_pair_dot, F use) {
+#ifdef LAMINA_PAIR_DOT
+  if (uses_pairs(p, has_pair_dot)) return p.dtype == DType::float32 ? use(PairMode<cpu::Float32>{}) : use(PairMode<cpu::BFloat16>{});
+#endif
   if (p.dtype == DType::float32) return use(FloatMode{});
   if (p.dtype == DType::float16) return p.settings.contraction_fp32 ? use(WideMode<cpu::Float16>{}) : use(HalfMode<cpu::Float16>{});
   return p.settings.contraction_fp32 ? use(WideMode<cpu::BFloat16>{}) : use(HalfMode<cpu::BFloat16>{});

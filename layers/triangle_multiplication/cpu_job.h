@@ -15,11 +15,13 @@ struct FloatStorage {
     cpu::stream(reinterpret_cast<float *>(to), even), cpu::stream(reinterpret_cast<float *>(to) + width, odd);
   }
 };
+#ifdef LAMINA_PAIR_DOT
 struct PairStorage {  // two columns are one unit of vdpbf16ps: stored, the operand is packed
   static constexpr int64_t pair_bytes = 4 * width;
   static constexpr bool widens = false;
   static void put(char *to, Vector even, Vector odd) { cpu::stream(reinterpret_cast<float *>(to), cpu::pairs(even, odd)); }
 };
+#endif
 template <class Io>
 struct HalfStorage {  // 16 bits in memory, floats in the arithmetic
   static constexpr int64_t pair_bytes = 4 * width;

@@ -12,7 +12,7 @@ struct PublicKey {
   std::array<unsigned char, 32> key{};
   // One line of base64 ("RW..."), as minisign prints it and as trust.json and the command line carry it.
   std::string text() const;
-  // The id as minisign prints it: 16 upper-case hex digits.
+  // The id as minisign prints it, with leading zeros: 16 upper-case hex digits.
   std::string id_text() const;
   // What a person compares by eye: SHA-256 of the key in groups of 4 hex digits, 16 groups.
   std::string fingerprint() const;

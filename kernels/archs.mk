@@ -1,13 +1,13 @@
 # Every arch Lamina builds for, best first within a device; the one list of machines.
 #   arch.<name>.flags      what the compiler needs beside the common flags (host half for GPUs)
 #   arch.<name>.source     file extension of a layer's source for this arch
-#   arch.<name>.backend    hub backend token of the variant the build goes into
+#   arch.<name>.backend    hub backend token of the variant the build goes into; empty: not packed (the reference is nobody's fast build)
 #   arch.<name>.requires   JSON object: what a machine must have; the client chooses by it
-ARCHS := reference cpu_amx cpu_avx512 cpu_avx2 cuda_sm90a cuda_sm80
+ARCHS := cpu_amx cpu_avx512 cpu_avx2 cuda_sm90a cuda_sm80 reference
 
 arch.reference.flags    :=
 arch.reference.source   := cpp
-arch.reference.backend  := cpu
+arch.reference.backend  :=
 arch.reference.requires := {}
 
 arch.cpu_amx.flags    = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mamx-tile -mamx-bf16 -mfma -mf16c $(avx512_warnings)

@@ -66,12 +66,12 @@ $$($(1).$(2).objects)/%.cpp.o: %.cpp $(BUILD)/flags layers/layers.mk
 	@mkdir -p $$(@D)
 	$$(call say,CXX,"$$< ($(2))")
 	$$(Q)$(CXX) -I. $(if $(filter cuda,$(call family,$(2))),-isystem $$(CUDA_INCLUDE)) $(PLUGIN_CXXFLAGS) -DLAMINA_ARCH='"$(2)"' -MMD -MP -c -o $$@ $$<
-$$($(1).$(2).objects)/contract.o: plugin/contract.S layers/$(1)/contract.json
+$$($(1).$(2).objects)/contract.o: plugin/contract.S layers/$(1)/contract.json layers/layers.mk
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) -DLAMINA_CONTRACT='"layers/$(1)/contract.json"' -c -o $$@ $$<
 # The build id names the code: a digest of everything that is linked.
 $$($(1).$(2).objects)/build_id.o: $$($(1).$(2).host) $(call $(call family,$(2))_device_objects,$(1),$(2)) $$($(1).$(2).objects)/contract.o
-	$$(Q)printf 'extern const char lamina_build_id[] = "%s";' "$$$$(cat $$^ | sha256sum | cut -c1-16)" | \
+	$$(Q)printf 'extern const char lamina_build_id[] __attribute__((section("lamina_build_id"))) = "%s";' "$$$$(cat $$^ | sha256sum | cut -c1-16)" | \
 	  $(CXX) $(PLUGIN_CXXFLAGS) -Wno-pedantic -xc++ -c -o $$@ -
 $(call plugin_file,$(1),$(2)): $$($(1).$(2).objects)/build_id.o plugin/export.map $(if $(SANITIZE),,$(PLUGIN_STUBS)/done)
 	@mkdir -p $$(@D)

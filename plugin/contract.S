@@ -1,9 +1,8 @@
-// contract.json, byte for byte, inside the plug-in.  LAMINA_CONTRACT is its path.
-.section .rodata.lamina_contract, "a"
-.global lamina_contract_begin, lamina_contract_end
-.hidden lamina_contract_begin, lamina_contract_end
+// contract.json, byte for byte, inside the plug-in, in a section of its own so that tools find it without loading the file.
+// LAMINA_CONTRACT is its path.
+.section lamina_contract, "a"
+.global lamina_contract_begin
+.hidden lamina_contract_begin
 lamina_contract_begin:
 .incbin LAMINA_CONTRACT
-lamina_contract_end:
-.byte 0
 .section .note.GNU-stack, "", %progbits

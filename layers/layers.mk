@@ -41,7 +41,7 @@ $(foreach layer,$(LAYERS),$(eval $(call contract_rule,$(layer))))
 $(GEN)/archs.json: kernels/archs.mk layers/layers.mk | $(GEN)/
 	@printf '{\n' > $@.new
 	@$(foreach arch,$(ARCHS),printf '  "%s": {"rank": %d, "backend": "%s", "requires": %s}%s\n' $(arch) $(words $(filter-out none,$(before.$(arch)))) \
-	  $(arch.$(arch).backend) '$(arch.$(arch).requires)' '$(if $(filter $(arch),$(lastword $(ARCHS))),,$(comma))' >> $@.new;)
+	  '$(arch.$(arch).backend)' '$(arch.$(arch).requires)' '$(if $(filter $(arch),$(lastword $(ARCHS))),,$(comma))' >> $@.new;)
 	@printf '}\n' >> $@.new && mv $@.new $@
 comma := ,
 before :=
@@ -71,7 +71,7 @@ $$($(1).$(2).objects)/contract.o: plugin/contract.S layers/$(1)/contract.json la
 	$$(Q)$(CC) -DLAMINA_CONTRACT='"layers/$(1)/contract.json"' -c -o $$@ $$<
 # The build id names the code: a digest of everything that is linked.
 $$($(1).$(2).objects)/build_id.o: $$($(1).$(2).host) $(call $(call family,$(2))_device_objects,$(1),$(2)) $$($(1).$(2).objects)/contract.o
-	$$(Q)printf 'extern const char lamina_build_id[] __attribute__((section("lamina_build_id"))) = "%s";' "$$$$(cat $$^ | sha256sum | cut -c1-16)" | \
+	$$(Q)printf 'extern const char lamina_build_id[] __attribute__((section(".lamina.build_id"))) = "%s";' "$$$$(cat $$^ | sha256sum | cut -c1-16)" | \
 	  $(CXX) $(PLUGIN_CXXFLAGS) -Wno-pedantic -xc++ -c -o $$@ -
 $(call plugin_file,$(1),$(2)): $$($(1).$(2).objects)/build_id.o plugin/export.map $(if $(SANITIZE),,$(PLUGIN_STUBS)/done)
 	@mkdir -p $$(@D)

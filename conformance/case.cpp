@@ -156,7 +156,7 @@ void derive_dims(const File &file, Case &one, const Json &defaults_of_attributes
 
 Case read_case(const Json &value, const std::string &label, const File &file, const Json &attribute_defaults, const Place &place) {
   only_members(value, {"why", "op", "dims", "attributes", "dtype", "dtypes", "given", "layout", "packed", "alias", "data", "shifted", "where",
-                       "expect", "seed"}, place);
+                       "expect", "seed", "local_factor"}, place);
   Case one;
   one.label = label;
   one.why = as<std::string>(value.at("why"), place.in("why"));
@@ -172,6 +172,8 @@ Case read_case(const Json &value, const std::string &label, const File &file, co
   one.packed = as<bool>(value.value("packed", Json(false)), place.in("packed"));
   one.shifted = as<bool>(value.value("shifted", Json(false)), place.in("shifted"));
   one.alias = as<std::map<std::string, std::vector<std::string>>>(value.value("alias", Json::object()), place.in("alias"));
+  one.local_factor = as<double>(value.value("local_factor", Json(1.0)), place.in("local_factor"));
+  if (!(one.local_factor >= 1 && one.local_factor <= 2)) place.in("local_factor").refuse("is not within 1 and 2");
   one.seed = as<uint64_t>(value.value("seed", Json(1)), place.in("seed"));
   const std::string where = as<std::string>(value.value("where", Json("anywhere")), place.in("where"));
   if (where != "anywhere" && where != "gpu") place.in("where").refuse("is '" + where + "', expected anywhere or gpu");

@@ -4,7 +4,7 @@
 //  "data": {"<argument pattern>": RECIPE, ...}, "defaults": CASE, "cases": [CASE, ...]}
 //
 // A CASE gives why, op, dims, attributes, dtype (of the arguments that lead), dtypes, given, layout, packed, alias, data, shifted,
-// where, expect, seed; what it leaves out comes from `defaults`.  Any value in it may be {"sweep": [...]}: the case stands for one
+// local_factor, where, expect, seed; what it leaves out comes from `defaults`.  Any value in it may be {"sweep": [...]}: the case stands for one
 // case per entry, and several sweeps multiply; {"together": [...]}: all of these in a case advance in step.
 // Patterns name arguments: "pair", "norm_*", "*"; an exact name beats a pattern, a longer pattern a shorter one.
 #pragma once
@@ -49,6 +49,8 @@ struct Case {
   std::vector<std::string> given;                         // patterns of optional arguments that are present
   bool packed = false, shifted = false, on_gpu_only = false;
   std::optional<Expectation> expect;
+  // The contract's limits of row and element times this: for rows made of fewer numbers than the limit was derived for; the why says so.
+  double local_factor = 1;
   uint64_t seed = 1;
 };
 

@@ -38,17 +38,18 @@ Measures limits_for(const manifest::Contract &contract, const Case &one, const s
   if (const auto set = one.attributes.find("compute"); dtype == "float32" && set != one.attributes.end()) {
     const std::string value = manifest::text_of(set->second);
     if (const auto found = all.compute.find(value); found != all.compute.end())
-      return {found->second.frobenius, found->second.worst_row, found->second.worst_element};
+      return {found->second.frobenius, one.local_factor * found->second.worst_row, one.local_factor * found->second.worst_element};
   }
   return {one.shifted ? limit_in(all.frobenius_shifted, dtype, "frobenius_shifted") : limit_in(all.frobenius, dtype, "frobenius"),
-          limit_in(all.worst_row, dtype, "worst_row"), limit_in(all.worst_element, dtype, "worst_element")};
+          one.local_factor * limit_in(all.worst_row, dtype, "worst_row"), one.local_factor * limit_in(all.worst_element, dtype, "worst_element")};
 }
 
 std::string compare(const std::vector<double> &build, const std::vector<double> &truth, const std::vector<int64_t> &shape, const Measures &limits,
                     Measures &measures) {
   measures = {};
   if (build.size() != truth.size()) return "has " + std::to_string(build.size()) + " elements, the reference " + std::to_string(truth.size());
-  const size_t row = shape.empty() ? 1 : static_cast<size_t>(std::max<int64_t>(shape.back(), 1));
+  const int64_t extent = shape.empty() ? 1 : std::max<int64_t>(shape.back(), 1);
+  const size_t row = static_cast<size_t>(extent * std::max<int64_t>(1, (narrow_row + extent - 1) / extent));
   double error = 0, norm = 0;
   size_t finite = 0;
   for (size_t i = 0; i < truth.size(); ++i) {
@@ -68,7 +69,7 @@ std::string compare(const std::vector<double> &build, const std::vector<double> 
   size_t worst_row = 0, worst_element = 0;
   for (size_t begin = 0; begin < truth.size(); begin += row) {
     double row_error = 0, row_norm = 0;
-    for (size_t i = begin; i < begin + row; ++i) {
+    for (size_t i = begin; i < std::min(begin + row, truth.size()); ++i) {
       if (!std::isfinite(truth[i])) continue;
       const double difference = std::fabs(build[i] - truth[i]);
       row_error += difference * difference, row_norm += truth[i] * truth[i];

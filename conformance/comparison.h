@@ -8,14 +8,18 @@
 
 namespace lamina::conformance {
 
+// The limits of rows are derived for rows of this many elements; of fewer, chance alone makes a larger worst one.
+constexpr int64_t narrow_row = 128;
+
 struct Measures {
   double frobenius = 0;      // |build - truth| / |truth|, over the whole output
-  double worst_row = 0;      // the same for one row (all but the last index fixed); a row's own norm counts as at least a tenth of
-                             // the typical row's, so that a row of near zeros is measured against its neighbours
+  double worst_row = 0;      // the same for one row (all but the last index fixed), or for as many neighbouring rows as have
+                             // narrow_row elements together.  Its own norm counts as at least a tenth of the typical one, so that a
+                             // row of near zeros is measured against its neighbours
   double worst_element = 0;  // one element's difference, in units of the output's root mean square
 };
 
-// The contract's limits for outputs of `dtype`.  Throws lamina::Error when the contract has none.
+// The contract's limits for outputs of `dtype`, those of row and element times the case's local_factor.  Throws lamina::Error when the contract has none.
 Measures limits_for(const manifest::Contract &, const Case &, const std::string &dtype);
 
 // Fills `measures`.  Returns what is wrong in a sentence, or "".  Where the truth is not finite the build must not be finite

@@ -209,7 +209,7 @@ AttributeValue Contract::checked_attribute_text(std::string_view name, std::stri
   return checked_attribute(name, std::holds_alternative<int64_t>(known->default_value) ? parsed(int64_t{}) : parsed(double{}));
 }
 
-Contract parse_contract(const Json &json, const std::string &what) {
+Contract contract_of(const Json &json, const std::string &what) {
   validate(json, "contract", what);
   const Reader reader{what};
   Contract contract;
@@ -226,6 +226,6 @@ Contract parse_contract(const Json &json, const std::string &what) {
   return contract;
 }
 
-Contract parse_contract(std::string_view text, const std::string &what) { return parse_contract(parse_json(text, what), what); }
+Contract parse_contract(std::string_view text, const std::string &what) { return contract_of(parse_json(text, what), what); }
 
 }  // namespace lamina::manifest

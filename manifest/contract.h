@@ -79,6 +79,6 @@ struct Contract {
 // Validates against the schema, then what a schema cannot say: names unique, every reference names something, dims explained.
 // Errors: malformed.  [thread-safe]
 Contract parse_contract(std::string_view text, const std::string &what);
-Contract parse_contract(const Json &json, const std::string &what);
+Contract contract_of(const Json &json, const std::string &what);
 
 }  // namespace lamina::manifest

@@ -43,7 +43,8 @@ class Parser {
       rest_.remove_prefix(1);
       const int64_t other = product(depth);
       int64_t result;
-      value = fits(sign == '+' ? __builtin_add_overflow(value, other, &result) : __builtin_sub_overflow(value, other, &result), result);
+      const bool overflowed = sign == '+' ? __builtin_add_overflow(value, other, &result) : __builtin_sub_overflow(value, other, &result);
+      value = fits(overflowed, result);
     }
     return value;
   }
@@ -58,7 +59,8 @@ class Parser {
         value /= other;
       } else {
         int64_t result;
-        value = fits(__builtin_mul_overflow(value, other, &result), result);
+        const bool overflowed = __builtin_mul_overflow(value, other, &result);
+        value = fits(overflowed, result);
       }
     }
     return value;

@@ -161,7 +161,7 @@ std::vector<HostAttribute> HostBinding::attributes_of(const HostClass &host_clas
   return merged;
 }
 
-HostBinding parse_host_binding(const Json &json, const Contract &contract, const std::string &what) {
+HostBinding host_binding_of(const Json &json, const Contract &contract, const std::string &what) {
   validate(json, "host", what);
   HostBinding binding;
   try {
@@ -175,7 +175,7 @@ HostBinding parse_host_binding(const Json &json, const Contract &contract, const
 }
 
 HostBinding parse_host_binding(std::string_view text, const Contract &contract, const std::string &what) {
-  return parse_host_binding(parse_json(text, what), contract, what);
+  return host_binding_of(parse_json(text, what), contract, what);
 }
 
 }  // namespace lamina::manifest

@@ -117,7 +117,7 @@ struct HostBinding {
 // Validates against the schema, then against the contract: every argument, attribute and value exists there, required parameters all
 // have a source, every name used is declared, every formula parses.  Errors: malformed.  [thread-safe]
 HostBinding parse_host_binding(std::string_view text, const Contract &contract, const std::string &what);
-HostBinding parse_host_binding(const Json &json, const Contract &contract, const std::string &what);
+HostBinding host_binding_of(const Json &json, const Contract &contract, const std::string &what);
 
 struct BoundArgument {
   std::string name;     // of a contract PARAM argument
@@ -136,9 +136,9 @@ struct BoundCheckpoint {
 };
 
 struct BindOptions {
-  std::string class_name;                // "" with one class, or when the prefix tells
-  std::string prefix;                    // "trunk.blocks.0.tri_mul_out"; "" is the file's root
-  std::optional<int64_t> layer_index;    // which layer of a stacked checkpoint
+  std::string class_name = {};           // "" with one class, or when the prefix tells
+  std::string prefix = {};               // "trunk.blocks.0.tri_mul_out"; "" is the file's root
+  std::optional<int64_t> layer_index = {};  // which layer of a stacked checkpoint
 };
 
 // Feeds the layer's PARAM arguments from the tensors below a prefix.  All but concatenations are strided views: nothing is copied.

@@ -28,8 +28,9 @@ class Check {
 
   void classes() {
     std::set<std::string> names;
-    for (const HostClass &one : binding_.classes) {
+    for (const HostClass &one : binding_.classes)
       if (!names.insert(one.name).second) refuse("two classes are called " + one.name);
+    for (const HostClass &one : binding_.classes) {
       const bool shared = std::count_if(binding_.classes.begin(), binding_.classes.end(), [&](const HostClass &other) { return other.python_class == one.python_class; }) > 1;
       if (shared && one.when_attribute.empty()) refuse("class " + one.name + " shares " + one.python_class + " with another; `when` must tell them apart");
       for (const HostAttribute &attribute : binding_.attributes_of(one))

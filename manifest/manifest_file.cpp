@@ -18,11 +18,11 @@ Manifest parse_manifest(std::string_view text, const std::string &what) {
   Manifest manifest;
   manifest.layer = json.at("layer");
   manifest.version = json.at("version");
-  const Contract contract = parse_contract(json.at("contract"), what + ", contract");
+  const Contract contract = contract_of(json.at("contract"), what + ", contract");
   if (contract.layer != manifest.layer || contract.version != manifest.version) throw refuse("layer and version are not the contract's");
   manifest.contract_json = write_json(json["contract"]);
   for (const auto &[name, host] : json.at("hosts").items()) {
-    if (parse_host_binding(host, contract, what + ", host " + name).host != name) throw refuse("host " + name + " calls itself something else");
+    if (host_binding_of(host, contract, what + ", host " + name).host != name) throw refuse("host " + name + " calls itself something else");
     manifest.hosts[name] = write_json(host);
   }
   std::set<std::string> files, archs;

@@ -1,0 +1,13 @@
+# libpackager.a: builds in, bundle out.
+PACKAGER_OBJECTS := $(call objects,$(wildcard packager/*.cpp)) $(OBJ)/$(GEN)/packager/templates.o
+
+$(GEN)/packager/templates.cpp: packager/templates/ops.py packager/packager.mk
+	@mkdir -p $(@D)
+	$(call say,EMBED,$@)
+	$(Q){ printf '// Generated from packager/templates; do not edit.\n#include "packager/templates.h"\n\nnamespace lamina::packager {\n\n'; \
+	  printf 'const std::string_view ops_template = R"TEMPLATE('; cat $<; printf ')TEMPLATE";\n\n}  // namespace lamina::packager\n'; } > $@.new && mv $@.new $@
+
+$(LIB)/libpackager.a: $(PACKAGER_OBJECTS) | $(LIB)/
+	@rm -f $@
+	$(call say,AR,$@)
+	$(Q)ar rcsD $@ $(PACKAGER_OBJECTS)

@@ -45,7 +45,9 @@ class Binder {
     return binding_.find_class(options_.class_name);
   }
 
-  std::string place() const { return options_.prefix.empty() ? "the root of " + file_->path().string() : "'" + options_.prefix + "' in " + file_->path().string(); }
+  std::string place() const {
+    return options_.prefix.empty() ? "the root of " + file_->path().string() : "'" + options_.prefix + "' in " + file_->path().string();
+  }
 
   // What lies below the prefix, by its name there.
   std::vector<std::string> names_below() const {
@@ -58,7 +60,8 @@ class Binder {
 
   // Prefixes where every required parameter is present: what the user may have meant.
   std::vector<std::string> fitting_prefixes() const {
-    const auto anchor = std::find_if(binding_.parameters.begin(), binding_.parameters.end(), [](const HostParameter &one) { return !one.optional; });
+    const auto anchor =
+        std::find_if(binding_.parameters.begin(), binding_.parameters.end(), [](const HostParameter &one) { return !one.optional; });
     std::vector<std::string> prefixes;
     if (anchor == binding_.parameters.end()) return prefixes;
     for (const auto &[name, view] : file_->tensors()) {
@@ -81,16 +84,18 @@ class Binder {
     const std::vector<std::string> below = names_below();
     if (!missing.empty()) {
       const std::vector<std::string> prefixes = fitting_prefixes();
-      throw Error(ErrorKind::not_found, "host " + binding_.host + " needs parameters that are missing below " + place() + ": " + list_text(missing) + "; found there: " +
-                                            list_text(below) + (prefixes.empty() ? "" : "; prefixes that hold all of them: " + list_text(prefixes, 6)));
+      throw Error(ErrorKind::not_found, "host " + binding_.host + " needs parameters that are missing below " + place() + ": " +
+                                            list_text(missing) + "; found there: " + list_text(below) +
+                                            (prefixes.empty() ? "" : "; prefixes that hold all of them: " + list_text(prefixes, 6)));
     }
     if (options_.prefix.empty()) return;  // the root may hold much else
     for (const std::string &name : below)
       if (!binding_.parameter(name)) unknown.push_back(name);
     // A bias this binding does not know would be dropped in silence.
     if (!unknown.empty())
-      throw Error(ErrorKind::malformed, "below " + place() + " there are tensors that host " + binding_.host + " (" + binding_.package + " " + binding_.version +
-                                            ") does not have: " + list_text(unknown) + "; is it another host, or another version?");
+      throw Error(ErrorKind::malformed, "below " + place() + " there are tensors that host " + binding_.host + " (" + binding_.package +
+                                            " " + binding_.version + ") does not have: " + list_text(unknown) +
+                                            "; is it another host, or another version?");
   }
 
   // Takes one layer out of stacked parameters.
@@ -102,9 +107,11 @@ class Binder {
       if (!binding_.stacked_layers || view.shape.size() != rank + 1) continue;
       const int64_t layers = view.shape[0];
       const std::string full = "tensor '" + binding_.full_name(options_.prefix, name) + "'";
-      if (!options_.layer_index) throw Error(ErrorKind::invalid_argument, full + " stacks " + std::to_string(layers) + " layers; give a layer index");
+      if (!options_.layer_index)
+        throw Error(ErrorKind::invalid_argument, full + " stacks " + std::to_string(layers) + " layers; give a layer index");
       if (*options_.layer_index < 0 || *options_.layer_index >= layers)
-        throw Error(ErrorKind::invalid_argument, full + " stacks " + std::to_string(layers) + " layers; index " + std::to_string(*options_.layer_index) + " is not one of them");
+        throw Error(ErrorKind::invalid_argument, full + " stacks " + std::to_string(layers) + " layers; index " +
+                                                     std::to_string(*options_.layer_index) + " is not one of them");
       view.data += *options_.layer_index * view.strides[0] * dtype_bytes(view.dtype);
       view.shape.erase(view.shape.begin());
       view.strides.erase(view.strides.begin());
@@ -113,15 +120,17 @@ class Binder {
     if (!options_.layer_index || taken_.size() == found_.size()) return;
     for (const auto &[name, view] : found_)
       if (!taken_.contains(name))
-        throw Error(ErrorKind::invalid_argument, "tensor '" + binding_.full_name(options_.prefix, name) + "' is " + shape_text(view.shape) + ", not stacked; leave the layer index out");
+        throw Error(ErrorKind::invalid_argument, "tensor '" + binding_.full_name(options_.prefix, name) + "' is " + shape_text(view.shape) +
+                                                     ", not stacked; leave the layer index out");
   }
 
   [[noreturn]] void wrong_shape(const HostParameter &parameter, const std::string &why) const {
     std::string formula = "[", dims;
     for (size_t i = 0; i < parameter.shape.size(); ++i) formula += (i ? ", " : "") + parameter.shape[i];
     for (const auto &[letter, value] : dims_) dims += (dims.empty() ? "" : ", ") + letter + " = " + std::to_string(value);
-    throw Error(ErrorKind::malformed, "tensor '" + binding_.full_name(options_.prefix, parameter.name) + "' of " + file_->path().string() + " has shape " +
-                                          shape_text(found_.at(parameter.name).shape) + "; expected " + formula + "]" + why + (dims.empty() ? "" : " with " + dims));
+    throw Error(ErrorKind::malformed, "tensor '" + binding_.full_name(options_.prefix, parameter.name) + "' of " + file_->path().string() +
+                                          " has shape " + shape_text(found_.at(parameter.name).shape) + "; expected " + formula + "]" +
+                                          why + (dims.empty() ? "" : " with " + dims));
   }
 
   void read_dims() {
@@ -131,7 +140,8 @@ class Binder {
       const std::vector<int64_t> &shape = found_.at(rule.parameter).shape;
       if (shape.size() != parameter.shape.size()) wrong_shape(parameter, "");
       const int64_t extent = shape[static_cast<size_t>(rule.axis)];
-      if (extent % rule.divide != 0) wrong_shape(parameter, ", so axis " + std::to_string(rule.axis) + " must divide by " + std::to_string(rule.divide));
+      if (extent % rule.divide != 0)
+        wrong_shape(parameter, ", so axis " + std::to_string(rule.axis) + " must divide by " + std::to_string(rule.divide));
       dims_[letter] = extent / rule.divide;
     }
     complete_dims(binding_.dims, dims_);
@@ -143,7 +153,8 @@ class Binder {
       const std::vector<int64_t> expected = extents(parameter.shape, dims_);
       if (view.shape != expected) wrong_shape(parameter, " = " + shape_text(expected));
       if (!is_floating(view.dtype))
-        throw Error(ErrorKind::malformed, "tensor '" + binding_.full_name(options_.prefix, name) + "' has dtype " + dtype_name(view.dtype) + "; a weight is a floating-point tensor");
+        throw Error(ErrorKind::malformed, "tensor '" + binding_.full_name(options_.prefix, name) + "' has dtype " + dtype_name(view.dtype) +
+                                              "; a weight is a floating-point tensor");
     }
   }
 
@@ -163,7 +174,8 @@ class Binder {
       if (one.concatenate.empty()) view = view_of(one);
       else inner = concatenated(one, view);
       if (pieces.empty()) total = {nullptr, view.dtype, view.shape, {}}, total.shape[axis] = 0;
-      if (!(view.dtype == total.dtype)) throw Error(ErrorKind::malformed, "pieces of a concatenation below " + place() + " have different dtypes");
+      if (!(view.dtype == total.dtype))
+        throw Error(ErrorKind::malformed, "pieces of a concatenation below " + place() + " have different dtypes");
       total.shape[axis] += view.shape[axis];
       pieces.push_back(copy_contiguous(view));
       blocks.push_back(static_cast<size_t>(dtype_bytes(view.dtype)));
@@ -211,7 +223,8 @@ const BoundArgument *BoundCheckpoint::argument(std::string_view name) const {
   return found == arguments.end() ? nullptr : &*found;
 }
 
-BoundCheckpoint bind_checkpoint(const HostBinding &binding, const Contract &contract, std::shared_ptr<const SafetensorsFile> file, const BindOptions &options) {
+BoundCheckpoint bind_checkpoint(const HostBinding &binding, const Contract &contract, std::shared_ptr<const SafetensorsFile> file,
+                                const BindOptions &options) {
   return Binder(binding, contract, std::move(file), options).bind();
 }
 

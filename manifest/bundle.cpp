@@ -38,7 +38,8 @@ void check_entries(const std::vector<BundleEntry> &files, const std::string &wha
 void check_variant(const Bundle &bundle, const std::string &what) {
   const VariantName variant = parse_variant_name(bundle.variant);
   if (variant.backend_type() != bundle.backend || variant.cpu != bundle.cpu || variant.os != bundle.os)
-    throw Error(ErrorKind::malformed, what + ": variant " + bundle.variant + " is not for " + bundle.backend + ", " + bundle.cpu + ", " + bundle.os);
+    throw Error(ErrorKind::malformed,
+                what + ": variant " + bundle.variant + " is not for " + bundle.backend + ", " + bundle.cpu + ", " + bundle.os);
 }
 
 Json json_of(const Bundle &bundle) {
@@ -77,7 +78,8 @@ std::string Bundle::python_name() const {
 }
 int64_t Bundle::major() const { return std::stoll(version); }
 const BundleEntry *Bundle::file(std::string_view path) const {
-  const auto found = std::lower_bound(files.begin(), files.end(), path, [](const BundleEntry &one, std::string_view wanted) { return one.path < wanted; });
+  const auto found =
+      std::lower_bound(files.begin(), files.end(), path, [](const BundleEntry &one, std::string_view wanted) { return one.path < wanted; });
   return found == files.end() || found->path != path ? nullptr : &*found;
 }
 
@@ -156,7 +158,8 @@ std::string VariantName::backend_type() const {
 
 VariantName parse_variant_name(std::string_view name) {
   const auto refuse = [&] {
-    return Error(ErrorKind::malformed, "'" + std::string(name.substr(0, 128)) + "' is no variant name such as torch-stable-abi29-cpu-x86_64-linux");
+    return Error(ErrorKind::malformed,
+                 "'" + std::string(name.substr(0, 128)) + "' is no variant name such as torch-stable-abi29-cpu-x86_64-linux");
   };
   std::vector<std::string> words;
   for (size_t begin = 0; begin <= name.size();) {
@@ -168,7 +171,9 @@ VariantName parse_variant_name(std::string_view name) {
     if (word.empty()) throw refuse();
   VariantName variant;
   size_t used = 0;
-  const auto numbered = [&](const std::string &word, std::string_view start) { return word.starts_with(start) && all_digits(std::string_view(word).substr(start.size())); };
+  const auto numbered = [&](const std::string &word, std::string_view start) {
+    return word.starts_with(start) && all_digits(std::string_view(word).substr(start.size()));
+  };
   if (words.size() == 6 && words[0] == "torch" && words[1] == "stable" && numbered(words[2], "abi")) used = 3;
   else if (words.size() == 5 && words[0] == "tvm" && numbered(words[1], "ffi")) used = 2;
   else if (words.size() == 5 && numbered(words[0], "torch") && (words[1] == "cxx11" || words[1] == "cxx98")) used = 2;

@@ -20,24 +20,24 @@ inline constexpr const char *manifest_file = "manifest.json";
 inline constexpr const char *metadata_file = "metadata.json";
 
 struct BundleEntry {
-  std::string path;     // relative to the variant directory
+  std::string path;  // relative to the variant directory
   uint64_t size = 0;
-  std::string sha256;   // 64 hex digits
+  std::string sha256;  // 64 hex digits
 };
 
 struct Bundle {
-  std::string repo;       // "org/triangle-multiplication"
-  std::string version;    // "1.0.0", the layer's; its major is the branch vN
-  std::string variant;    // "torch-stable-abi29-cpu-x86_64-linux"
-  uint64_t counter = 0;   // grows with every release of a repo; an older one offered for a newer is a rollback
+  std::string repo;      // "org/triangle-multiplication"
+  std::string version;   // "1.0.0", the layer's; its major is the branch vN
+  std::string variant;   // "torch-stable-abi29-cpu-x86_64-linux"
+  uint64_t counter = 0;  // grows with every release of a repo; an older one offered for a newer is a rollback
   int abi_major = 1, abi_minor = 0;
-  std::string license = "Apache-2.0";          // SPDX
-  std::string backend;                         // "cpu", "cuda", "rocm": metadata.json's backend.type
-  std::vector<std::string> backend_archs;      // "8.0+PTX", "9.0a"; empty for cpu
+  std::string license = "Apache-2.0";                        // SPDX
+  std::string backend;                                       // "cpu", "cuda", "rocm": metadata.json's backend.type
+  std::vector<std::string> backend_archs;                    // "8.0+PTX", "9.0a"; empty for cpu
   std::string os = "linux", cpu = "x86_64", glibc = "2.28";  // requirements of all builds in it
-  std::vector<BundleEntry> files;              // sorted by path: all but bundle.json, its signature and metadata.json
+  std::vector<BundleEntry> files;                            // sorted by path: all but bundle.json, its signature and metadata.json
 
-  std::string name() const;      // "triangle-multiplication"
+  std::string name() const;         // "triangle-multiplication"
   std::string python_name() const;  // "triangle_multiplication"
   int64_t major() const;
   const BundleEntry *file(std::string_view path) const;
@@ -62,18 +62,18 @@ std::string derive_metadata(std::string_view bundle_bytes, std::string_view sign
 std::string bundle_comment(const Bundle &bundle);
 
 struct Build {
-  std::string file;      // "triangle_multiplication-1.0.0-cpu_avx2.so"
-  std::string arch;      // "cpu_avx2"
-  std::string build_id;  // lamina_library.build_id
-  int64_t rank = 0;      // smaller is tried first
+  std::string file;           // "triangle_multiplication-1.0.0-cpu_avx2.so"
+  std::string arch;           // "cpu_avx2"
+  std::string build_id;       // lamina_library.build_id
+  int64_t rank = 0;           // smaller is tried first
   std::string requires_json;  // what a machine must have, as compact JSON: kernels/archs.mk's `requires`
 };
 
 struct Manifest {
   std::string layer, version;
-  std::string contract_json;                   // as stable text (write_json); parse_contract() reads it
-  std::map<std::string, std::string> hosts;    // host -> its binding as stable text; parse_host_binding() reads it
-  std::vector<Build> builds;                   // by rank
+  std::string contract_json;                 // as stable text (write_json); parse_contract() reads it
+  std::map<std::string, std::string> hosts;  // host -> its binding as stable text; parse_host_binding() reads it
+  std::vector<Build> builds;                 // by rank
 };
 
 // Schema, and what it cannot say: the contract's layer and version agree, files and archs unique.  Contract and hosts are parsed and

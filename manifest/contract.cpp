@@ -54,13 +54,15 @@ struct Reader {
         refuse(wrong + "the default is none of its values");
       return attribute;
     }
-    if (!value.is_number() || !json.contains("minimum") || !json.contains("maximum")) refuse(wrong + "a number needs a default, a minimum and a maximum");
+    if (!value.is_number() || !json.contains("minimum") || !json.contains("maximum"))
+      refuse(wrong + "a number needs a default, a minimum and a maximum");
     if (kind == "int" && !value.is_number_integer()) refuse(wrong + "the default is no whole number");
     if (kind == "int") attribute.default_value = value.get<int64_t>();
     else attribute.default_value = value.get<double>();
     attribute.minimum = json.at("minimum");
     attribute.maximum = json.at("maximum");
-    if (!(value.get<double>() >= attribute.minimum && value.get<double>() <= attribute.maximum)) refuse(wrong + "the default is out of range");
+    if (!(value.get<double>() >= attribute.minimum && value.get<double>() <= attribute.maximum))
+      refuse(wrong + "the default is out of range");
     return attribute;
   }
 
@@ -72,7 +74,8 @@ struct Reader {
       else if (contract.argument(name)) op.arguments.push_back(name);
       else refuse("op " + op.name + " names the unknown argument " + name);
     }
-    if (std::set<std::string>(op.arguments.begin(), op.arguments.end()).size() != op.arguments.size()) refuse("op " + op.name + " names an argument twice");
+    if (std::set<std::string>(op.arguments.begin(), op.arguments.end()).size() != op.arguments.size())
+      refuse("op " + op.name + " names an argument twice");
     return op;
   }
 
@@ -89,7 +92,8 @@ struct Reader {
     return tolerances;
   }
 
-  template <class List> void unique(const List &list, const char *kind) const {
+  template <class List>
+  void unique(const List &list, const char *kind) const {
     std::set<std::string> names;
     for (const auto &entry : list)
       if (!names.insert(entry.name).second) refuse(std::string("two ") + kind + "s are called " + entry.name);
@@ -126,7 +130,8 @@ struct Reader {
   }
 };
 
-template <class List> auto *named(const List &list, std::string_view name) {
+template <class List>
+auto *named(const List &list, std::string_view name) {
   const auto found = std::find_if(list.begin(), list.end(), [&](const auto &entry) { return entry.name == name; });
   return found == list.end() ? nullptr : &*found;
 }
@@ -175,7 +180,9 @@ double Contract::flops(std::string_view op, const std::map<std::string, int64_t>
 
 AttributeValue Contract::checked_attribute(std::string_view name, const AttributeValue &value) const {
   const ContractAttribute *known = attribute(name);
-  const auto refuse = [&](const std::string &why) { return Error(ErrorKind::invalid_argument, "attribute " + std::string(name) + " of " + layer + ": " + why); };
+  const auto refuse = [&](const std::string &why) {
+    return Error(ErrorKind::invalid_argument, "attribute " + std::string(name) + " of " + layer + ": " + why);
+  };
   if (!known) {
     std::string names;
     for (const ContractAttribute &one : attributes) names += " " + one.name;

@@ -29,7 +29,8 @@ class Hash {
   void add(const void *bytes, size_t size) {
     if (EVP_DigestUpdate(context_.get(), bytes, size) != 1) broken();
   }
-  template <size_t size> std::array<unsigned char, size> finish() {
+  template <size_t size>
+  std::array<unsigned char, size> finish() {
     std::array<unsigned char, size> value;
     unsigned length = 0;
     if (EVP_DigestFinal_ex(context_.get(), value.data(), &length) != 1 || length != size) broken();
@@ -70,7 +71,8 @@ void GitBlobSha1::add(const void *bytes, size_t size) {
 }
 Sha1Value GitBlobSha1::finish() {
   if (state_->added != state_->size)
-    throw Error(ErrorKind::integrity, "got " + std::to_string(state_->added) + " bytes where " + std::to_string(state_->size) + " were promised");
+    throw Error(ErrorKind::integrity,
+                "got " + std::to_string(state_->added) + " bytes where " + std::to_string(state_->size) + " were promised");
   return state_->hash.finish<20>();
 }
 
@@ -91,7 +93,7 @@ FileDigest digest_file(const std::filesystem::path &path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) throw fail(errno);
   const std::unique_ptr<const int, void (*)(const int *)> closer(&file, [](const int *number) { ::close(*number); });
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file, &status) != 0) throw fail(errno);
   if (!S_ISREG(status.st_mode)) throw Error(ErrorKind::malformed, path.string() + " is not a regular file");
   Sha256 hash;

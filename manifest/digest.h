@@ -48,8 +48,8 @@ class GitBlobSha1 {
 };
 
 Sha256Value sha256(std::string_view bytes);
-std::string sha256_hex(std::string_view bytes);      // 64 lower-case digits
-std::string git_blob_hex(std::string_view bytes);    // 40 lower-case digits
+std::string sha256_hex(std::string_view bytes);    // 64 lower-case digits
+std::string git_blob_hex(std::string_view bytes);  // 40 lower-case digits
 
 struct FileDigest {
   uint64_t size = 0;
@@ -59,10 +59,13 @@ struct FileDigest {
 FileDigest digest_file(const std::filesystem::path &path);
 
 std::string to_hex(const void *bytes, size_t size);  // lower case
-template <size_t size> std::string to_hex(const std::array<unsigned char, size> &value) { return to_hex(value.data(), size); }
-std::string from_hex(std::string_view digits);        // bytes; Error(malformed) unless an even number of hex digits
-std::string to_base64(std::string_view bytes);        // standard alphabet, padded
-std::string from_base64(std::string_view text);       // bytes; Error(malformed) unless strictly standard, padded, canonical
+template <size_t size>
+std::string to_hex(const std::array<unsigned char, size> &value) {
+  return to_hex(value.data(), size);
+}
+std::string from_hex(std::string_view digits);   // bytes; Error(malformed) unless an even number of hex digits
+std::string to_base64(std::string_view bytes);   // standard alphabet, padded
+std::string from_base64(std::string_view text);  // bytes; Error(malformed) unless strictly standard, padded, canonical
 
 // The `digest.files` map of metadata.json: relative path -> base64 of SHA-256, for every file below `variant` except the top-level
 // metadata.json and metadata.json.sigstore, *.pyc, and anything under __pycache__.  Same rules as the `kernels` library, and stricter:

@@ -51,18 +51,25 @@ void read_dynamic(const ElfFile &file, ElfFacts &facts) {
       case DT_SONAME: facts.soname = file.text(value); break;
       case DT_RPATH: facts.rpath = file.text(value); break;
       case DT_RUNPATH: facts.runpath = file.text(value); break;
-      case DT_FILTER: case DT_AUXILIARY: case DT_AUDIT: case DT_DEPAUDIT: facts.loads.push_back(file.text(value)); break;
+      case DT_FILTER:
+      case DT_AUXILIARY:
+      case DT_AUDIT:
+      case DT_DEPAUDIT: facts.loads.push_back(file.text(value)); break;
       case DT_TEXTREL: facts.text_relocations = true; break;
       case DT_FLAGS: facts.text_relocations = facts.text_relocations || (value & DF_TEXTREL); break;
-      case DT_INIT: case DT_FINI: (entry.d_tag == DT_INIT ? facts.init_entries : facts.fini_entries) += 1; break;
-      case DT_INIT_ARRAYSZ: case DT_PREINIT_ARRAYSZ: facts.init_entries += value / 8; break;
+      case DT_INIT:
+      case DT_FINI: (entry.d_tag == DT_INIT ? facts.init_entries : facts.fini_entries) += 1; break;
+      case DT_INIT_ARRAYSZ:
+      case DT_PREINIT_ARRAYSZ: facts.init_entries += value / 8; break;
       case DT_FINI_ARRAYSZ: facts.fini_entries += value / 8; break;
       default: break;
     }
   }
 }
 
-struct Version { std::string name, library; };
+struct Version {
+  std::string name, library;
+};
 
 // Version index -> what it names, from DT_VERNEED.
 std::map<uint16_t, Version> read_versions(const ElfFile &file, ElfFacts &facts) {
@@ -82,7 +89,8 @@ std::map<uint16_t, Version> read_versions(const ElfFile &file, ElfFacts &facts) 
       versions[entry.vna_other & 0x7fff] = {name, library};
       facts.required_versions.push_back(library + " " + name);
       if (facts.required_versions.size() > max_versions) file.refuse("it needs too many versions");
-      if (name.starts_with("GLIBC_") && (facts.max_glibc.empty() || compare_versions(name.substr(6), facts.max_glibc) > 0)) facts.max_glibc = name.substr(6);
+      if (name.starts_with("GLIBC_") && (facts.max_glibc.empty() || compare_versions(name.substr(6), facts.max_glibc) > 0))
+        facts.max_glibc = name.substr(6);
       if (entry.vna_next == 0) break;
       entry_at += entry.vna_next;
     }
@@ -175,7 +183,8 @@ std::vector<std::string> audit_plugin(const ElfFacts &facts, const std::string &
     rule(name == "lamina_library_v1", "it exports " + name + "; only lamina_library_v1 may be exported");
   }
   rule(found, "it does not export lamina_library_v1");
-  for (const std::string &library : facts.needed) rule(is_glibc_library(library), "it needs " + library + "; only glibc's own libraries are allowed");
+  for (const std::string &library : facts.needed)
+    rule(is_glibc_library(library), "it needs " + library + "; only glibc's own libraries are allowed");
   for (const std::string &library : facts.loads) rule(false, "it makes the loader open " + library + " as a filter or auditor");
   for (const std::string &version : facts.required_versions) {
     const std::string name = version.substr(version.find(' ') + 1);

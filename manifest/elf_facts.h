@@ -15,24 +15,24 @@ struct UndefinedSymbol {
 };
 
 struct ElfFacts {
-  std::string machine;               // "x86_64", "aarch64", else "machine-<number>"
-  bool shared_object = false;        // ET_DYN
+  std::string machine;         // "x86_64", "aarch64", else "machine-<number>"
+  bool shared_object = false;  // ET_DYN
   std::string soname;
-  std::vector<std::string> needed;   // DT_NEEDED
+  std::vector<std::string> needed;  // DT_NEEDED
   std::string rpath, runpath;
-  bool executable_stack = false;     // PT_GNU_STACK asks for it, or is missing
+  bool executable_stack = false;  // PT_GNU_STACK asks for it, or is missing
   bool text_relocations = false;
-  bool writable_code = false;        // a segment is both writable and executable
-  std::vector<std::string> exported; // defined dynamic symbols of any binding but local, sorted
-  std::vector<std::string> unique;   // those of them that are STB_GNU_UNIQUE
+  bool writable_code = false;         // a segment is both writable and executable
+  std::vector<std::string> exported;  // defined dynamic symbols of any binding but local, sorted
+  std::vector<std::string> unique;    // those of them that are STB_GNU_UNIQUE
   std::vector<UndefinedSymbol> undefined;
   std::vector<std::string> required_versions;  // every version of DT_VERNEED: "libc.so.6 GLIBC_2.17"
-  std::string max_glibc;             // "2.28"; empty if none is asked for
-  uint64_t init_entries = 0;         // of DT_PREINIT_ARRAY, DT_INIT_ARRAY, and one for DT_INIT
+  std::string max_glibc;                       // "2.28"; empty if none is asked for
+  uint64_t init_entries = 0;                   // of DT_PREINIT_ARRAY, DT_INIT_ARRAY, and one for DT_INIT
   uint64_t fini_entries = 0;
-  uint64_t ifunc_relocations = 0;    // resolvers that the loader would call
-  std::vector<std::string> loads;    // libraries named by DT_FILTER, DT_AUXILIARY, DT_AUDIT or DT_DEPAUDIT
-  std::string build_id;              // hex of the GNU build-id note, empty if none
+  uint64_t ifunc_relocations = 0;  // resolvers that the loader would call
+  std::vector<std::string> loads;  // libraries named by DT_FILTER, DT_AUXILIARY, DT_AUDIT or DT_DEPAUDIT
+  std::string build_id;            // hex of the GNU build-id note, empty if none
 };
 
 // Reads ELF64 little-endian.  Every offset, count and string is checked against `bytes`.  `what` names the file in messages.

@@ -32,7 +32,8 @@ ElfFile::ElfFile(std::string_view bytes, const std::string &what) : bytes_(bytes
   if (bytes.size() < sizeof header_ || !bytes.starts_with(ELFMAG)) refuse("it does not begin with an ELF header");
   header_ = at<Elf64_Ehdr>(0);
   if (header_.e_ident[EI_CLASS] != ELFCLASS64 || header_.e_ident[EI_DATA] != ELFDATA2LSB) refuse("it is not 64-bit little-endian");
-  if (header_.e_phnum > max_segments || (header_.e_phnum != 0 && header_.e_phentsize != sizeof(Elf64_Phdr))) refuse("its program headers are not usable");
+  if (header_.e_phnum > max_segments || (header_.e_phnum != 0 && header_.e_phentsize != sizeof(Elf64_Phdr)))
+    refuse("its program headers are not usable");
   const Elf64_Phdr *dynamic = nullptr;
   uint64_t end = 0;
   for (uint64_t i = 0; i < header_.e_phnum; ++i) {
@@ -40,7 +41,8 @@ ElfFile::ElfFile(std::string_view bytes, const std::string &what) : bytes_(bytes
     if (segment.p_type == PT_LOAD) {
       range(segment.p_offset, segment.p_filesz);
       // Ascending and disjoint, or the image would not be what any one reading of the file says.
-      if (segment.p_filesz > segment.p_memsz || segment.p_vaddr < end || segment.p_memsz > UINT64_MAX - segment.p_vaddr) refuse("its segments overlap");
+      if (segment.p_filesz > segment.p_memsz || segment.p_vaddr < end || segment.p_memsz > UINT64_MAX - segment.p_vaddr)
+        refuse("its segments overlap");
       end = segment.p_vaddr + segment.p_memsz;
     }
     segments_.push_back(segment);

@@ -23,12 +23,16 @@ class ElfFile {
   std::optional<uint64_t> dynamic_value(int64_t tag) const;
 
   // A copy of the struct at a file offset, or at an address of the loaded image.
-  template <class T> T at(uint64_t offset) const {
+  template <class T>
+  T at(uint64_t offset) const {
     T value;
     std::memcpy(&value, range(offset, sizeof(T)).data(), sizeof(T));
     return value;
   }
-  template <class T> T at_address(uint64_t address) const { return at<T>(offset_of(address, sizeof(T))); }
+  template <class T>
+  T at_address(uint64_t address) const {
+    return at<T>(offset_of(address, sizeof(T)));
+  }
   std::string_view range(uint64_t offset, uint64_t size) const;
   uint64_t offset_of(uint64_t address, uint64_t size) const;
   // A string of the dynamic string table.

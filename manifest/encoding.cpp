@@ -17,15 +17,18 @@ std::string from_hex(std::string_view digits) {
   std::string bytes(digits.size() / 2, '\0');
   size_t length = 0;
   const char *end = nullptr;
-  if (digits.size() % 2 != 0 || sodium_hex2bin(reinterpret_cast<unsigned char *>(bytes.data()), bytes.size(), digits.data(), digits.size(), nullptr,
-                                               &length, &end) != 0 || length != bytes.size() || end != digits.data() + digits.size())
+  if (digits.size() % 2 != 0 ||
+      sodium_hex2bin(reinterpret_cast<unsigned char *>(bytes.data()), bytes.size(), digits.data(), digits.size(), nullptr, &length, &end) !=
+          0 ||
+      length != bytes.size() || end != digits.data() + digits.size())
     throw Error(ErrorKind::malformed, "not an even number of hexadecimal digits");
   return bytes;
 }
 
 std::string to_base64(std::string_view bytes) {
   std::string text(sodium_base64_encoded_len(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
-  sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char *>(bytes.data()), bytes.size(), sodium_base64_VARIANT_ORIGINAL);
+  sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char *>(bytes.data()), bytes.size(),
+                    sodium_base64_VARIANT_ORIGINAL);
   text.pop_back();  // its NUL
   return text;
 }
@@ -34,8 +37,8 @@ std::string from_base64(std::string_view text) {
   std::string bytes(text.size() / 4 * 3 + 3, '\0');
   size_t length = 0;
   const char *end = nullptr;
-  const bool decoded = sodium_base642bin(reinterpret_cast<unsigned char *>(bytes.data()), bytes.size(), text.data(), text.size(), nullptr, &length, &end,
-                                         sodium_base64_VARIANT_ORIGINAL) == 0;
+  const bool decoded = sodium_base642bin(reinterpret_cast<unsigned char *>(bytes.data()), bytes.size(), text.data(), text.size(), nullptr,
+                                         &length, &end, sodium_base64_VARIANT_ORIGINAL) == 0;
   if (!decoded || end != text.data() + text.size()) throw Error(ErrorKind::malformed, "not base64");
   bytes.resize(length);
   // One text for one value: bits that the last digit does not need must be zero.

@@ -28,9 +28,13 @@ const char *name_of(ErrorKind kind) {
 
 ErrorKind kind_of_errno(int code) {
   switch (code) {
-    case ENOENT: case ENOTDIR: return ErrorKind::not_found;
-    case EACCES: case EPERM: case EROFS: return ErrorKind::permission;
-    case ENOSPC: case EDQUOT: return ErrorKind::no_space;
+    case ENOENT:
+    case ENOTDIR: return ErrorKind::not_found;
+    case EACCES:
+    case EPERM:
+    case EROFS: return ErrorKind::permission;
+    case ENOSPC:
+    case EDQUOT: return ErrorKind::no_space;
     case EEXIST: return ErrorKind::conflict;
     case ENOMEM: return ErrorKind::internal;
     default: return ErrorKind::io;

@@ -73,11 +73,12 @@ std::string read_file(const std::filesystem::path &path, uint64_t max_bytes) {
   // Without O_NONBLOCK a FIFO in place of the file would hang us before fstat can refuse it.
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.number() < 0) fail("open", path, errno);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.number(), &status) != 0) fail("read", path, errno);
   if (!S_ISREG(status.st_mode)) throw Error(ErrorKind::malformed, path.string() + " is not a regular file");
   const auto too_long = [&] {
-    return Error(ErrorKind::malformed, path.string() + " is longer than the " + std::to_string(max_bytes) + " bytes allowed for such a file");
+    return Error(ErrorKind::malformed,
+                 path.string() + " is longer than the " + std::to_string(max_bytes) + " bytes allowed for such a file");
   };
   if (static_cast<uint64_t>(status.st_size) > max_bytes) throw too_long();
   std::string bytes(static_cast<size_t>(status.st_size), '\0');
@@ -157,7 +158,8 @@ std::vector<std::string> list_files(const std::filesystem::path &root, size_t ma
       if (fs::is_directory(status)) throw Error(ErrorKind::malformed, it->path().string() + " is a symbolic link to a folder");
       if (!fs::exists(status)) throw Error(ErrorKind::malformed, it->path().string() + " is a dangling symbolic link");
       if (!fs::is_regular_file(status)) throw Error(ErrorKind::malformed, it->path().string() + " is not a regular file");
-      if (found.size() == max_files) throw Error(ErrorKind::malformed, root.string() + " holds more than " + std::to_string(max_files) + " files");
+      if (found.size() == max_files)
+        throw Error(ErrorKind::malformed, root.string() + " holds more than " + std::to_string(max_files) + " files");
       found.push_back(it->path().lexically_relative(root).generic_string());
     }
   } catch (const fs::filesystem_error &error) {

@@ -24,7 +24,8 @@ class Parser {
 
  private:
   [[noreturn]] void refuse() const {
-    throw Error(ErrorKind::malformed, "'" + std::string(text_) + "' is no formula: expected whole numbers, dims (capital letters), + - * / and parentheses");
+    throw Error(ErrorKind::malformed,
+                "'" + std::string(text_) + "' is no formula: expected whole numbers, dims (capital letters), + - * / and parentheses");
   }
   [[noreturn]] void impossible(const std::string &why) const {
     throw Error(ErrorKind::invalid_argument, "formula '" + std::string(text_) + "': " + why);

@@ -59,7 +59,8 @@ HostSource read_source(const Json &json) {
   }
   source.parameter = json.at("parameter");
   if (json.contains("select")) source.select = {json["select"].at("axis"), json["select"].at("at")};
-  if (json.contains("interleave")) source.interleave = {json["interleave"].at("axis"), json["interleave"].at("offset"), json["interleave"].at("step")};
+  if (json.contains("interleave"))
+    source.interleave = {json["interleave"].at("axis"), json["interleave"].at("offset"), json["interleave"].at("step")};
   if (json.contains("slice")) source.slice = {json["slice"].at("axis"), json["slice"].at("start"), json["slice"].at("stop")};
   source.transpose = json.value("transpose", false);
   return source;
@@ -72,9 +73,10 @@ ForwardParameter read_forward_parameter(const Json &json) {
   if (json.contains("default")) parameter.default_text = json["default"].get<std::string>();
   parameter.annotation = json.value("annotation", "");
   parameter.why = json.value("why", json.value("ignored", ""));
-  const std::pair<const char *, ForwardUse> uses[] = {
-      {"feeds", ForwardUse::feeds},           {"attribute", ForwardUse::attribute}, {"parameter", ForwardUse::parameter}, {"parameters", ForwardUse::parameters},
-      {"in_place", ForwardUse::in_place},     {"add_in_place", ForwardUse::add_in_place}, {"ignored", ForwardUse::ignored}, {"must_equal", ForwardUse::must_equal}};
+  const std::pair<const char *, ForwardUse> uses[] = {{"feeds", ForwardUse::feeds},         {"attribute", ForwardUse::attribute},
+                                                      {"parameter", ForwardUse::parameter}, {"parameters", ForwardUse::parameters},
+                                                      {"in_place", ForwardUse::in_place},   {"add_in_place", ForwardUse::add_in_place},
+                                                      {"ignored", ForwardUse::ignored},     {"must_equal", ForwardUse::must_equal}};
   for (const auto &[word, use] : uses)
     if (json.contains(word)) parameter.use = use;
   if (parameter.use == ForwardUse::feeds || parameter.use == ForwardUse::attribute || parameter.use == ForwardUse::parameter)
@@ -105,7 +107,8 @@ void read_members(const Json &json, const Contract &contract, HostBinding &bindi
   binding.attributes = read_attributes(json, contract);
   for (const auto &[letter, rule] : json.at("dims").items()) binding.dims[letter] = read_dim(rule);
   for (const auto &[name, parameter] : json.at("parameters").items())
-    binding.parameters.push_back({name, parameter.at("shape").get<std::vector<std::string>>(), parameter.value("dtype", "activation"), parameter.value("optional", false)});
+    binding.parameters.push_back({name, parameter.at("shape").get<std::vector<std::string>>(), parameter.value("dtype", "activation"),
+                                  parameter.value("optional", false)});
   for (const auto &[argument, source] : json.at("arguments").items()) binding.arguments[argument] = read_source(source);
   const Json &forward = json.at("forward");
   for (const Json &parameter : forward.at("parameters")) binding.forward.push_back(read_forward_parameter(parameter));

@@ -31,8 +31,10 @@ class Check {
     for (const HostClass &one : binding_.classes)
       if (!names.insert(one.name).second) refuse("two classes are called " + one.name);
     for (const HostClass &one : binding_.classes) {
-      const bool shared = std::count_if(binding_.classes.begin(), binding_.classes.end(), [&](const HostClass &other) { return other.python_class == one.python_class; }) > 1;
-      if (shared && one.when_attribute.empty()) refuse("class " + one.name + " shares " + one.python_class + " with another; `when` must tell them apart");
+      const bool shared = std::count_if(binding_.classes.begin(), binding_.classes.end(),
+                                        [&](const HostClass &other) { return other.python_class == one.python_class; }) > 1;
+      if (shared && one.when_attribute.empty())
+        refuse("class " + one.name + " shares " + one.python_class + " with another; `when` must tell them apart");
       for (const HostAttribute &attribute : binding_.attributes_of(one))
         if (!attribute.forward_name.empty()) carries(attribute);
     }
@@ -40,8 +42,10 @@ class Check {
 
   void carries(const HostAttribute &attribute) {
     for (const ForwardParameter &parameter : binding_.forward)
-      if (parameter.name == attribute.forward_name && parameter.use == ForwardUse::attribute && parameter.argument == attribute.name) return;
-    refuse("attribute " + attribute.name + ": no forward parameter " + attribute.forward_name + " has \"attribute\": \"" + attribute.name + "\"");
+      if (parameter.name == attribute.forward_name && parameter.use == ForwardUse::attribute && parameter.argument == attribute.name)
+        return;
+    refuse("attribute " + attribute.name + ": no forward parameter " + attribute.forward_name + " has \"attribute\": \"" + attribute.name +
+           "\"");
   }
 
   // "* N N C", "B N N C" and "N N C" all fit a contract's "B N N C".
@@ -57,18 +61,23 @@ class Check {
     for (const ForwardParameter &parameter : binding_.forward) {
       const std::string where = "forward parameter " + parameter.name + ": ";
       if (!names.insert(parameter.name).second) refuse(where + "the name appears twice");
-      if (parameter.kind != "keyword_only" && defaults && !parameter.default_text) refuse(where + "has no default but follows one that has");
+      if (parameter.kind != "keyword_only" && defaults && !parameter.default_text)
+        refuse(where + "has no default but follows one that has");
       defaults = defaults || parameter.default_text.has_value();
-      if (parameter.use == ForwardUse::attribute && !contract_.attribute(parameter.argument)) refuse(where + "the layer has no attribute " + parameter.argument);
-      if (parameter.use == ForwardUse::parameter && !binding_.parameter(parameter.argument)) refuse(where + "parameters has no " + parameter.argument);
+      if (parameter.use == ForwardUse::attribute && !contract_.attribute(parameter.argument))
+        refuse(where + "the layer has no attribute " + parameter.argument);
+      if (parameter.use == ForwardUse::parameter && !binding_.parameter(parameter.argument))
+        refuse(where + "parameters has no " + parameter.argument);
       if (parameter.use != ForwardUse::feeds) continue;
       const ContractArgument *argument = contract_.argument(parameter.argument);
       if (!argument || argument->role != Role::input) refuse(where + "the layer has no input " + parameter.argument);
-      if (!layout_fits(parameter.layout, *argument)) refuse(where + "layout '" + parameter.layout + "' does not fit '" + argument->shape + "' of " + argument->name);
+      if (!layout_fits(parameter.layout, *argument))
+        refuse(where + "layout '" + parameter.layout + "' does not fit '" + argument->shape + "' of " + argument->name);
       if (!fed.insert(argument->name).second) refuse(where + "feeds " + argument->name + ", which another feeds already");
     }
     for (const ContractArgument &argument : contract_.arguments)
-      if (argument.role == Role::input && !argument.optional && !fed.contains(argument.name)) refuse("no forward parameter feeds " + argument.name);
+      if (argument.role == Role::input && !argument.optional && !fed.contains(argument.name))
+        refuse("no forward parameter feeds " + argument.name);
   }
 
   void arguments() {
@@ -79,12 +88,14 @@ class Check {
       for_each_parameter(source, [&, &name = name](const std::string &parameter) {
         const HostParameter *declared = binding_.parameter(parameter);
         if (!declared) refuse("argument " + name + " reads " + parameter + ", which parameters does not declare");
-        if (declared->optional && !argument->optional) refuse("argument " + name + " is required by the layer but " + parameter + " is optional");
+        if (declared->optional && !argument->optional)
+          refuse("argument " + name + " is required by the layer but " + parameter + " is optional");
         used.insert(parameter);
       });
     }
     for (const ContractArgument *param : contract_.params())
-      if (!param->optional && !binding_.arguments.contains(param->name)) refuse("nothing feeds " + param->name + ", which the layer requires");
+      if (!param->optional && !binding_.arguments.contains(param->name))
+        refuse("nothing feeds " + param->name + ", which the layer requires");
     for (const HostParameter &parameter : binding_.parameters)
       if (!used.contains(parameter.name)) refuse("parameter " + parameter.name + " feeds no argument");
   }
@@ -95,7 +106,8 @@ class Check {
       const HostParameter *parameter = binding_.parameter(rule.parameter);
       if (!parameter) refuse("dim " + letter + " is read from " + rule.parameter + ", which parameters does not declare");
       if (parameter->optional) refuse("dim " + letter + " is read from " + rule.parameter + ", which is optional");
-      if (static_cast<size_t>(rule.axis) >= parameter->shape.size()) refuse("dim " + letter + " names axis " + std::to_string(rule.axis) + " of " + rule.parameter);
+      if (static_cast<size_t>(rule.axis) >= parameter->shape.size())
+        refuse("dim " + letter + " names axis " + std::to_string(rule.axis) + " of " + rule.parameter);
     }
   }
 
@@ -125,7 +137,8 @@ class Check {
       const ContractArgument &argument = *contract_.argument(name);
       const std::vector<int64_t> expected = extents(argument.dims, dims), found = shape_of(source, wholes, dims, name);
       if (found != expected)
-        refuse("argument " + name + " comes out as " + shape_text(found) + " where the layer wants '" + argument.shape + "' = " + shape_text(expected) + " (tried with" + dims_text(dims) + ")");
+        refuse("argument " + name + " comes out as " + shape_text(found) + " where the layer wants '" + argument.shape +
+               "' = " + shape_text(expected) + " (tried with" + dims_text(dims) + ")");
     }
   }
 
@@ -135,7 +148,8 @@ class Check {
     return text;
   }
 
-  std::vector<int64_t> shape_of(const HostSource &source, const std::map<std::string, Cut> &wholes, const std::map<std::string, int64_t> &dims, const std::string &name) {
+  std::vector<int64_t> shape_of(const HostSource &source, const std::map<std::string, Cut> &wholes,
+                                const std::map<std::string, int64_t> &dims, const std::string &name) {
     if (source.concatenate.empty()) return cut(source, wholes.at(source.parameter), dims).shape;
     std::vector<int64_t> total;
     for (const HostSource &piece : source.concatenate) {

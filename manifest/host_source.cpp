@@ -18,7 +18,8 @@ size_t checked_axis(int axis, const Cut &piece, const char *step) {
 
 void check_bound(int64_t value, int64_t low, int64_t high, const char *step, const std::string &formula) {
   if (value < low || value > high)
-    throw refuse(std::string(step) + " names " + formula + " = " + std::to_string(value) + ", outside " + std::to_string(low) + " to " + std::to_string(high));
+    throw refuse(std::string(step) + " names " + formula + " = " + std::to_string(value) + ", outside " + std::to_string(low) + " to " +
+                 std::to_string(high));
 }
 
 }  // namespace
@@ -76,7 +77,8 @@ void complete_dims(const std::map<std::string, HostDim> &rules, std::map<std::st
     }
   }
   for (const auto &[letter, rule] : rules)
-    if (!rule.formula.empty() && !dims.contains(letter)) throw refuse("dim " + letter + " = " + rule.formula + " depends on dims that nothing gives");
+    if (!rule.formula.empty() && !dims.contains(letter))
+      throw refuse("dim " + letter + " = " + rule.formula + " depends on dims that nothing gives");
 }
 
 void for_each_parameter(const HostSource &source, const std::function<void(const std::string &)> &visit) {

@@ -35,9 +35,7 @@ Json parse_json(std::string_view text, const std::string &what, const JsonLimits
   };
   try {
     return Json::parse(text.begin(), text.end(), on_event);
-  } catch (const Json::exception &error) {
-    throw refuse(sentence_of(error));
-  }
+  } catch (const Json::exception &error) { throw refuse(sentence_of(error)); }
 }
 
 Json read_json(const std::filesystem::path &path, const JsonLimits &limits) {
@@ -47,9 +45,7 @@ Json read_json(const std::filesystem::path &path, const JsonLimits &limits) {
 std::string write_json(const Json &value) {
   try {
     return value.dump(2) + "\n";
-  } catch (const Json::exception &error) {
-    throw Error(ErrorKind::malformed, "cannot write JSON: " + sentence_of(error));
-  }
+  } catch (const Json::exception &error) { throw Error(ErrorKind::malformed, "cannot write JSON: " + sentence_of(error)); }
 }
 
 }  // namespace lamina::manifest

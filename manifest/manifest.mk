@@ -2,7 +2,7 @@
 MANIFEST_SOURCES := $(filter-out manifest/make_table.cpp,$(wildcard manifest/*.cpp))
 MANIFEST_SCHEMAS := $(sort $(wildcard manifest/schemas/*.schema.json))
 MANIFEST_OBJECTS := $(call objects,$(MANIFEST_SOURCES)) $(OBJ)/$(GEN)/manifest/schemas.o
-MANIFEST_LIBS := -lsodium -lcrypto
+MANIFEST_LIBS = -lsodium -lcrypto
 
 $(GEN)/manifest/schemas.cpp: $(MANIFEST_SCHEMAS) manifest/embed_schemas
 	@mkdir -p $(@D)

@@ -22,7 +22,8 @@ Manifest parse_manifest(std::string_view text, const std::string &what) {
   if (contract.layer != manifest.layer || contract.version != manifest.version) throw refuse("layer and version are not the contract's");
   manifest.contract_json = write_json(json["contract"]);
   for (const auto &[name, host] : json.at("hosts").items()) {
-    if (host_binding_of(host, contract, what + ", host " + name).host != name) throw refuse("host " + name + " calls itself something else");
+    if (host_binding_of(host, contract, what + ", host " + name).host != name)
+      throw refuse("host " + name + " calls itself something else");
     manifest.hosts[name] = write_json(host);
   }
   std::set<std::string> files, archs;
@@ -31,7 +32,8 @@ Manifest parse_manifest(std::string_view text, const std::string &what) {
     if (!files.insert(manifest.builds.back().file).second || !archs.insert(manifest.builds.back().arch).second)
       throw refuse("two builds share the file " + manifest.builds.back().file + " or the arch " + manifest.builds.back().arch);
   }
-  std::stable_sort(manifest.builds.begin(), manifest.builds.end(), [](const Build &a, const Build &b) { return a.rank != b.rank ? a.rank < b.rank : a.file < b.file; });
+  std::stable_sort(manifest.builds.begin(), manifest.builds.end(),
+                   [](const Build &a, const Build &b) { return a.rank != b.rank ? a.rank < b.rank : a.file < b.file; });
   return manifest;
 }
 
@@ -39,7 +41,11 @@ std::string write_manifest(const Manifest &manifest) {
   Json hosts = Json::object(), builds = Json::array();
   for (const auto &[name, host] : manifest.hosts) hosts[name] = parse_json(host, "host " + name);
   for (const Build &build : manifest.builds)
-    builds.push_back({{"file", build.file}, {"arch", build.arch}, {"build_id", build.build_id}, {"rank", build.rank}, {"requires", parse_json(build.requires_json, "requires of " + build.file)}});
+    builds.push_back({{"file", build.file},
+                      {"arch", build.arch},
+                      {"build_id", build.build_id},
+                      {"rank", build.rank},
+                      {"requires", parse_json(build.requires_json, "requires of " + build.file)}});
   std::string text = write_json({{"schema", "lamina/manifest/1"},
                                  {"layer", manifest.layer},
                                  {"version", manifest.version},

@@ -20,19 +20,21 @@ void start_sodium() {
   if (sodium_init() < 0) throw Error(ErrorKind::internal, "libsodium does not start: no random source");
 }
 
-template <size_t size> std::string_view bytes_of(const std::array<unsigned char, size> &value) {
+template <size_t size>
+std::string_view bytes_of(const std::array<unsigned char, size> &value) {
   return {reinterpret_cast<const char *>(value.data()), size};
 }
 
-template <size_t size> void copy_out(std::string_view from, std::array<unsigned char, size> &to) { std::memcpy(to.data(), from.data(), size); }
+template <size_t size>
+void copy_out(std::string_view from, std::array<unsigned char, size> &to) {
+  std::memcpy(to.data(), from.data(), size);
+}
 
 std::string decode(std::string_view line, size_t size, const char *what) {
   std::string bytes;
   try {
     bytes = from_base64(line);
-  } catch (const Error &) {
-    throw refuse(std::string(what) + " is not base64");
-  }
+  } catch (const Error &) { throw refuse(std::string(what) + " is not base64"); }
   if (bytes.size() != size)
     throw refuse(std::string(what) + " has " + std::to_string(bytes.size()) + " bytes; expected " + std::to_string(size));
   return bytes;
@@ -86,7 +88,8 @@ struct ParsedSignature {
 
 ParsedSignature parse(std::string_view text) {
   if (text.size() > 3 * max_comment) throw refuse("the signature file is too long");
-  if (!take_line(text).starts_with(untrusted_prefix)) throw refuse("this is no minisign signature: its first line is not an untrusted comment");
+  if (!take_line(text).starts_with(untrusted_prefix))
+    throw refuse("this is no minisign signature: its first line is not an untrusted comment");
   const std::string body = decode(take_line(text), 74, "the signature");
   const std::string_view comment = take_line(text);
   if (!comment.starts_with(trusted_prefix)) throw refuse("the signature lacks its trusted comment");
@@ -161,13 +164,15 @@ PublicKey parse_public_key(std::string_view text) {
 }
 
 SecretKey parse_secret_key(std::string_view text) {
-  if (!take_line(text).starts_with(untrusted_prefix)) throw refuse("this is no minisign secret key: its first line is not an untrusted comment");
+  if (!take_line(text).starts_with(untrusted_prefix))
+    throw refuse("this is no minisign secret key: its first line is not an untrusted comment");
   Wiped body{decode(take_line(text), 158, "the secret key")};
   const std::string_view bytes = body.bytes;
   if (!text.empty()) throw refuse("the secret key goes on after its base64 line");
   if (!bytes.starts_with("Ed") || bytes.substr(4, 2) != "B2") throw refuse("the secret key is not Ed25519 with a BLAKE2b checksum");
   if (bytes.substr(2, 2) == "Sc")
-    throw Error(ErrorKind::unsupported, "the secret key is encrypted with a password; `minisign -C -W -s FILE` takes the password off a copy");
+    throw Error(ErrorKind::unsupported,
+                "the secret key is encrypted with a password; `minisign -C -W -s FILE` takes the password off a copy");
   if (bytes.substr(2, 2) != std::string_view("\0\0", 2)) throw refuse("the secret key has an unknown encryption");
   SecretKey key;
   copy_out(bytes.substr(54), key.id);
@@ -177,7 +182,8 @@ SecretKey parse_secret_key(std::string_view text) {
   std::array<unsigned char, 32> public_half;
   SecretKey again;
   crypto_sign_seed_keypair(public_half.data(), again.key.data(), key.key.data());
-  if ((sodium_memcmp(sum.data(), bytes.data() + 126, sum.size()) != 0 && sodium_memcmp(none.data(), bytes.data() + 126, none.size()) != 0) ||
+  if ((sodium_memcmp(sum.data(), bytes.data() + 126, sum.size()) != 0 &&
+       sodium_memcmp(none.data(), bytes.data() + 126, none.size()) != 0) ||
       sodium_memcmp(again.key.data(), key.key.data(), key.key.size()) != 0)
     throw refuse("the secret key is damaged: its parts do not fit together");
   return key;
@@ -193,11 +199,12 @@ std::string sign(const SecretKey &key, std::string_view bytes, const std::string
   if (crypto_sign_detached(signature.data(), nullptr, hash.data(), hash.size(), key.key.data()) != 0)
     throw Error(ErrorKind::internal, "libsodium did not sign");
   const std::string message = global_message(signature, trusted_comment);
-  if (crypto_sign_detached(global.data(), nullptr, reinterpret_cast<const unsigned char *>(message.data()), message.size(), key.key.data()) != 0)
+  if (crypto_sign_detached(global.data(), nullptr, reinterpret_cast<const unsigned char *>(message.data()), message.size(),
+                           key.key.data()) != 0)
     throw Error(ErrorKind::internal, "libsodium did not sign");
   return std::string(untrusted_prefix) + "signature from lamina, key " + id_digits(key.id) + "\n" +
-         to_base64("ED" + std::string(bytes_of(key.id)) + std::string(bytes_of(signature))) + "\n" + std::string(trusted_prefix) + trusted_comment + "\n" +
-         to_base64(bytes_of(global)) + "\n";
+         to_base64("ED" + std::string(bytes_of(key.id)) + std::string(bytes_of(signature))) + "\n" + std::string(trusted_prefix) +
+         trusted_comment + "\n" + to_base64(bytes_of(global)) + "\n";
 }
 
 Signature parse_signature(std::string_view signature_text) {
@@ -214,7 +221,8 @@ std::string verify(const PublicKey &key, std::string_view bytes, std::string_vie
   if (crypto_sign_verify_detached(parsed.signature.data(), hash.data(), hash.size(), key.key.data()) != 0)
     throw refuse("the signature of key " + key.id_text() + " does not fit these bytes");
   const std::string message = global_message(parsed.signature, parsed.trusted_comment);
-  if (crypto_sign_verify_detached(parsed.global.data(), reinterpret_cast<const unsigned char *>(message.data()), message.size(), key.key.data()) != 0)
+  if (crypto_sign_verify_detached(parsed.global.data(), reinterpret_cast<const unsigned char *>(message.data()), message.size(),
+                                  key.key.data()) != 0)
     throw refuse("the trusted comment was altered after signing");
   return parsed.trusted_comment;
 }

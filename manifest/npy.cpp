@@ -14,9 +14,12 @@ constexpr std::string_view magic = "\x93NUMPY";
 constexpr uint64_t max_file = uint64_t{1} << 40;
 constexpr size_t max_header = 1 << 20;
 
-struct NpyDtype { const char *descr, *name; };
-constexpr NpyDtype npy_dtypes[] = {{"<f8", "float64"}, {"<f4", "float32"}, {"<f2", "float16"}, {"|V2", "bfloat16"}, {"<V2", "bfloat16"}, {"|b1", "bool"}, {"|i1", "int8"},
-                                   {"<i2", "int16"},   {"<i4", "int32"},   {"<i8", "int64"},   {"|u1", "uint8"},    {"<u2", "uint16"},   {"<u4", "uint32"}, {"<u8", "uint64"}};
+struct NpyDtype {
+  const char *descr, *name;
+};
+constexpr NpyDtype npy_dtypes[] = {{"<f8", "float64"}, {"<f4", "float32"}, {"<f2", "float16"}, {"|V2", "bfloat16"}, {"<V2", "bfloat16"},
+                                   {"|b1", "bool"},    {"|i1", "int8"},    {"<i2", "int16"},   {"<i4", "int32"},    {"<i8", "int64"},
+                                   {"|u1", "uint8"},   {"<u2", "uint16"},  {"<u4", "uint32"},  {"<u8", "uint64"}};
 
 // The header is a Python dictionary: {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
 class HeaderParser {
@@ -73,7 +76,8 @@ class HeaderParser {
     const std::string descr = quoted();
     for (const NpyDtype &known : npy_dtypes)
       if (known.descr == descr) return *dtype_named(known.name);
-    unsupported("dtype '" + descr + "' is not one of little-endian f2 f4 f8, i1 i2 i4 i8, u1 u2 u4 u8, b1, V2 (bfloat16); save it with .astype()");
+    unsupported("dtype '" + descr +
+                "' is not one of little-endian f2 f4 f8, i1 i2 i4 i8, u1 u2 u4 u8, b1, V2 (bfloat16); save it with .astype()");
   }
   void order() {
     if (skip_space(); rest_.starts_with("True")) unsupported("it is in Fortran order; save numpy.ascontiguousarray(...) of it");
@@ -88,7 +92,8 @@ class HeaderParser {
       int64_t value = 0;
       size_t digits = 0;
       for (; digits < rest_.size() && rest_[digits] >= '0' && rest_[digits] <= '9'; ++digits)
-        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, rest_[digits] - '0', &value)) refuse("an extent is too large");
+        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, rest_[digits] - '0', &value))
+          refuse("an extent is too large");
       if (digits == 0) refuse("an extent is no whole number");
       rest_.remove_prefix(digits);
       extents.push_back(value);
@@ -114,7 +119,8 @@ NpyArray read_npy(const std::filesystem::path &path) {
   const auto refuse = [&](const std::string &why) { return Error(ErrorKind::malformed, name + " is no valid .npy file: " + why); };
   if (file.size() < 10 || !file.starts_with(magic)) throw refuse("it does not begin with \\x93NUMPY");
   const int version = static_cast<unsigned char>(file[6]);
-  if (version < 1 || version > 3 || file[7] != 0) throw Error(ErrorKind::unsupported, name + ": .npy format version " + std::to_string(version) + " is not 1, 2 or 3");
+  if (version < 1 || version > 3 || file[7] != 0)
+    throw Error(ErrorKind::unsupported, name + ": .npy format version " + std::to_string(version) + " is not 1, 2 or 3");
   const size_t length_bytes = version == 1 ? 2 : 4, begin = 8 + length_bytes;
   if (file.size() < begin) throw refuse("it is cut in its header");
   uint32_t length = 0;
@@ -127,14 +133,16 @@ NpyArray read_npy(const std::filesystem::path &path) {
     if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(extent), &bytes)) throw refuse("its extents overflow");
   const size_t held = file.size() - begin - length;
   if (bytes != held)
-    throw refuse("shape " + shape_text(array.shape) + " of " + dtype_name(array.dtype) + " needs " + std::to_string(bytes) + " bytes, there are " + std::to_string(held));
+    throw refuse("shape " + shape_text(array.shape) + " of " + dtype_name(array.dtype) + " needs " + std::to_string(bytes) +
+                 " bytes, there are " + std::to_string(held));
   const auto *data = reinterpret_cast<const unsigned char *>(file.data()) + begin + length;
   array.bytes.assign(data, data + held);
   return array;
 }
 
 void write_npy(const std::filesystem::path &path, const TensorView &tensor) {
-  const auto *known = std::find_if(std::begin(npy_dtypes), std::end(npy_dtypes), [&](const NpyDtype &one) { return dtype_name(tensor.dtype) == one.name; });
+  const auto *known =
+      std::find_if(std::begin(npy_dtypes), std::end(npy_dtypes), [&](const NpyDtype &one) { return dtype_name(tensor.dtype) == one.name; });
   if (known == std::end(npy_dtypes)) throw Error(ErrorKind::invalid_argument, ".npy has no dtype " + dtype_name(tensor.dtype));
   std::string shape = "(";
   for (const int64_t extent : tensor.shape) shape += std::to_string(extent) + ", ";

@@ -3,7 +3,9 @@
 
 namespace lamina::manifest {
 
-struct SchemaText { const char *name, *text; };
+struct SchemaText {
+  const char *name, *text;
+};
 extern const SchemaText schema_table[];
 extern const int schema_count;
 

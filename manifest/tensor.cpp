@@ -6,12 +6,15 @@ namespace lamina::manifest {
 
 namespace {
 
-struct NamedDtype { const char *name; lamina_dtype dtype; };
+struct NamedDtype {
+  const char *name;
+  lamina_dtype dtype;
+};
 constexpr NamedDtype named_dtypes[] = {
-    {"float64", {LAMINA_CODE_FLOAT, 64, 1}}, {"float32", {LAMINA_CODE_FLOAT, 32, 1}},   {"float16", {LAMINA_CODE_FLOAT, 16, 1}},
+    {"float64", {LAMINA_CODE_FLOAT, 64, 1}},   {"float32", {LAMINA_CODE_FLOAT, 32, 1}}, {"float16", {LAMINA_CODE_FLOAT, 16, 1}},
     {"bfloat16", {LAMINA_CODE_BFLOAT, 16, 1}}, {"bool", {LAMINA_CODE_BOOL, 8, 1}},      {"int8", {LAMINA_CODE_INT, 8, 1}},
-    {"int16", {LAMINA_CODE_INT, 16, 1}},     {"int32", {LAMINA_CODE_INT, 32, 1}},       {"int64", {LAMINA_CODE_INT, 64, 1}},
-    {"uint8", {LAMINA_CODE_UINT, 8, 1}},     {"uint16", {LAMINA_CODE_UINT, 16, 1}},     {"uint32", {LAMINA_CODE_UINT, 32, 1}},
+    {"int16", {LAMINA_CODE_INT, 16, 1}},       {"int32", {LAMINA_CODE_INT, 32, 1}},     {"int64", {LAMINA_CODE_INT, 64, 1}},
+    {"uint8", {LAMINA_CODE_UINT, 8, 1}},       {"uint16", {LAMINA_CODE_UINT, 16, 1}},   {"uint32", {LAMINA_CODE_UINT, 32, 1}},
     {"uint64", {LAMINA_CODE_UINT, 64, 1}},
 };
 

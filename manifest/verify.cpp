@@ -72,9 +72,12 @@ class Verification {
   void check_signature() {
     if (signature_bytes_.empty()) throw Error(ErrorKind::signature, "bundle.json is not signed: bundle.json.minisig is missing");
     const Signature signature = parse_signature(signature_bytes_);
-    const auto key = std::find_if(policy_.trusted_keys.begin(), policy_.trusted_keys.end(), [&](const PublicKey &one) { return one.id == signature.key_id; });
+    const auto key = std::find_if(policy_.trusted_keys.begin(), policy_.trusted_keys.end(),
+                                  [&](const PublicKey &one) { return one.id == signature.key_id; });
     if (key == policy_.trusted_keys.end())
-      throw Error(ErrorKind::untrusted, "bundle.json is signed by key " + signature.id_text() + ", which is not trusted here; once you have its public key from the publisher: lamina trust add ORG KEY");
+      throw Error(ErrorKind::untrusted,
+                  "bundle.json is signed by key " + signature.id_text() +
+                      ", which is not trusted here; once you have its public key from the publisher: lamina trust add ORG KEY");
     comment_ = verify(*key, bundle_bytes_, signature_bytes_);
     report_.signed_by = *key;
     say("by trusted key " + key->id_text());
@@ -89,18 +92,23 @@ class Verification {
   void binding() {
     const Bundle &bundle = *report_.bundle;
     const auto expect = [](const char *what, const std::string &found, const std::string &wanted) {
-      if (!wanted.empty() && found != wanted) throw Error(ErrorKind::integrity, std::string("bundle.json is of ") + what + " " + found + "; expected " + wanted);
+      if (!wanted.empty() && found != wanted)
+        throw Error(ErrorKind::integrity, std::string("bundle.json is of ") + what + " " + found + "; expected " + wanted);
     };
     expect("repository", bundle.repo, policy_.expected_repo);
     expect("variant", bundle.variant, policy_.expected_variant);
-    if (policy_.expected_version.find('.') == std::string::npos) expect("major version", std::to_string(bundle.major()), policy_.expected_version);
+    if (policy_.expected_version.find('.') == std::string::npos)
+      expect("major version", std::to_string(bundle.major()), policy_.expected_version);
     else expect("version", bundle.version, policy_.expected_version);
     if (bundle.counter < policy_.minimum_counter)
-      throw Error(ErrorKind::integrity, "bundle.json has counter " + std::to_string(bundle.counter) + ", but " + std::to_string(policy_.minimum_counter) + " was seen before: an older release is offered for a newer");
+      throw Error(ErrorKind::integrity, "bundle.json has counter " + std::to_string(bundle.counter) + ", but " +
+                                            std::to_string(policy_.minimum_counter) +
+                                            " was seen before: an older release is offered for a newer");
     if (report_.signed_by && comment_ != bundle_comment(bundle))
       throw Error(ErrorKind::signature, "the signature's trusted comment is '" + comment_ + "'; expected '" + bundle_comment(bundle) + "'");
     if (bundle.abi_major != LAMINA_ABI_MAJOR)
-      throw Error(ErrorKind::unsupported, "the bundle speaks ABI " + std::to_string(bundle.abi_major) + "; this program speaks " + std::to_string(LAMINA_ABI_MAJOR));
+      throw Error(ErrorKind::unsupported, "the bundle speaks ABI " + std::to_string(bundle.abi_major) + "; this program speaks " +
+                                              std::to_string(LAMINA_ABI_MAJOR));
     say(bundle.variant + ", counter " + std::to_string(bundle.counter));
   }
 
@@ -114,7 +122,8 @@ class Verification {
       }
       const FileDigest digest = digest_file(folder_ / entry.path);
       bytes += digest.size;
-      if (digest.size != entry.size) wrong.push_back(entry.path + " (" + std::to_string(digest.size) + " bytes; expected " + std::to_string(entry.size) + ")");
+      if (digest.size != entry.size)
+        wrong.push_back(entry.path + " (" + std::to_string(digest.size) + " bytes; expected " + std::to_string(entry.size) + ")");
       else if (to_hex(digest.sha256) != entry.sha256) wrong.push_back(entry.path + " (SHA-256 differs)");
     }
     report_.absent = absent;
@@ -127,8 +136,11 @@ class Verification {
   void unlisted() {
     std::vector<std::string> extra;
     for (const std::string &path : list_files(folder_))
-      if (!report_.bundle->file(path) && path != bundle_file && path != bundle_signature_file && path != metadata_file && path != "metadata.json.sigstore") extra.push_back(path);
-    if (!extra.empty()) throw Error(ErrorKind::integrity, "not listed in bundle.json: " + some_of(extra) + "; nothing unlisted may lie here");
+      if (!report_.bundle->file(path) && path != bundle_file && path != bundle_signature_file && path != metadata_file &&
+          path != "metadata.json.sigstore")
+        extra.push_back(path);
+    if (!extra.empty())
+      throw Error(ErrorKind::integrity, "not listed in bundle.json: " + some_of(extra) + "; nothing unlisted may lie here");
   }
 
   void metadata() {
@@ -146,15 +158,19 @@ class Verification {
     if (!exists(manifest_file)) throw Error(ErrorKind::integrity, "manifest.json is missing");
     const Manifest manifest = parse_manifest(read_file(folder_ / manifest_file, max_json), manifest_file);
     if (manifest.layer != bundle.python_name() || manifest.version != bundle.version)
-      throw Error(ErrorKind::integrity, "manifest.json is of " + manifest.layer + " " + manifest.version + "; bundle.json is of " + bundle.python_name() + " " + bundle.version);
+      throw Error(ErrorKind::integrity, "manifest.json is of " + manifest.layer + " " + manifest.version + "; bundle.json is of " +
+                                            bundle.python_name() + " " + bundle.version);
     for (const Build &build : manifest.builds) {
-      if (!bundle.file(build.file)) throw Error(ErrorKind::integrity, "manifest.json names the build " + build.file + ", which bundle.json does not list");
+      if (!bundle.file(build.file))
+        throw Error(ErrorKind::integrity, "manifest.json names the build " + build.file + ", which bundle.json does not list");
       builds_.push_back(build.file);
     }
     for (const BundleEntry &entry : bundle.files)
-      if ((entry.path.ends_with(".so") || entry.path.find(".so.") != std::string::npos) && std::find(builds_.begin(), builds_.end(), entry.path) == builds_.end())
+      if ((entry.path.ends_with(".so") || entry.path.find(".so.") != std::string::npos) &&
+          std::find(builds_.begin(), builds_.end(), entry.path) == builds_.end())
         throw Error(ErrorKind::integrity, entry.path + " is machine code that manifest.json does not name as a build");
-    say(manifest.layer + " " + manifest.version + ": " + std::to_string(manifest.builds.size()) + " builds, " + std::to_string(manifest.hosts.size()) + " hosts");
+    say(manifest.layer + " " + manifest.version + ": " + std::to_string(manifest.builds.size()) + " builds, " +
+        std::to_string(manifest.hosts.size()) + " hosts");
   }
 
   void builds() {
@@ -204,6 +220,8 @@ void VerifyReport::throw_if_failed() const {
     if (step.outcome == VerifyStep::Outcome::failed) throw Error(step.kind, step.detail);
 }
 
-VerifyReport verify_variant_directory(const std::filesystem::path &variant_dir, const VerifyPolicy &policy) { return Verification(variant_dir, policy).run(); }
+VerifyReport verify_variant_directory(const std::filesystem::path &variant_dir, const VerifyPolicy &policy) {
+  return Verification(variant_dir, policy).run();
+}
 
 }  // namespace lamina::manifest

@@ -15,21 +15,21 @@ namespace lamina::manifest {
 enum class SignaturePolicy { require, warn, off };
 
 struct VerifyPolicy {
-  std::string expected_repo;      // "" accepts any
-  std::string expected_variant;   // "" accepts any
-  std::string expected_version;   // "1.0.0", or "1" for any 1.x.y; "" accepts any
-  uint64_t minimum_counter = 0;   // rollback guard
+  std::string expected_repo;     // "" accepts any
+  std::string expected_variant;  // "" accepts any
+  std::string expected_version;  // "1.0.0", or "1" for any 1.x.y; "" accepts any
+  uint64_t minimum_counter = 0;  // rollback guard
   std::vector<PublicKey> trusted_keys;
   SignaturePolicy signatures = SignaturePolicy::require;
-  bool partial = false;           // a client that downloads only what it needs: listed files may be absent, present ones must be right
-  bool audit_builds = true;       // read every .so present with read_elf and audit_plugin
+  bool partial = false;      // a client that downloads only what it needs: listed files may be absent, present ones must be right
+  bool audit_builds = true;  // read every .so present with read_elf and audit_plugin
 };
 
 struct VerifyStep {
   enum class Outcome { passed, warned, skipped, failed };
-  std::string name;     // "signature", "bundle", "binding", "files", "unlisted", "metadata", "manifest", "builds"
+  std::string name;  // "signature", "bundle", "binding", "files", "unlisted", "metadata", "manifest", "builds"
   Outcome outcome = Outcome::passed;
-  std::string detail;   // what was checked, or what is wrong and what to do
+  std::string detail;                    // what was checked, or what is wrong and what to do
   ErrorKind kind = ErrorKind::internal;  // of a failed step
 };
 const char *name_of(VerifyStep::Outcome outcome);  // "passed"
@@ -40,8 +40,8 @@ struct VerifyReport {
   std::optional<PublicKey> signed_by;  // the trusted key that verified
   std::vector<std::string> absent;     // listed but not there (partial)
   bool ok() const;
-  std::string text() const;            // one line a step
-  void throw_if_failed() const;        // Error of the first failed step's kind
+  std::string text() const;      // one line a step
+  void throw_if_failed() const;  // Error of the first failed step's kind
 };
 
 // Never throws for what is wrong with the directory: that is what the report says.  Errors: not_found when it is no directory.

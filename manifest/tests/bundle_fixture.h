@@ -11,7 +11,8 @@
 namespace lamina::manifest::test {
 
 inline std::string plugin_name() {
-  return "triangle_multiplication-" + read_json("layers/triangle_multiplication/contract.json").at("version").get<std::string>() + "-reference.so";
+  return "triangle_multiplication-" + read_json("layers/triangle_multiplication/contract.json").at("version").get<std::string>() +
+         "-reference.so";
 }
 
 inline Manifest small_manifest() {

@@ -18,11 +18,13 @@ std::string refused(const Json &json) {
 }
 
 Json small_bundle() {
-  return parse_json(R"({"schema": "lamina/bundle/1", "repo": "org/triangle-multiplication", "version": "1.2.3", "variant": "torch-stable-abi29-cu130-x86_64-linux",
+  return parse_json(
+      R"({"schema": "lamina/bundle/1", "repo": "org/triangle-multiplication", "version": "1.2.3", "variant": "torch-stable-abi29-cu130-x86_64-linux",
     "counter": 7, "abi": {"major": 1, "minor": 0}, "license": "Apache-2.0", "backend": {"type": "cuda", "archs": ["8.0+PTX", "9.0a"]},
     "requirements": {"os": "linux", "cpu": "x86_64", "glibc": "2.28"},
     "files": [{"path": "__init__.py", "size": 0, "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
-              {"path": "manifest.json", "size": 11, "sha256": "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"}]})", "x");
+              {"path": "manifest.json", "size": 11, "sha256": "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"}]})",
+      "x");
 }
 
 }  // namespace
@@ -43,8 +45,10 @@ TEST_CASE("metadata.json follows from bundle.json and its signature, byte for by
     "algorithm": "sha256",
     "files": {
       "__init__.py": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
-      "bundle.json": ")" + base64(bytes) + R"(",
-      "bundle.json.minisig": ")" + base64("a signature") + R"(",
+      "bundle.json": ")" + base64(bytes) +
+                               R"(",
+      "bundle.json.minisig": ")" +
+                               base64("a signature") + R"(",
       "manifest.json": "uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek="
     }
   },
@@ -84,7 +88,8 @@ TEST_CASE("bundles that are refused") {
   CHECK(has(with([](Json &json) { json["colour"] = 1; }), "colour"));
   for (const char *member : {"schema", "repo", "version", "variant", "counter", "abi", "license", "backend", "requirements", "files"})
     CHECK(has(with([&](Json &json) { json.erase(member); }), member));
-  for (const char *path : {"../x", "/x", "a//b", "x.pyc", "__pycache__/x", "-x", "a\\b"}) CHECK(has(with([&](Json &json) { json["files"][0]["path"] = path; }), "not allowed"));
+  for (const char *path : {"../x", "/x", "a//b", "x.pyc", "__pycache__/x", "-x", "a\\b"})
+    CHECK(has(with([&](Json &json) { json["files"][0]["path"] = path; }), "not allowed"));
   for (const char *path : {"bundle.json", "bundle.json.minisig", "metadata.json", "metadata.json.sigstore"})
     CHECK(has(with([&](Json &json) { json["files"][0]["path"] = path; }), "made after the bundle"));
   CHECK(has(with([](Json &json) { std::swap(json["files"][0], json["files"][1]); }), "not sorted"));
@@ -96,19 +101,22 @@ TEST_CASE("bundles that are refused") {
   CHECK(has(with([](Json &json) { json["backend"]["type"] = "cpu"; }), "is not for cpu"));
   CHECK(has(with([](Json &json) { json["requirements"]["cpu"] = "aarch64"; }), "is not for cuda, aarch64"));
   CHECK(has(with([](Json &json) { json["variant"] = "cabi1-cpu-x86_64-linux"; }), "no variant name"));
-  for (const char *repo : {"org", "org/Name", "org/a_b", "../x", "org/x/y", "/x", "org/1x"}) CHECK(has(with([&](Json &json) { json["repo"] = repo; }), "repo"));
+  for (const char *repo : {"org", "org/Name", "org/a_b", "../x", "org/x/y", "/x", "org/1x"})
+    CHECK(has(with([&](Json &json) { json["repo"] = repo; }), "repo"));
   error_of(ErrorKind::malformed, [] { parse_bundle("{", "bundle.json"); });
 }
 
 TEST_CASE("variant names") {
   VariantName name = parse_variant_name("torch-stable-abi29-cu130-x86_64-linux");
-  CHECK((name.framework == "torch-stable-abi29" && name.backend == "cu130" && name.cpu == "x86_64" && name.os == "linux" && name.backend_type() == "cuda"));
+  CHECK((name.framework == "torch-stable-abi29" && name.backend == "cu130" && name.cpu == "x86_64" && name.os == "linux" &&
+         name.backend_type() == "cuda"));
   name = parse_variant_name("torch213-cxx11-cpu-aarch64-linux");
   CHECK((name.framework == "torch213-cxx11" && name.backend_type() == "cpu" && name.cpu == "aarch64"));
   CHECK(parse_variant_name("torch210-rocm71-x86_64-linux").backend_type() == "rocm");
   CHECK(parse_variant_name("tvm-ffi01-cpu-x86_64-linux").framework == "tvm-ffi01");
-  for (const char *bad : {"", "torch-cpu", "torch-universal", "torch213", "cabi1-cpu-x86_64-linux", "torch-stable-abi-cpu-x86_64-linux", "torch-stable-abi29-gpu-x86_64-linux", "torch213-cpu-x86_64-linux-x",
-                          "torch-stable-abi29-cpu--linux", "torch-stable-abi29-cu-x86_64-linux"})
+  for (const char *bad : {"", "torch-cpu", "torch-universal", "torch213", "cabi1-cpu-x86_64-linux", "torch-stable-abi-cpu-x86_64-linux",
+                          "torch-stable-abi29-gpu-x86_64-linux", "torch213-cpu-x86_64-linux-x", "torch-stable-abi29-cpu--linux",
+                          "torch-stable-abi29-cu-x86_64-linux"})
     CHECK_MESSAGE(!error_of(ErrorKind::malformed, [&] { parse_variant_name(bad); }).empty(), bad);
 }
 

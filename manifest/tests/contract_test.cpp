@@ -61,7 +61,9 @@ TEST_CASE("arithmetic of a call") {
 
 TEST_CASE("attribute values are checked against the contract") {
   const Contract contract = contract_of(triangle(), "contract.json");
-  const auto refused_value = [&](const char *name, const AttributeValue &value) { return error_of(ErrorKind::invalid_argument, [&] { contract.checked_attribute(name, value); }); };
+  const auto refused_value = [&](const char *name, const AttributeValue &value) {
+    return error_of(ErrorKind::invalid_argument, [&] { contract.checked_attribute(name, value); });
+  };
   CHECK(contract.checked_attribute("direction", AttributeValue("incoming")) == AttributeValue("incoming"));
   CHECK(has(refused_value("direction", "sideways"), "outgoing incoming"));
   CHECK(has(refused_value("dierction", "incoming"), "it takes: direction"));
@@ -134,6 +136,12 @@ TEST_CASE("trust and foreign metadata") {
   bad["organizations"]["../x"] = bad["organizations"]["org"];
   error_of(ErrorKind::malformed, [&] { validate(bad, "trust", "trust.json"); });
   // What others write may hold more than we know.
-  const Json metadata = {{"name", "toy"}, {"id", "_toy_cpu_1"}, {"version", 1}, {"license", "MIT"}, {"python-depends", Json::array()}, {"backend", {{"type", "cpu"}, {"new", 1}}}, {"new", 2}};
+  const Json metadata = {{"name", "toy"},
+                         {"id", "_toy_cpu_1"},
+                         {"version", 1},
+                         {"license", "MIT"},
+                         {"python-depends", Json::array()},
+                         {"backend", {{"type", "cpu"}, {"new", 1}}},
+                         {"new", 2}};
   validate(metadata, "metadata", "metadata.json");
 }

@@ -50,9 +50,11 @@ TEST_CASE("the digest of a variant directory is the kernels library's") {
   test::Folder folder;
   // A vector of that library's own tests.
   test::write(folder / "v/_extension.so", "hello world");
-  CHECK(digest_variant(folder / "v") == std::map<std::string, std::string>{{"_extension.so", "uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek="}});
+  CHECK(digest_variant(folder / "v") ==
+        std::map<std::string, std::string>{{"_extension.so", "uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek="}});
   // Left out: only what it leaves out, at the depth where it does.
-  for (const char *name : {"metadata.json", "metadata.json.sigstore", "a.pyc", "x/__pycache__/y.py", "sub/metadata.json", "sub/metadata.json.sigstore", "pyc", "b.json"})
+  for (const char *name : {"metadata.json", "metadata.json.sigstore", "a.pyc", "x/__pycache__/y.py", "sub/metadata.json",
+                           "sub/metadata.json.sigstore", "pyc", "b.json"})
     test::write(folder / "v" / name, "hello world");
   std::vector<std::string> names;
   for (const auto &[name, digest] : digest_variant(folder / "v")) {

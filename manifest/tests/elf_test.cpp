@@ -16,7 +16,8 @@ namespace {
 // Compiles one file with extra flags and reads the result.
 ElfFacts built(const test::Folder &folder, const std::string &source, const std::string &flags, const std::string &compiler = "gcc -x c") {
   test::write(folder / "source", source);
-  test::run(compiler + " -shared -fPIC -fvisibility=hidden -o " + (folder / "x.so").string() + " " + (folder / "source").string() + " -x none " + flags);
+  test::run(compiler + " -shared -fPIC -fvisibility=hidden -o " + (folder / "x.so").string() + " " + (folder / "source").string() +
+            " -x none " + flags);
   return read_elf(test::read(folder / "x.so"), "x.so");
 }
 
@@ -56,7 +57,8 @@ TEST_CASE("a clean file passes, facts are read") {
 
 TEST_CASE("each rule is seen broken") {
   test::Folder folder;
-  const auto violation = [&](const std::string &source, const std::string &flags, const char *expected, const std::string &compiler = "gcc -x c") {
+  const auto violation = [&](const std::string &source, const std::string &flags, const char *expected,
+                             const std::string &compiler = "gcc -x c") {
     const std::string found = all(audit_plugin(built(folder, source, flags, compiler)));
     CHECK_MESSAGE(has(found, expected), "expected: " << expected << "\nfound: " << found);
   };
@@ -69,19 +71,27 @@ TEST_CASE("each rule is seen broken") {
   violation(std::string(entry) + "__attribute__((constructor)) static void c(void) {}", base, "functions when loaded");
   violation(std::string(entry) + "__attribute__((destructor)) static void c(void) {}", base, "functions when unloaded");
   violation(entry, "", "when loaded");  // crtbegin's frame_dummy
-  violation(std::string(entry) + "static int r(void) { return 1; } static int (*pick(void))(void) { return r; }\n"
-                                 "__attribute__((ifunc(\"pick\"))) int i(void); int (*volatile use)(void) = i;", base, "indirect functions");
-  violation(std::string(entry) + "#include <dlfcn.h>\nvoid *volatile p; void f(void) { p = dlopen; }", "-nostartfiles", "asks for libc.so.6 GLIBC_2.34");
+  violation(std::string(entry) +
+                "static int r(void) { return 1; } static int (*pick(void))(void) { return r; }\n"
+                "__attribute__((ifunc(\"pick\"))) int i(void); int (*volatile use)(void) = i;",
+            base, "indirect functions");
+  violation(std::string(entry) + "#include <dlfcn.h>\nvoid *volatile p; void f(void) { p = dlopen; }", "-nostartfiles",
+            "asks for libc.so.6 GLIBC_2.34");
   violation(entry, base + " -Wl,-f,evil.so", "makes the loader open evil.so");
-  violation(std::string("extern \"C\" { ") + entry + "}\ntemplate <class T> struct S { __attribute__((visibility(\"default\"))) static int v; };\n"
-                                                       "template <class T> int S<T>::v = 1; __attribute__((visibility(\"default\"))) int *f() { return &S<int>::v; }",
+  violation(std::string("extern \"C\" { ") + entry +
+                "}\ntemplate <class T> struct S { __attribute__((visibility(\"default\"))) static int v; };\n"
+                "template <class T> int S<T>::v = 1; __attribute__((visibility(\"default\"))) int *f() { return &S<int>::v; }",
             base, "STB_GNU_UNIQUE", "g++ -x c++ -fgnu-unique");
   CHECK(has(all(audit_plugin(read_elf(test::read("/proc/self/exe"), "exe"))), "needs libstdc++.so.6"));
 }
 
 TEST_CASE("undefined symbols carry their versions") {
   test::Folder folder;
-  const ElfFacts facts = built(folder, std::string("#include <stdlib.h>\n") + entry + "__attribute__((weak)) void maybe(void); void *f(void) { return maybe ? 0 : malloc(1); } void *(*volatile g)(void) = f;", "-nostartfiles");
+  const ElfFacts facts =
+      built(folder,
+            std::string("#include <stdlib.h>\n") + entry +
+                "__attribute__((weak)) void maybe(void); void *f(void) { return maybe ? 0 : malloc(1); } void *(*volatile g)(void) = f;",
+            "-nostartfiles");
   bool found_malloc = false, found_maybe = false;
   for (const UndefinedSymbol &symbol : facts.undefined) {
     if (symbol.name == "malloc") found_malloc = symbol.library == "libc.so.6" && symbol.version.starts_with("GLIBC_2.") && !symbol.weak;
@@ -102,7 +112,8 @@ TEST_CASE("versions compare by number") {
 
 TEST_CASE("cut and altered files are refused or read, never more") {
   test::Folder folder;
-  built(folder, std::string("#include <stdlib.h>\n") + entry + "void *f(void) { return malloc(1); } void *(*volatile g)(void) = f;", "-nostartfiles -Wl,--hash-style=both");
+  built(folder, std::string("#include <stdlib.h>\n") + entry + "void *f(void) { return malloc(1); } void *(*volatile g)(void) = f;",
+        "-nostartfiles -Wl,--hash-style=both");
   const std::string good = test::read(folder / "x.so");
   int refused = 0, read = 0;
   const auto attempt = [&](const std::string &bytes) {

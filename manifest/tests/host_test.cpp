@@ -74,7 +74,9 @@ std::vector<float> floats(const BoundCheckpoint &bound, const char *name) {
   return values;
 }
 
-BoundCheckpoint bound(const Json &json, Checkpoint &checkpoint, const BindOptions &options) { return bind_checkpoint(binding(json), contract(), checkpoint.open(), options); }
+BoundCheckpoint bound(const Json &json, Checkpoint &checkpoint, const BindOptions &options) {
+  return bind_checkpoint(binding(json), contract(), checkpoint.open(), options);
+}
 
 std::string refused(Json json) {
   return error_of(ErrorKind::malformed, [&] { binding(json); });
@@ -84,11 +86,20 @@ std::string refused(Json json) {
 
 TEST_CASE("formulas") {
   const std::map<std::string, int64_t> dims = {{"C", 12}, {"H", 8}};
-  for (const auto &[text, value] : std::map<std::string, int64_t>{{"0", 0}, {"C", 12}, {"2*H", 16}, {"C+H*2", 28}, {"(C + H) / 4", 5}, {"C-H-1", 3}, {" 3 * ( 1+1 ) ", 6}, {"C/2/3", 2}, {"H-C", -4}})
+  for (const auto &[text, value] : std::map<std::string, int64_t>{{"0", 0},
+                                                                  {"C", 12},
+                                                                  {"2*H", 16},
+                                                                  {"C+H*2", 28},
+                                                                  {"(C + H) / 4", 5},
+                                                                  {"C-H-1", 3},
+                                                                  {" 3 * ( 1+1 ) ", 6},
+                                                                  {"C/2/3", 2},
+                                                                  {"H-C", -4}})
     CHECK_MESSAGE(evaluate(text, dims) == value, text);
   for (const char *bad : {"", "c", "2C", "C H", "(C", "C)", "+", "C+", "C**2", "1.5", "-C", "C%2", "99999999999999999999"})
     CHECK_MESSAGE(has(error_of(ErrorKind::malformed, [&] { evaluate(bad, dims); }), "no formula"), bad);
-  for (const char *bad : {"C/5", "C/0", "Z", "1000000000000*1000000000000", "C/(H-8)"}) error_of(ErrorKind::invalid_argument, [&] { evaluate(bad, dims); });
+  for (const char *bad : {"C/5", "C/0", "Z", "1000000000000*1000000000000", "C/(H-8)"})
+    error_of(ErrorKind::invalid_argument, [&] { evaluate(bad, dims); });
   error_of(ErrorKind::malformed, [&] { evaluate(std::string(50, '(') + "C" + std::string(50, ')'), dims); });
   CHECK(dims_of("2*(H+C)/H") == std::vector<std::string>{"H", "C"});
 }
@@ -114,12 +125,15 @@ TEST_CASE("slices are views into the file; optional parameters may be absent") {
 TEST_CASE("the class comes from the prefix, or by name") {
   Checkpoint checkpoint;
   for (const char *prefix : {"m.plain_out", "m.swapped_out", "m.other"}) checkpoint.add(std::string(prefix) + ".w", {4, 3});
-  const auto mode = [&](const BindOptions &options) { return std::get<std::string>(bound(host(), checkpoint, options).attributes[1].value); };
+  const auto mode = [&](const BindOptions &options) {
+    return std::get<std::string>(bound(host(), checkpoint, options).attributes[1].value);
+  };
   CHECK(mode({.prefix = "m.plain_out"}) == "plain");
   CHECK(mode({.prefix = "m.swapped_out."}) == "swapped");
   CHECK(mode({.class_name = "Swapped", .prefix = "m.plain_out"}) == "swapped");
   CHECK(has(error_of(ErrorKind::not_found, [&] { mode({.prefix = "m.other"}); }), "choose one of Plain Swapped"));
-  CHECK(has(error_of(ErrorKind::not_found, [&] { mode({.class_name = "Ghost", .prefix = "m.other"}); }), "no class Ghost; it has Plain Swapped"));
+  CHECK(has(error_of(ErrorKind::not_found, [&] { mode({.class_name = "Ghost", .prefix = "m.other"}); }),
+            "no class Ghost; it has Plain Swapped"));
 }
 
 TEST_CASE("interleaved, transposed, selected") {
@@ -175,8 +189,11 @@ TEST_CASE("a leading layer axis") {
   BoundCheckpoint result = bound(json, checkpoint, {.prefix = "stack/plain_out", .layer_index = 2});
   CHECK(floats(result, "a") == std::vector<float>{24, 25, 26, 27, 28, 29});
   CHECK(floats(result, "bias") == std::vector<float>{4, 5});
-  CHECK(has(error_of(ErrorKind::invalid_argument, [&] { bound(json, checkpoint, {.prefix = "stack/plain_out"}); }), "stacks 3 layers; give a layer index"));
-  for (const int64_t index : {-1, 3}) CHECK(has(error_of(ErrorKind::invalid_argument, [&] { bound(json, checkpoint, {.prefix = "stack/plain_out", .layer_index = index}); }), "stacks 3 layers"));
+  CHECK(has(error_of(ErrorKind::invalid_argument, [&] { bound(json, checkpoint, {.prefix = "stack/plain_out"}); }),
+            "stacks 3 layers; give a layer index"));
+  for (const int64_t index : {-1, 3})
+    CHECK(has(error_of(ErrorKind::invalid_argument, [&] { bound(json, checkpoint, {.prefix = "stack/plain_out", .layer_index = index}); }),
+              "stacks 3 layers"));
   // Not stacked: works without an index, refuses one.
   Checkpoint flat;
   flat.add("plain_out/w", {4, 3});
@@ -184,7 +201,8 @@ TEST_CASE("a leading layer axis") {
   CHECK(has(error_of(ErrorKind::invalid_argument, [&] { bound(json, flat, {.prefix = "plain_out", .layer_index = 0}); }), "not stacked"));
   Checkpoint dotted;
   dotted.add("plain_out.w", {4, 3});
-  CHECK(has(error_of(ErrorKind::invalid_argument, [&] { bound(host(), dotted, {.prefix = "plain_out", .layer_index = 0}); }), "does not stack"));
+  CHECK(has(error_of(ErrorKind::invalid_argument, [&] { bound(host(), dotted, {.prefix = "plain_out", .layer_index = 0}); }),
+            "does not stack"));
 }
 
 TEST_CASE("missing parameters: which, what was found, where they are") {
@@ -206,7 +224,8 @@ TEST_CASE("tensors this host does not have are no silence") {
   Checkpoint checkpoint;
   checkpoint.add("plain_out.w", {4, 3});
   checkpoint.add("plain_out.gate", {2});
-  CHECK(has(error_of(ErrorKind::malformed, [&] { bound(host(), checkpoint, {.prefix = "plain_out"}); }), "does not have: gate; is it another host"));
+  CHECK(has(error_of(ErrorKind::malformed, [&] { bound(host(), checkpoint, {.prefix = "plain_out"}); }),
+            "does not have: gate; is it another host"));
   Checkpoint root;  // the root may hold anything else
   root.add("w", {4, 3});
   root.add("other.weight", {1});
@@ -250,7 +269,11 @@ TEST_CASE("bindings that do not fit the contract are refused without a checkpoin
   CHECK(has(with([](Json &json) { json["parameters"]["w"]["shape"] = {"H", "C"}; }), "contradicts"));
   CHECK(has(with([](Json &json) { json["parameters"]["w"]["optional"] = true; }), "optional"));
   CHECK(has(with([](Json &json) { json["parameters"]["w"]["shape"] = {"2*Z", "C"}; }), "Z"));
-  CHECK(has(with([](Json &json) { json["dims"]["Z"] = "Y"; json["dims"]["Y"] = "Z"; }), "depends on dims"));
+  CHECK(has(with([](Json &json) {
+              json["dims"]["Z"] = "Y";
+              json["dims"]["Y"] = "Z";
+            }),
+            "depends on dims"));
   CHECK(has(with([](Json &json) { json["layer"] = "other"; }), "layer is other"));
   CHECK(has(with([](Json &json) { json["classes"][0]["attributes"]["mode"] = "ghost"; }), "plain swapped"));
   CHECK(has(with([](Json &json) { json["attributes"]["ghost"] = 1; }), "ghost"));
@@ -272,8 +295,14 @@ TEST_CASE("boltz names give the views its modules mean") {
   Checkpoint checkpoint;
   const std::string prefix = "trunk.blocks.0.tri_mul_in";
   float first = 0;
-  for (const auto &[name, shape] : std::map<std::string, std::vector<int64_t>>{{"norm_in.weight", {8}}, {"norm_in.bias", {8}}, {"p_in.weight", {16, 8}}, {"g_in.weight", {16, 8}},
-                                                                              {"norm_out.weight", {8}}, {"norm_out.bias", {8}}, {"p_out.weight", {8, 8}}, {"g_out.weight", {8, 8}}})
+  for (const auto &[name, shape] : std::map<std::string, std::vector<int64_t>>{{"norm_in.weight", {8}},
+                                                                               {"norm_in.bias", {8}},
+                                                                               {"p_in.weight", {16, 8}},
+                                                                               {"g_in.weight", {16, 8}},
+                                                                               {"norm_out.weight", {8}},
+                                                                               {"norm_out.bias", {8}},
+                                                                               {"p_out.weight", {8, 8}},
+                                                                               {"g_out.weight", {8, 8}}})
     checkpoint.add(prefix + "." + name, shape, first += 1000);
   const auto file = checkpoint.open();
   const BoundCheckpoint bound = bind_checkpoint(boltz, triangle, file, {.prefix = prefix});
@@ -282,6 +311,7 @@ TEST_CASE("boltz names give the views its modules mean") {
   CHECK(floats(bound, "a_projection_weight").back() == checkpoint.values[prefix + ".p_in.weight"][63]);
   CHECK(!bound.argument("out_gate_bias")->present);
   bool incoming = false;
-  for (const BoundAttribute &attribute : bound.attributes) incoming = incoming || (attribute.name == "direction" && attribute.value == AttributeValue("incoming"));
+  for (const BoundAttribute &attribute : bound.attributes)
+    incoming = incoming || (attribute.name == "direction" && attribute.value == AttributeValue("incoming"));
   CHECK(incoming);
 }

@@ -28,7 +28,8 @@ TEST_CASE("well-formed JSON is read") {
 }
 
 TEST_CASE("what is not exactly one JSON text within bounds is refused") {
-  for (const char *text : {"", " ", "{", "{}}", "{} x", "[1,]", "{\"a\":1,}", "// c\n{}", "/* */{}", "nul", "NaN", "[1 2]", "'a'", "{a:1}", "01", "1e999", "\"\\ud800\"", "\"\x01\""})
+  for (const char *text : {"", " ", "{", "{}}", "{} x", "[1,]", "{\"a\":1,}", "// c\n{}", "/* */{}", "nul", "NaN", "[1 2]", "'a'", "{a:1}",
+                           "01", "1e999", "\"\\ud800\"", "\"\x01\""})
     CHECK_MESSAGE(has(refused(text), "x.json"), text);
   CHECK(has(refused("\xEF\xBB\xBF{}"), "byte order mark"));
   CHECK(has(refused(std::string("{}\0junk", 7)), "NUL"));
@@ -82,7 +83,7 @@ TEST_CASE("files appear whole, with their mode, and leave nothing else behind") 
   write_file_atomically(folder / "key", "one", 0600);
   write_file_atomically(folder / "key", "two", 0600);
   CHECK(test::read(folder / "key") == "two");
-  struct stat status {};
+  struct stat status{};
   REQUIRE(stat((folder / "key").c_str(), &status) == 0);
   CHECK((status.st_mode & 07777) == 0600);
   CHECK(list_files(folder.path()) == std::vector<std::string>{"key"});
@@ -96,7 +97,7 @@ TEST_CASE("files appear whole, with their mode, and leave nothing else behind") 
 TEST_CASE("a write that fails midway leaves the old file and nothing else") {
   test::Folder folder;
   test::write(folder / "file", "old");
-  struct rlimit before {};
+  struct rlimit before{};
   REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
   signal(SIGXFSZ, SIG_IGN);
   const struct rlimit small{1000, before.rlim_max};
@@ -116,8 +117,10 @@ TEST_CASE("errno has a kind") {
 }
 
 TEST_CASE("relative paths") {
-  for (const char *good : {"a", "a/b.so", "build/torch-stable-abi29-cpu-x86_64-linux/x_1.json", ".gitattributes", "a/..b", "__init__.py"}) check_relative_path(good);
-  for (const char *bad : {"", "/a", "a/", "a//b", "..", "a/../b", ".", "./a", "-a", "a/-b", "a b", "a\\b", "a\nb", "a:b", "\xC3\xA9", "a/~", "a%2e", "a\x1b[31m"})
+  for (const char *good : {"a", "a/b.so", "build/torch-stable-abi29-cpu-x86_64-linux/x_1.json", ".gitattributes", "a/..b", "__init__.py"})
+    check_relative_path(good);
+  for (const char *bad : {"", "/a", "a/", "a//b", "..", "a/../b", ".", "./a", "-a", "a/-b", "a b", "a\\b", "a\nb", "a:b", "\xC3\xA9", "a/~",
+                          "a%2e", "a\x1b[31m"})
     CHECK_MESSAGE(has(error_of(ErrorKind::malformed, [&] { check_relative_path(bad); }), "not allowed"), bad);
   check_relative_path(std::string(255, 'a'));
   error_of(ErrorKind::malformed, [] { check_relative_path(std::string(256, 'a')); });

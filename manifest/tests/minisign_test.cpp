@@ -77,7 +77,9 @@ TEST_CASE("keys that minisign makes are ours too") {
 TEST_CASE("the legacy form is refused") {
   Setting setting;
   test::run("minisign -S -l -m " + setting.at("message") + " -s " + setting.at("key"));
-  CHECK(has(error_of(ErrorKind::signature, [&] { verify(setting.key.public_key(), setting.message, test::read(setting.folder / "message.minisig")); }), "legacy"));
+  CHECK(has(error_of(ErrorKind::signature,
+                     [&] { verify(setting.key.public_key(), setting.message, test::read(setting.folder / "message.minisig")); }),
+            "legacy"));
 }
 
 TEST_CASE("the same inputs give the same signature") {

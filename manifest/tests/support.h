@@ -45,7 +45,8 @@ inline std::string read(const std::filesystem::path &path) {
 }
 
 // The sentence of the Error that `action` throws; it must be of this kind.
-template <class Action> std::string error_of(ErrorKind kind, Action action) {
+template <class Action>
+std::string error_of(ErrorKind kind, Action action) {
   try {
     action();
   } catch (const Error &error) {

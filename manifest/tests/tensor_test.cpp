@@ -49,7 +49,8 @@ TEST_CASE("safetensors: what is written is read, every dtype, aligned and determ
   test::Folder folder;
   std::vector<std::vector<unsigned char>> buffers;
   std::map<std::string, TensorView> tensors;
-  for (const char *name : {"float64", "float32", "float16", "bfloat16", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}) {
+  for (const char *name :
+       {"float64", "float32", "float16", "bfloat16", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}) {
     const lamina_dtype dtype = *dtype_named(name);
     buffers.emplace_back(static_cast<size_t>(3 * dtype_bytes(dtype)));
     for (size_t i = 0; i < buffers.back().size(); ++i) buffers.back()[i] = static_cast<unsigned char>(i * 37 + buffers.size());
@@ -100,18 +101,32 @@ TEST_CASE("safetensors: hostile headers") {
   const auto tensor = [](const std::string &dtype, const std::string &shape, const std::string &offsets) {
     return "{\"a\":{\"dtype\":" + dtype + ",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}}";
   };
-  for (const std::string &header : {
-           tensor("\"F32\"", "[3]", "[0,8]"), tensor("\"F64\"", "[2]", "[0,8]"), tensor("\"F32\"", "[-2]", "[0,8]"), tensor("\"F32\"", "[2.0]", "[0,8]"),
-           tensor("\"F32\"", "2", "[0,8]"), tensor("\"F32\"", "[2]", "[8,0]"), tensor("\"F32\"", "[2]", "[-8,0]"), tensor("\"F32\"", "[2]", "[0]"),
-           tensor("\"F32\"", "[2]", "[0,8,9]"), tensor("\"F32\"", "[2]", "[4,12]"), tensor("\"F32\"", "[4611686018427387904,2]", "[0,8]"),
-           tensor("\"F32\"", "[9223372036854775807,9223372036854775807]", "[0,4]"), tensor("\"F32\"", "[0,9223372036854775807,16]", "[0,0]"),
-           tensor("\"F32\"", "[18446744073709551615]", "[0,8]"), tensor("3", "[2]", "[0,8]"),
-           std::string(R"({"a":{"dtype":"F32","shape":[2]}})"), std::string(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})"), std::string(R"({"a":3})"),
-           std::string(R"({"__metadata__":{"a":1}})"), std::string(R"({"__metadata__":[]})"),
-           std::string(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})")})
+  for (const std::string &header :
+       {tensor("\"F32\"", "[3]", "[0,8]"),
+        tensor("\"F64\"", "[2]", "[0,8]"),
+        tensor("\"F32\"", "[-2]", "[0,8]"),
+        tensor("\"F32\"", "[2.0]", "[0,8]"),
+        tensor("\"F32\"", "2", "[0,8]"),
+        tensor("\"F32\"", "[2]", "[8,0]"),
+        tensor("\"F32\"", "[2]", "[-8,0]"),
+        tensor("\"F32\"", "[2]", "[0]"),
+        tensor("\"F32\"", "[2]", "[0,8,9]"),
+        tensor("\"F32\"", "[2]", "[4,12]"),
+        tensor("\"F32\"", "[4611686018427387904,2]", "[0,8]"),
+        tensor("\"F32\"", "[9223372036854775807,9223372036854775807]", "[0,4]"),
+        tensor("\"F32\"", "[0,9223372036854775807,16]", "[0,0]"),
+        tensor("\"F32\"", "[18446744073709551615]", "[0,8]"),
+        tensor("3", "[2]", "[0,8]"),
+        std::string(R"({"a":{"dtype":"F32","shape":[2]}})"),
+        std::string(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})"),
+        std::string(R"({"a":3})"),
+        std::string(R"({"__metadata__":{"a":1}})"),
+        std::string(R"({"__metadata__":[]})"),
+        std::string(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})")})
     CHECK_MESSAGE(has(refused(safetensors_bytes(header, data)), "x.safetensors"), header);
   const auto two = [](const std::string &a, const std::string &b) {
-    return "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" + a + "},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" + b + "}}";
+    return "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" + a +
+           "},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" + b + "}}";
   };
   CHECK(opened(safetensors_bytes(two("[4,8]", "[0,4]"), data))->tensors().size() == 2);
   CHECK(has(refused(safetensors_bytes(two("[0,4]", "[0,4]"), data)), "overlaps"));
@@ -130,7 +145,8 @@ TEST_CASE("npy: what is written is read, and NumPy's own bytes") {
   // What numpy.save writes of arange(6, dtype=float32).reshape(2, 3).
   std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";
   header.resize(117, ' ');
-  const std::string expected = std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + "\n" + std::string(reinterpret_cast<const char *>(values.data()), 24);
+  const std::string expected =
+      std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + "\n" + std::string(reinterpret_cast<const char *>(values.data()), 24);
   CHECK(test::read(folder / "a.npy") == expected);
   const NpyArray array = read_npy(folder / "a.npy");
   CHECK(array.shape == view.shape);
@@ -138,7 +154,8 @@ TEST_CASE("npy: what is written is read, and NumPy's own bytes") {
   view.shape = {3, 2}, view.strides = {1, 3};
   write_npy(folder / "t.npy", view);
   CHECK(floats(read_npy(folder / "t.npy").view()) == std::vector<float>{0, 3, 1, 4, 2, 5});
-  for (const char *name : {"float64", "float16", "bfloat16", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}) {
+  for (const char *name :
+       {"float64", "float16", "bfloat16", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}) {
     const TensorView one{reinterpret_cast<const unsigned char *>(values.data()), *dtype_named(name), {1}, {1}};
     write_npy(folder / "d.npy", one);
     const NpyArray back = read_npy(folder / "d.npy");
@@ -160,19 +177,27 @@ TEST_CASE("npy: versions 2 and 3, other spellings") {
     return read_npy(folder / "x.npy");
   };
   const std::string data(8, '\0');
-  for (const char *version : {"\x01", "\x02", "\x03"}) CHECK(opened(version, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", data).shape == std::vector<int64_t>{2});
+  for (const char *version : {"\x01", "\x02", "\x03"})
+    CHECK(opened(version, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", data).shape == std::vector<int64_t>{2});
   CHECK(opened("\x01", "{\"shape\":(1,2),\"fortran_order\":False,\"descr\":\"<f4\"}", data).shape.size() == 2);
-  for (const char *header : {"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)", "{'descr': '<f4', 'shape': (2,), }",
-                             "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (-2,), }", "x", "",
-                             "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'x': 1}",
-                             "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 4), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }",
-                             "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), } x"})
+  for (const char *header :
+       {"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)",
+        "{'descr': '<f4', 'shape': (2,), }", "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-2,), }", "x", "",
+        "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'x': 1}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 4), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), } x"})
     CHECK_MESSAGE(has(error_of(ErrorKind::malformed, [&] { opened("\x01", header, data); }), "x.npy"), header);
-  CHECK(has(error_of(ErrorKind::unsupported, [&] { opened("\x01", "{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }", data); }), ">f4"));
-  CHECK(has(error_of(ErrorKind::unsupported, [&] { opened("\x01", "{'descr': '<f4', 'fortran_order': True, 'shape': (2,), }", data); }), "ascontiguousarray"));
+  CHECK(has(error_of(ErrorKind::unsupported, [&] { opened("\x01", "{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }", data); }),
+            ">f4"));
+  CHECK(has(error_of(ErrorKind::unsupported, [&] { opened("\x01", "{'descr': '<f4', 'fortran_order': True, 'shape': (2,), }", data); }),
+            "ascontiguousarray"));
   error_of(ErrorKind::unsupported, [&] { opened("\x01", "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", data); });
   error_of(ErrorKind::unsupported, [&] { opened("\x04", "{}", data); });
-  const std::string good = "\x93NUMPY" + std::string("\x01\x00\x39\x00", 4) + "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }" + data;
+  const std::string good =
+      "\x93NUMPY" + std::string("\x01\x00\x39\x00", 4) + "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }" + data;
   for (size_t size = 0; size < good.size(); ++size) {
     test::write(folder / "x.npy", good.substr(0, size));
     error_of(ErrorKind::malformed, [&] { read_npy(folder / "x.npy"); });

@@ -88,7 +88,8 @@ TEST_CASE("one bundle passed off for another") {
     return failing(variant, policy, "binding");
   };
   CHECK(has(expecting([](VerifyPolicy &policy) { policy.expected_repo = "other/triangle-multiplication"; }), "expected other/"));
-  CHECK(has(expecting([](VerifyPolicy &policy) { policy.expected_variant = "torch-stable-abi29-cu130-x86_64-linux"; }), "expected torch-stable-abi29-cu130"));
+  CHECK(has(expecting([](VerifyPolicy &policy) { policy.expected_variant = "torch-stable-abi29-cu130-x86_64-linux"; }),
+            "expected torch-stable-abi29-cu130"));
   CHECK(has(expecting([](VerifyPolicy &policy) { policy.expected_version = "2"; }), "major version 1; expected 2"));
   CHECK(has(expecting([](VerifyPolicy &policy) { policy.expected_version = "1.9.9"; }), "expected 1.9.9"));
   CHECK(has(expecting([](VerifyPolicy &policy) { policy.minimum_counter = 8; }), "8 was seen before"));

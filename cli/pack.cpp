@@ -21,8 +21,9 @@ std::vector<std::string> archs_of(const Options &options) {
   if (!options.archs.empty()) return options.archs;
   const std::filesystem::path folder = options.layers + "/" + options.layer;
   const std::string version = manifest::read_json(folder / "contract.json").at("version").get<std::string>();
+  const manifest::Json archs = manifest::read_json(options.archs_json);
   std::vector<std::string> found;
-  for (const auto &[arch, facts] : manifest::read_json(options.archs_json).items()) {
+  for (const auto &[arch, facts] : archs.items()) {
     const std::string backend = facts.at("backend").get<std::string>();
     if (backend.empty() || (!options.only_backend.empty() && backend != options.only_backend)) continue;
     if (std::filesystem::exists(std::filesystem::path(options.plugins) / (options.layer + "-" + version + "-" + arch + ".so"))) found.push_back(arch);

@@ -20,7 +20,8 @@ void contract(const Job &job, int64_t i0, int64_t j0, const BackScratch &s) {
   const Geometry &g = job.g;
   const int64_t H = job.p.H, rows = round_up(job.p.N - i0 < g.tile.rows ? job.p.N - i0 : g.tile.rows, micro_rows);
   const int64_t columns = round_up(job.p.N - j0 < g.tile.columns ? job.p.N - j0 : g.tile.columns, strip_pair);
-  const int64_t row_blocks = round_up(rows, width) / width, column_blocks = columns / width, strips = g.tile.columns / width;
+  const int64_t inside = i0 % width;  // a tile may be less than a row block
+  const int64_t row_blocks = round_up(inside + rows, width) / width, column_blocks = columns / width, strips = g.tile.columns / width;
   const int64_t units = g.columns / M::Product::per_unit;
   const auto panel_of = [&](int64_t position, int64_t channel) {
     return job.operands + position / width * g.block_bytes + channel * g.channel_bytes;
@@ -45,7 +46,7 @@ void contract(const Job &job, int64_t i0, int64_t j0, const BackScratch &s) {
         const int64_t panel = ahead / panel_lines < panels ? ahead / panel_lines : panels - 1;
         const char *from = panel < row_blocks ? panel_of(i0 + panel * width, next) : panel_of(j0 + (panel - row_blocks) * width, H + next);
         cpu::MicroTile sum;
-        cpu::multiply_panels<typename M::Product>(units, a + i / width * a_block + i % width, b + j / width * b_block, b_block,
+        cpu::multiply_panels<typename M::Product>(units, a + (inside + i) / width * a_block + (inside + i) % width, b + j / width * b_block, b_block,
                                                   {from + ahead % panel_lines * 64, lines}, sum);
         float *to = s.o + (i * strips + j / width) * g.o_stride + h * width;
 #pragma GCC unroll 8

@@ -27,12 +27,11 @@ void only_members(const Json &object, const std::set<std::string> &known, const 
     if (!known.count(name)) place.refuse("member '" + name + "' is unknown");
 }
 
-template <class T> T as(const Json &value, const Place &place) {
+template <class T>
+T as(const Json &value, const Place &place) {
   try {
     return value.get<T>();
-  } catch (const Json::exception &) {
-    place.refuse("has the wrong type: " + value.dump());
-  }
+  } catch (const Json::exception &) { place.refuse("has the wrong type: " + value.dump()); }
 }
 
 // ---- sweeps ----
@@ -135,7 +134,7 @@ AttributeValue read_attribute(const Json &value, const Place &place) {
 
 struct File {
   Place place;
-  Json dims;                           // extents that an attribute decides
+  Json dims;  // extents that an attribute decides
   std::map<std::string, Recipe> data;
 };
 
@@ -155,16 +154,17 @@ void derive_dims(const File &file, Case &one, const Json &defaults_of_attributes
 }
 
 Case read_case(const Json &value, const std::string &label, const File &file, const Json &attribute_defaults, const Place &place) {
-  only_members(value, {"why", "op", "dims", "attributes", "dtype", "dtypes", "given", "layout", "packed", "alias", "data", "shifted", "where",
-                       "expect", "seed", "local_factor"}, place);
+  only_members(value,
+               {"why", "op", "dims", "attributes", "dtype", "dtypes", "given", "layout", "packed", "alias", "data", "shifted", "where",
+                "expect", "seed", "local_factor"},
+               place);
   Case one;
   one.label = label;
   one.why = as<std::string>(value.at("why"), place.in("why"));
   if (value.contains("op")) one.op = as<std::string>(value["op"], place.in("op"));
   one.dims = as<std::map<std::string, int64_t>>(value.value("dims", Json::object()), place.in("dims"));
   const Json attributes = value.value("attributes", Json::object()), data = value.value("data", Json::object());
-  for (const auto &[name, attribute] : attributes.items())
-    one.attributes[name] = read_attribute(attribute, place.in("attributes." + name));
+  for (const auto &[name, attribute] : attributes.items()) one.attributes[name] = read_attribute(attribute, place.in("attributes." + name));
   if (value.contains("dtype")) one.dtype = as<std::string>(value["dtype"], place.in("dtype"));
   one.dtypes = as<std::map<std::string, std::string>>(value.value("dtypes", Json::object()), place.in("dtypes"));
   one.layout = as<std::map<std::string, std::string>>(value.value("layout", Json::object()), place.in("layout"));
@@ -213,16 +213,15 @@ CaseList parse_cases(const std::string &text, const std::string &path) {
   size_t index = 0;
   const Json cases = json.value("cases", Json::array());
   for (const Json &given : cases) {
-    const Place place{path, "case " + std::to_string(index++) + " (" + (given.is_object() ? given.value("why", "no why") : "not an object") + ")"};
+    const Place place{
+        path, "case " + std::to_string(index++) + " (" + (given.is_object() ? given.value("why", "no why") : "not an object") + ")"};
     Json whole = defaults;
     whole.merge_patch(given);
     try {
       expand(whole, place, [&](const Json &one, const std::string &label) {
         list.cases.push_back(read_case(one, label, file, defaults.value("attributes", Json::object()), place));
       });
-    } catch (const Json::exception &error) {
-      place.refuse(error.what());
-    }
+    } catch (const Json::exception &error) { place.refuse(error.what()); }
   }
   if (list.cases.empty()) top.refuse("has no cases");
   return list;

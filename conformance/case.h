@@ -64,10 +64,12 @@ CaseList read_cases(const std::string &path);
 CaseList parse_cases(const std::string &text, const std::string &path);
 
 // The entry whose pattern fits `name` best, or NULL.
-template <class T> const T *best_match(const std::map<std::string, T> &patterns, const std::string &name);
+template <class T>
+const T *best_match(const std::map<std::string, T> &patterns, const std::string &name);
 bool matches(const std::string &pattern, const std::string &name);
 
-template <class T> const T *best_match(const std::map<std::string, T> &patterns, const std::string &name) {
+template <class T>
+const T *best_match(const std::map<std::string, T> &patterns, const std::string &name) {
   const T *best = nullptr;
   size_t length = 0;
   for (const auto &[pattern, value] : patterns) {

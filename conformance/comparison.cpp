@@ -41,13 +41,15 @@ Measures limits_for(const manifest::Contract &contract, const Case &one, const s
       return {found->second.frobenius, one.local_factor * found->second.worst_row, one.local_factor * found->second.worst_element};
   }
   return {one.shifted ? limit_in(all.frobenius_shifted, dtype, "frobenius_shifted") : limit_in(all.frobenius, dtype, "frobenius"),
-          one.local_factor * limit_in(all.worst_row, dtype, "worst_row"), one.local_factor * limit_in(all.worst_element, dtype, "worst_element")};
+          one.local_factor * limit_in(all.worst_row, dtype, "worst_row"),
+          one.local_factor * limit_in(all.worst_element, dtype, "worst_element")};
 }
 
-std::string compare(const std::vector<double> &build, const std::vector<double> &truth, const std::vector<int64_t> &shape, const Measures &limits,
-                    Measures &measures) {
+std::string compare(const std::vector<double> &build, const std::vector<double> &truth, const std::vector<int64_t> &shape,
+                    const Measures &limits, Measures &measures) {
   measures = {};
-  if (build.size() != truth.size()) return "has " + std::to_string(build.size()) + " elements, the reference " + std::to_string(truth.size());
+  if (build.size() != truth.size())
+    return "has " + std::to_string(build.size()) + " elements, the reference " + std::to_string(truth.size());
   const int64_t extent = shape.empty() ? 1 : std::max<int64_t>(shape.back(), 1);
   const size_t row = static_cast<size_t>(extent * std::max<int64_t>(1, (narrow_row + extent - 1) / extent));
   double error = 0, norm = 0;

@@ -24,7 +24,7 @@ Measures limits_for(const manifest::Contract &, const Case &, const std::string 
 
 // Fills `measures`.  Returns what is wrong in a sentence, or "".  Where the truth is not finite the build must not be finite
 // either, and nowhere else.  `shape` is the output's.
-std::string compare(const std::vector<double> &build, const std::vector<double> &truth, const std::vector<int64_t> &shape, const Measures &limits,
-                    Measures &measures);
+std::string compare(const std::vector<double> &build, const std::vector<double> &truth, const std::vector<int64_t> &shape,
+                    const Measures &limits, Measures &measures);
 
 }  // namespace lamina::conformance

@@ -31,11 +31,14 @@ std::string device_for(const std::string &target) {
 void require_machine(const Session &session) {
   const lamina_op &op = *session.build.library().ops[0];
   Outcome created;
-  const std::string ending = run_in_child([&] {
-    const Plan plan(op, Case{}, session.device_id, nullptr);
-    if (plan.created().status == LAMINA_UNSUPPORTED) throw Failure{Verdict::unsupported, "unsupported: " + plan.created().message};
-  }, 120);
-  if (ending.rfind("unsupported: ", 0) == 0) throw Error(ErrorKind::unsupported, session.build.path() + " can't run here: " + ending.substr(13));
+  const std::string ending = run_in_child(
+      [&] {
+        const Plan plan(op, Case{}, session.device_id, nullptr);
+        if (plan.created().status == LAMINA_UNSUPPORTED) throw Failure{Verdict::unsupported, "unsupported: " + plan.created().message};
+      },
+      120);
+  if (ending.rfind("unsupported: ", 0) == 0)
+    throw Error(ErrorKind::unsupported, session.build.path() + " can't run here: " + ending.substr(13));
 }
 
 struct Progress {
@@ -48,9 +51,11 @@ struct Progress {
     ++done;
     if (terminal) fprintf(out, "\r\033[K");
     if (verbose || result.verdict == Verdict::fail) {
-      fprintf(out, "%-11s %s %s%s%s", name_of(result.verdict), result.group.c_str(), result.name.c_str(), result.label.empty() ? "" : ": ", result.label.c_str());
+      fprintf(out, "%-11s %s %s%s%s", name_of(result.verdict), result.group.c_str(), result.name.c_str(), result.label.empty() ? "" : ": ",
+              result.label.c_str());
       if (result.measured.frobenius > 0)
-        fprintf(out, "  [%.2e, row %.2e, element %.2e]", result.measured.frobenius, result.measured.worst_row, result.measured.worst_element);
+        fprintf(out, "  [%.2e, row %.2e, element %.2e]", result.measured.frobenius, result.measured.worst_row,
+                result.measured.worst_element);
       fprintf(out, "\n");
       if (!result.message.empty()) fprintf(out, "            %s\n", result.message.c_str());
     }
@@ -88,15 +93,18 @@ Summary conform(const Options &options, FILE *out) {
   Session session(options.build, options.reference.empty() ? neighbour_reference(probe) : options.reference, device);
   const CaseList list = read_cases(options.cases.empty() ? "layers/" + std::string(probe.library().name) + "/cases.json" : options.cases);
   if (list.layer != probe.library().name)
-    throw Error(ErrorKind::invalid_argument, "the cases are of layer '" + list.layer + "', " + options.build + " is of '" + probe.library().name + "'");
+    throw Error(ErrorKind::invalid_argument,
+                "the cases are of layer '" + list.layer + "', " + options.build + " is of '" + probe.library().name + "'");
   Summary summary{options.build, probe.library().target, probe.library().build_id, session.reference->library().build_id, device, {}, 0, 0};
   summary.reference_gflop = reference_work(session.contract, list);
   fprintf(out, "%s %s, build %s, on %s\n%zu cases; the reference computes %.1f GFLOP for them (limit %.0f)\n", probe.library().name,
-          probe.library().target, probe.library().build_id, device.c_str(), list.cases.size(), summary.reference_gflop, options.reference_gflop);
+          probe.library().target, probe.library().build_id, device.c_str(), list.cases.size(), summary.reference_gflop,
+          options.reference_gflop);
   fflush(out);
   if (summary.reference_gflop > options.reference_gflop)
-    throw Error(ErrorKind::failed, "the cases cost the reference " + std::to_string(summary.reference_gflop) + " GFLOP, more than the limit of " +
-                                       std::to_string(options.reference_gflop) + "; mark large ones \"where\": \"gpu\"");
+    throw Error(ErrorKind::failed, "the cases cost the reference " + std::to_string(summary.reference_gflop) +
+                                       " GFLOP, more than the limit of " + std::to_string(options.reference_gflop) +
+                                       "; mark large ones \"where\": \"gpu\"");
   std::vector<Job> all, jobs;
   add_case_jobs(session, list, session.device_id.type != LAMINA_CPU, all);
   add_refusal_jobs(session, list, all);
@@ -107,7 +115,8 @@ Summary conform(const Options &options, FILE *out) {
     if ((job.group + " " + job.name + " " + job.label).find(options.filter) != std::string::npos) jobs.push_back(std::move(job));
   if (jobs.empty()) throw Error(ErrorKind::invalid_argument, "no check contains '" + options.filter + "'; --list prints them");
   if (options.list_only) {
-    for (const Job &job : jobs) fprintf(out, "%s %s%s%s\n", job.group.c_str(), job.name.c_str(), job.label.empty() ? "" : ": ", job.label.c_str());
+    for (const Job &job : jobs)
+      fprintf(out, "%s %s%s%s\n", job.group.c_str(), job.name.c_str(), job.label.empty() ? "" : ": ", job.label.c_str());
     return summary;
   }
   require_machine(session);

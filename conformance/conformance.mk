@@ -1,7 +1,34 @@
-# libconformance.a and what it proves.
+# libconformance.a, what proves it, and the proofs of the ABI, the arrows and every build.
 CONFORMANCE_SOURCES := $(wildcard conformance/*.cpp)
 CONFORMANCE_OBJECTS := $(call objects,$(CONFORMANCE_SOURCES))
+CONFORMANCE_LINK := $(LIB)/libconformance.a $(LIB)/libmanifest.a
 $(LIB)/libconformance.a: $(CONFORMANCE_OBJECTS) | $(LIB)/
 	@rm -f $@
 	$(call say,AR,$@)
 	$(Q)ar rcsD $@ $(CONFORMANCE_OBJECTS)
+
+CONFORMANCE_PROGRAMS := $(patsubst conformance/tests/%.cpp,$(BIN)/conformance-%,$(wildcard conformance/tests/*.cpp))
+$(CONFORMANCE_PROGRAMS): $(BIN)/conformance-%: $(OBJ)/conformance/tests/%.o $(CONFORMANCE_LINK) | $(BIN)/
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(CONFORMANCE_LINK) $(MANIFEST_LIBS) -ldl -lpthread
+# It reads what lies in build/plugins.
+$(BIN)/conformance-audit_plugins: | plugins
+
+# A layer's own test programs see conformance: layers/<layer>/tests/<name>.cpp is build/bin/<layer>-<name>.
+LAYER_PROGRAMS := $(foreach source,$(wildcard layers/*/tests/*.cpp),$(BIN)/$(word 2,$(subst /, ,$(source)))-$(basename $(notdir $(source))))
+define layer_program
+$(BIN)/$(word 2,$(subst /, ,$(1)))-$(basename $(notdir $(1))): $(OBJ)/$(1:.cpp=.o) $(CONFORMANCE_LINK) | $(BIN)/
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CXX) $$(LDFLAGS) -o $$@ $$< $$(CONFORMANCE_LINK) $$(MANIFEST_LIBS) -ldl -lpthread
+endef
+$(foreach source,$(wildcard layers/*/tests/*.cpp),$(eval $(call layer_program,$(source))))
+PROGRAMS += $(LAYER_PROGRAMS)
+
+CHECKS += abi/tests/header_test.sh abi/tests/layout_test.sh .ci/check-arrows $(BIN)/conformance-audit_plugins
+TESTS += $(BIN)/conformance-units_test conformance/tests/arrows_test.sh conformance/tests/frozen_test.sh conformance/tests/conform_verb_test.sh \
+  conformance/tests/mutants_test.sh conformance/tests/conform_builds_test.sh $(wildcard layers/*/tests/*_test.sh)
+SLOW_TESTS += conformance/tests/kernel_abi_check_test.sh
+
+.PHONY: test-gpu
+test-gpu: everything  ## on a machine with a GPU: every CUDA build through all cases, and the problem of more than 2^31 elements
+	conformance/tests/gpu.sh 2>&1 | tee $(BUILD)/test-gpu.txt

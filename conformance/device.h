@@ -15,11 +15,11 @@ enum class Edge { front, back };
 class Buffer {
  public:
   virtual ~Buffer() = default;
-  virtual void *data() const = 0;          // NULL when size() is 0
+  virtual void *data() const = 0;  // NULL when size() is 0
   size_t size() const { return size_; }
   virtual void write(const void *from) = 0;  // all size() bytes
   virtual void read(void *to) const = 0;
-  virtual void forbid_writing() {}           // where the device can
+  virtual void forbid_writing() {}  // where the device can
   // What was written beside the bytes, in a sentence; empty if nothing was.
   virtual std::string damage() const = 0;
 
@@ -35,8 +35,8 @@ class Device {
   virtual std::string name() const = 0;
   // `align` is a power of two.  `label` names the bytes in messages.  The content is poison.  Freed with the Buffer.
   virtual std::unique_ptr<Buffer> allocate(size_t size, size_t align, Edge edge, const std::string &label) = 0;
-  virtual void *stream(int index) = 0;       // one of two streams; NULL on a CPU
-  virtual void synchronise() = 0;            // throws lamina::Error when earlier work failed
+  virtual void *stream(int index) = 0;  // one of two streams; NULL on a CPU
+  virtual void synchronise() = 0;       // throws lamina::Error when earlier work failed
   // Captures what `enqueue` puts on stream 0 into a graph, and returns a function that replays it and waits.  Only where
   // can_capture().  `enqueue` returns false to give up.
   virtual bool can_capture() const { return false; }

@@ -74,7 +74,9 @@ void check_capture(Session &session, const Case &one) {
       if (Placed *placed = ready->placement->find(drawn.name); placed && placed->owned && !placed->written && !drawn.values.empty())
         ready->placement->replace(*placed, drawn.values);
     replay();
-    if (output_of(*ready) != output_of(*plain)) fail(seed == one.seed ? "a replayed graph gives other numbers than a run" : "a graph replayed with other inputs gives other numbers than a run with them");
+    if (output_of(*ready) != output_of(*plain))
+      fail(seed == one.seed ? "a replayed graph gives other numbers than a run"
+                            : "a graph replayed with other inputs gives other numbers than a run with them");
   }
 }
 
@@ -106,8 +108,10 @@ void add_device_jobs(Session &session, const CaseList &list, std::vector<Job> &j
       if (takes_dtypes(op, one, why)) chosen.emplace(one.dtype + (one.packed ? " packed" : " raw"), &one);
     }
   using Check = void (*)(Session &, const Case &);
-  const std::pair<const char *, Check> checks[] = {{"two streams", check_two_streams}, {"default stream", check_default_stream},
-                                                   {"captured graph", check_capture},  {"worker thread", check_worker_thread}};
+  const std::pair<const char *, Check> checks[] = {{"two streams", check_two_streams},
+                                                   {"default stream", check_default_stream},
+                                                   {"captured graph", check_capture},
+                                                   {"worker thread", check_worker_thread}};
   for (const auto &[name, check] : checks)
     for (const auto &[kind, one] : chosen)
       jobs.push_back({"device", name, kind, [&session, one = one, check = check](Result &) { check(session, *one); }, 120});

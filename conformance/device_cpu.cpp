@@ -29,11 +29,13 @@ class CpuBuffer final : public Buffer {
   CpuBuffer(size_t size, size_t align, Edge edge, const std::string &label) : Buffer(size) {
     if (size == 0) return;
     const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    if (align > page) throw Error(ErrorKind::unsupported, label + ": an alignment of " + std::to_string(align) + " bytes is more than a page");
+    if (align > page)
+      throw Error(ErrorKind::unsupported, label + ": an alignment of " + std::to_string(align) + " bytes is more than a page");
     inside_ = (size + page - 1) / page * page;
     mapped_ = inside_ + 2 * page;
     void *memory = mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) throw Error(ErrorKind::no_space, label + ": no memory for " + std::to_string(size) + " bytes: " + strerror(errno));
+    if (memory == MAP_FAILED)
+      throw Error(ErrorKind::no_space, label + ": no memory for " + std::to_string(size) + " bytes: " + strerror(errno));
     map_ = static_cast<unsigned char *>(memory);
     begin_ = map_ + page;
     if (mprotect(begin_, inside_, PROT_READ | PROT_WRITE) != 0)

@@ -52,11 +52,25 @@ const Driver &driver() {
       std::memcpy(&function, &symbol, sizeof symbol);
     };
 #define LAMINA_FIND(name) find(found.name, #name)
-    LAMINA_FIND(cuInit); LAMINA_FIND(cuDeviceGet); LAMINA_FIND(cuDeviceGetName); LAMINA_FIND(cuDevicePrimaryCtxRetain);
-    LAMINA_FIND(cuCtxSetCurrent); LAMINA_FIND(cuCtxSynchronize); LAMINA_FIND(cuMemAlloc_v2); LAMINA_FIND(cuMemFree_v2);
-    LAMINA_FIND(cuMemcpyHtoD_v2); LAMINA_FIND(cuMemcpyDtoH_v2); LAMINA_FIND(cuMemsetD8_v2); LAMINA_FIND(cuStreamCreate);
-    LAMINA_FIND(cuStreamBeginCapture_v2); LAMINA_FIND(cuStreamEndCapture); LAMINA_FIND(cuGraphInstantiateWithFlags);
-    LAMINA_FIND(cuGraphGetNodes); LAMINA_FIND(cuGraphLaunch); LAMINA_FIND(cuGraphExecDestroy); LAMINA_FIND(cuGraphDestroy);
+    LAMINA_FIND(cuInit);
+    LAMINA_FIND(cuDeviceGet);
+    LAMINA_FIND(cuDeviceGetName);
+    LAMINA_FIND(cuDevicePrimaryCtxRetain);
+    LAMINA_FIND(cuCtxSetCurrent);
+    LAMINA_FIND(cuCtxSynchronize);
+    LAMINA_FIND(cuMemAlloc_v2);
+    LAMINA_FIND(cuMemFree_v2);
+    LAMINA_FIND(cuMemcpyHtoD_v2);
+    LAMINA_FIND(cuMemcpyDtoH_v2);
+    LAMINA_FIND(cuMemsetD8_v2);
+    LAMINA_FIND(cuStreamCreate);
+    LAMINA_FIND(cuStreamBeginCapture_v2);
+    LAMINA_FIND(cuStreamEndCapture);
+    LAMINA_FIND(cuGraphInstantiateWithFlags);
+    LAMINA_FIND(cuGraphGetNodes);
+    LAMINA_FIND(cuGraphLaunch);
+    LAMINA_FIND(cuGraphExecDestroy);
+    LAMINA_FIND(cuGraphDestroy);
     LAMINA_FIND(cuGetErrorName);
 #undef LAMINA_FIND
     return found;
@@ -168,9 +182,7 @@ class CudaDevice final : public Device {
     std::thread([&] {
       try {
         work();
-      } catch (...) {
-        thrown = std::current_exception();
-      }
+      } catch (...) { thrown = std::current_exception(); }
     }).join();
     if (thrown) std::rethrow_exception(thrown);
   }

@@ -24,7 +24,8 @@ const Case *plain_case(const Session &session, const CaseList &list) {
   const Case *best = nullptr;
   for (const Case &one : list.cases) {
     const lamina_op *op = session.build.op(one.op);
-    if (!op || op->kind == LAMINA_PACK || one.expect || one.on_gpu_only || !one.alias.empty() || !one.layout.empty() || !one.dtypes.empty()) continue;
+    if (!op || op->kind == LAMINA_PACK || one.expect || one.on_gpu_only || !one.alias.empty() || !one.layout.empty() || !one.dtypes.empty())
+      continue;
     // Extents of 2 and less leave too little room to be wrong in; only a batch may be 1.
     if (std::any_of(one.dims.begin(), one.dims.end(), [](const auto &dim) { return dim.second < (dim.first == "B" ? 1 : 3); })) continue;
     if (std::string why; !takes_dtypes(*op, one, why)) continue;
@@ -44,7 +45,8 @@ std::unique_ptr<Stage> set_stage(Session &session, const lamina_op &op, const Ca
   if (!stage->plan->created().ok()) fail("plan_create: " + describe(stage->plan->created()));
   const bool packs = op.kind == LAMINA_PACK;
   if (packed_weights && !packs) stage->packed = session.pack(session.build, base, drawn, 1, 0xff);
-  stage->placement = std::make_unique<Placement>(op, drawn, base, session.device(), PlacementOptions{false, false, packed_weights && !packs, Edge::back});
+  stage->placement =
+      std::make_unique<Placement>(op, drawn, base, session.device(), PlacementOptions{false, false, packed_weights && !packs, Edge::back});
   if (stage->packed) stage->placement->set_packed(stage->packed.get());
   Outcome asked = stage->plan->need(stage->placement->call(), stage->need);
   if (!asked.ok()) fail("the valid call is refused: plan_need: " + describe(asked));
@@ -52,7 +54,8 @@ std::unique_ptr<Stage> set_stage(Session &session, const lamina_op &op, const Ca
     stage->packed = session.device().allocate(stage->need.packed_size, 64, Edge::back, "packed weights");
     stage->placement->set_packed(stage->packed.get());
   }
-  stage->workspace = session.device().allocate(stage->need.workspace_size, std::max<uint64_t>(stage->need.workspace_align, 1), Edge::back, "workspace");
+  stage->workspace =
+      session.device().allocate(stage->need.workspace_size, std::max<uint64_t>(stage->need.workspace_align, 1), Edge::back, "workspace");
   stage->call = stage->placement->call();
   stage->call.workspace = stage->workspace->data(), stage->call.workspace_size = stage->need.workspace_size;
   return stage;
@@ -80,7 +83,8 @@ void expect_refusal(Session &session, Stage &stage, Draft &draft, const Wanted &
   if (const std::string damage = stage.placement->damage(); !damage.empty()) fail("refused, but " + damage);
   for (uint32_t i = 0; i < stage.plan->op().arg_count; ++i) {
     const Placed *placed = stage.placement->at(static_cast<int>(i));
-    if (placed && placed->written && placed->owned && stage.placement->bytes(*placed) != placed->image) fail("refused, but wrote '" + placed->name + "'");
+    if (placed && placed->written && placed->owned && stage.placement->bytes(*placed) != placed->image)
+      fail("refused, but wrote '" + placed->name + "'");
   }
   std::vector<unsigned char> packed_after(packed_before.size());
   if (stage.packed) stage.packed->read(packed_after.data());

@@ -13,16 +13,16 @@ namespace lamina::conformance {
 struct Draft {
   explicit Draft(const lamina_call &valid, const lamina_op &op);
   Draft(const Draft &) = delete;
-  std::vector<lamina_tensor> tensors;               // by argument index; only those with pointers[i] count
+  std::vector<lamina_tensor> tensors;  // by argument index; only those with pointers[i] count
   std::vector<std::array<int64_t, 10>> shapes, strides;
-  std::vector<const lamina_tensor *> pointers;      // one more than the op has arguments
+  std::vector<const lamina_tensor *> pointers;  // one more than the op has arguments
   lamina_call call;
 };
 
 struct Wanted {  // what a bent call must get
   lamina_status status = LAMINA_INVALID_ARGUMENT;
-  int arg = -2, dim = -2;      // -2: not checked
-  int other_arg = -2;          // also fine
+  int arg = -2, dim = -2;  // -2: not checked
+  int other_arg = -2;      // also fine
 };
 
 // A case that every op can be asked with: the cheapest of the list for which no extent but the batch is below 3, in plain layout.

@@ -9,12 +9,12 @@
 namespace lamina::conformance {
 
 struct Drawn {
-  int index = -1;                // in the op's argument table
+  int index = -1;  // in the op's argument table
   std::string name;
   uint32_t role = 0;
   Element element = Element::float32;
   std::vector<int64_t> shape;
-  std::vector<double> values;    // row-major; each is exactly representable in `element`; empty for written arguments
+  std::vector<double> values;  // row-major; each is exactly representable in `element`; empty for written arguments
   int64_t count() const;
 };
 

@@ -12,9 +12,9 @@ struct Row {
   lamina_dtype dtype;
 };
 constexpr Row rows[element_count] = {
-    {"float64", {LAMINA_CODE_FLOAT, 64, 1}}, {"float32", {LAMINA_CODE_FLOAT, 32, 1}}, {"float16", {LAMINA_CODE_FLOAT, 16, 1}},
-    {"bfloat16", {LAMINA_CODE_BFLOAT, 16, 1}}, {"bool", {LAMINA_CODE_BOOL, 8, 1}},    {"int8", {LAMINA_CODE_INT, 8, 1}},
-    {"uint8", {LAMINA_CODE_UINT, 8, 1}},      {"int32", {LAMINA_CODE_INT, 32, 1}},     {"int64", {LAMINA_CODE_INT, 64, 1}}};
+    {"float64", {LAMINA_CODE_FLOAT, 64, 1}},   {"float32", {LAMINA_CODE_FLOAT, 32, 1}}, {"float16", {LAMINA_CODE_FLOAT, 16, 1}},
+    {"bfloat16", {LAMINA_CODE_BFLOAT, 16, 1}}, {"bool", {LAMINA_CODE_BOOL, 8, 1}},      {"int8", {LAMINA_CODE_INT, 8, 1}},
+    {"uint8", {LAMINA_CODE_UINT, 8, 1}},       {"int32", {LAMINA_CODE_INT, 32, 1}},     {"int64", {LAMINA_CODE_INT, 64, 1}}};
 
 // A binary floating-point format of 16 bits: 1 sign, `exponent` and `mantissa` bits.
 struct Narrow {
@@ -47,12 +47,14 @@ uint16_t narrow(double value, Narrow format) {
   return static_cast<uint16_t>(sign | static_cast<uint16_t>(base + static_cast<int64_t>(steps)));
 }
 
-template <class T> double load_as(const void *from) {
+template <class T>
+double load_as(const void *from) {
   T value;
   std::memcpy(&value, from, sizeof value);
   return static_cast<double>(value);
 }
-template <class T> void store_as(void *to, double value) {
+template <class T>
+void store_as(void *to, double value) {
   const T narrowed = static_cast<T>(value);
   std::memcpy(to, &narrowed, sizeof narrowed);
 }

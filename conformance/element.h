@@ -22,7 +22,7 @@ lamina_dtype dtype_of(Element);
 std::optional<Element> element_named(std::string_view name);
 std::optional<Element> element_of(lamina_dtype);
 
-double load(const void *from, Element);              // exact, but for int64 beyond 2^53
-void store(void *to, Element, double value);         // rounds to nearest, ties to even
+double load(const void *from, Element);       // exact, but for int64 beyond 2^53
+void store(void *to, Element, double value);  // rounds to nearest, ties to even
 
 }  // namespace lamina::conformance

@@ -40,8 +40,11 @@ void on_crash(int signal_number, siginfo_t *info, void *) {
   char line[512];
   size_t length = 0;
   append(line, length, "crash:");
-  append(line, length, signal_number == SIGSEGV || signal_number == SIGBUS ? "touched memory that it must not" : signal_number == SIGILL ? "ran an illegal instruction"
-                       : signal_number == SIGFPE ? "arithmetic fault" : "aborted");
+  append(line, length,
+         signal_number == SIGSEGV || signal_number == SIGBUS ? "touched memory that it must not"
+         : signal_number == SIGILL                           ? "ran an illegal instruction"
+         : signal_number == SIGFPE                           ? "arithmetic fault"
+                                                             : "aborted");
   if (signal_number == SIGSEGV || signal_number == SIGBUS) {
     long offset = 0, size = 0;
     if (const char *label = nearest_guarded(info->si_addr, &offset, &size)) {
@@ -77,13 +80,9 @@ Failure attempt(const std::function<void()> &work) {
   try {
     work();
     return {Verdict::pass, ""};
-  } catch (const Failure &failure) {
-    return failure;
-  } catch (const Error &error) {
+  } catch (const Failure &failure) { return failure; } catch (const Error &error) {
     return {Verdict::fail, error.what()};
-  } catch (const std::exception &error) {
-    return {Verdict::fail, std::string("unexpected: ") + error.what()};
-  }
+  } catch (const std::exception &error) { return {Verdict::fail, std::string("unexpected: ") + error.what()}; }
 }
 
 struct Child {
@@ -156,13 +155,18 @@ void write_line(int to, const std::string &text) {
 
 Json to_json(const Failure &failure, const Result &result, double seconds) {
   const auto three = [](const Measures &m) { return Json::array({m.frobenius, m.worst_row, m.worst_element}); };
-  return {{"verdict", static_cast<int>(failure.verdict)}, {"message", failure.message}, {"measured", three(result.measured)},
-          {"limits", three(result.limits)}, {"seconds", seconds}};
+  return {{"verdict", static_cast<int>(failure.verdict)},
+          {"message", failure.message},
+          {"measured", three(result.measured)},
+          {"limits", three(result.limits)},
+          {"seconds", seconds}};
 }
 
 void from_json(const Json &json, Result &result) {
   const auto three = [](const Json &list) {  // an infinite measure travels as null
-    const auto number = [&](int i) { return list[static_cast<size_t>(i)].is_number() ? list[static_cast<size_t>(i)].get<double>() : HUGE_VAL; };
+    const auto number = [&](int i) {
+      return list[static_cast<size_t>(i)].is_number() ? list[static_cast<size_t>(i)].get<double>() : HUGE_VAL;
+    };
     return Measures{number(0), number(1), number(2)};
   };
   result.verdict = static_cast<Verdict>(json.at("verdict").get<int>());

@@ -11,7 +11,8 @@ namespace {
 constexpr int64_t offset_elements = 3;  // of layout "offset": not a multiple of any vector
 
 // Calls each(flat index, offset in elements) for every element.
-template <class Each> void for_each_element(const std::vector<int64_t> &shape, const std::vector<int64_t> &strides, Each &&each) {
+template <class Each>
+void for_each_element(const std::vector<int64_t> &shape, const std::vector<int64_t> &strides, Each &&each) {
   int64_t count = 1;
   for (const int64_t extent : shape) count *= extent;
   std::vector<int64_t> at(shape.size());
@@ -43,7 +44,8 @@ Placement::Placement(const lamina_op &op, const std::vector<Drawn> &all, const C
   for (auto &placed : placed_)
     if (!placed->written && placed->owned) {
       // Memory that an output shares must stay writable.
-      const bool shared = std::any_of(placed_.begin(), placed_.end(), [&](const auto &other) { return other->written && other->buffer == placed->buffer; });
+      const bool shared =
+          std::any_of(placed_.begin(), placed_.end(), [&](const auto &other) { return other->written && other->buffer == placed->buffer; });
       if (!shared) placed->buffer->forbid_writing();
     }
 }
@@ -65,16 +67,25 @@ void Placement::place(const Drawn &drawn, const Case &one, const PlacementOption
   if (!options.plain)
     for (const auto &[written, names] : one.alias)
       for (size_t i = 0; i < names.size() && (written == drawn.name || std::count(names.begin(), names.end(), drawn.name)); ++i)
-        if (Placed *other = find(names[i]); other && other->buffer) { shares = other; break; }
+        if (Placed *other = find(names[i]); other && other->buffer) {
+          shares = other;
+          break;
+        }
   if (shares) {
     placed->buffer = shares->buffer, placed->strides = shares->strides, byte_offset = shares->tensor.byte_offset;
   } else if (!(options.descriptors && arg.role == LAMINA_PARAM)) {
     const size_t bytes = static_cast<size_t>(elements_spanned(*placed)) * size + (elements_spanned(*placed) ? byte_offset : 0);
-    placed->owned = device_.allocate(bytes, std::max<size_t>(arg.align ? arg.align : size, 1), options.edge, "argument '" + drawn.name + "'");
+    placed->owned =
+        device_.allocate(bytes, std::max<size_t>(arg.align ? arg.align : size, 1), options.edge, "argument '" + drawn.name + "'");
     placed->buffer = placed->owned.get();
   }
-  placed->tensor = {placed->buffer ? placed->buffer->data() : nullptr, device_.id(), static_cast<int32_t>(placed->shape.size()),
-                    dtype_of(placed->element), placed->shape.data(), placed->strides.data(), placed->buffer ? byte_offset : 0};
+  placed->tensor = {placed->buffer ? placed->buffer->data() : nullptr,
+                    device_.id(),
+                    static_cast<int32_t>(placed->shape.size()),
+                    dtype_of(placed->element),
+                    placed->shape.data(),
+                    placed->strides.data(),
+                    placed->buffer ? byte_offset : 0};
   if (placed->owned) {
     // Gaps of inputs are NaN in every floating dtype, so a value that was read from one shows; gaps of outputs must stay.
     placed->image.assign(placed->buffer->size(), placed->written ? 0xa5 : 0xff);
@@ -191,7 +202,8 @@ std::string Placement::damage() const {
     }
     for (size_t i = 0; i < now.size(); ++i)
       if (now[i] != placed->image[i])
-        return "argument '" + placed->name + "': byte " + std::to_string(i) + (writer ? ", in a gap between rows, was written" : ", of an input, was changed");
+        return "argument '" + placed->name + "': byte " + std::to_string(i) +
+               (writer ? ", in a gap between rows, was written" : ", of an input, was changed");
   }
   return "";
 }

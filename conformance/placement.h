@@ -10,9 +10,9 @@
 namespace lamina::conformance {
 
 struct PlacementOptions {
-  bool plain = false;         // dense and never in place, whatever the case says: for the reference
-  bool all_float64 = false;   // every argument whose table takes float64 becomes float64: for the reference
-  bool descriptors = false;   // PARAM arguments get no memory: they stand beside packed weights
+  bool plain = false;        // dense and never in place, whatever the case says: for the reference
+  bool all_float64 = false;  // every argument whose table takes float64 becomes float64: for the reference
+  bool descriptors = false;  // PARAM arguments get no memory: they stand beside packed weights
   Edge edge = Edge::back;
 };
 
@@ -25,9 +25,9 @@ struct Placed {
   bool written = false;
   Element element = Element::float32;
   std::vector<int64_t> shape, strides;
-  Buffer *buffer = nullptr;           // NULL for a descriptor
-  std::unique_ptr<Buffer> owned;      // empty where the memory is another argument's
-  std::vector<unsigned char> image;   // the bytes as they were before the run
+  Buffer *buffer = nullptr;          // NULL for a descriptor
+  std::unique_ptr<Buffer> owned;     // empty where the memory is another argument's
+  std::vector<unsigned char> image;  // the bytes as they were before the run
   lamina_tensor tensor{};
 };
 
@@ -38,12 +38,12 @@ class Placement {
   // Adds the PACKED argument: bytes that this call reads, or room that it writes.
   void set_packed(Buffer *packed);
 
-  lamina_call call();                        // without workspace; valid while this lives
-  lamina_call descriptor_call();             // the same shapes with every data pointer NULL
+  lamina_call call();             // without workspace; valid while this lives
+  lamina_call descriptor_call();  // the same shapes with every data pointer NULL
   Placed *find(const std::string &name);
   Placed *at(int index);
   std::vector<double> values(const Placed &) const;  // what the argument's memory holds now, row-major
-  void reset();                              // writes every argument's first content again
+  void reset();                                      // writes every argument's first content again
   // Draws another content for an input, for replaying a captured graph.
   void replace(Placed &, const std::vector<double> &values);
   // What a run broke, in a sentence: inputs changed, gaps of outputs written, bytes outside; empty if nothing.

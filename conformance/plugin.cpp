@@ -19,7 +19,8 @@ namespace {
 void check_op(const std::string &path, const lamina_op &op) {
   const std::string name = op.name && *op.name ? op.name : "";
   if (name.empty()) refuse(path, "an op has no name");
-  if (op.struct_size < sizeof(lamina_op)) refuse(path, "op '" + name + "': struct_size " + std::to_string(op.struct_size) + " is shorter than version 1.0");
+  if (op.struct_size < sizeof(lamina_op))
+    refuse(path, "op '" + name + "': struct_size " + std::to_string(op.struct_size) + " is shorter than version 1.0");
   if (!op.plan_create || !op.plan_destroy || !op.plan_need || !op.run || !op.infer) refuse(path, "op '" + name + "' lacks a function");
   if (op.arg_count && !op.args) refuse(path, "op '" + name + "' has no argument table");
   if (op.attr_count && !op.attrs) refuse(path, "op '" + name + "' has no attribute table");
@@ -27,7 +28,8 @@ void check_op(const std::string &path, const lamina_op &op) {
   std::set<std::string> names;
   for (uint32_t i = 0; i < op.arg_count; ++i) {
     const lamina_arg &arg = op.args[i];
-    if (!arg.name || !arg.shape || !names.insert(arg.name).second) refuse(path, "op '" + name + "': argument " + std::to_string(i) + " lacks a name of its own");
+    if (!arg.name || !arg.shape || !names.insert(arg.name).second)
+      refuse(path, "op '" + name + "': argument " + std::to_string(i) + " lacks a name of its own");
     if (arg.role < LAMINA_INPUT || arg.role > LAMINA_INOUT || !arg.dtypes || arg.dtypes >> element_count)
       refuse(path, "op '" + name + "': argument '" + arg.name + "' has a role or dtypes that version 1.0 does not know");
     if (arg.dtype_of >= static_cast<int32_t>(op.arg_count) || arg.dtype_of == static_cast<int32_t>(i))
@@ -50,8 +52,8 @@ Plugin::Plugin(const std::string &path) : path_(path) {
   if (library_->struct_size < sizeof(lamina_library))
     refuse(path, "lamina_library.struct_size is " + std::to_string(library_->struct_size) + ", shorter than version 1.0");
   if (library_->abi_minor > LAMINA_ABI_MINOR)
-    throw Error(ErrorKind::unsupported, path + ": needs ABI 1." + std::to_string(library_->abi_minor) + ", this host speaks 1." +
-                                              std::to_string(LAMINA_ABI_MINOR));
+    throw Error(ErrorKind::unsupported,
+                path + ": needs ABI 1." + std::to_string(library_->abi_minor) + ", this host speaks 1." + std::to_string(LAMINA_ABI_MINOR));
   if (!library_->name || !library_->version || !library_->target || !library_->build_id || !library_->contract || !library_->contract_size)
     refuse(path, "lamina_library lacks name, version, target, build_id or contract");
   if (!library_->op_count || !library_->ops) refuse(path, "has no ops");
@@ -85,7 +87,8 @@ int attribute_named(const lamina_op &op, std::string_view name) {
 
 bool is_written(const lamina_op &op, const lamina_arg &arg) {
   switch (arg.role) {
-    case LAMINA_OUTPUT: case LAMINA_INOUT: return true;
+    case LAMINA_OUTPUT:
+    case LAMINA_INOUT: return true;
     case LAMINA_PACKED: return op.kind == LAMINA_PACK;
     case LAMINA_SAVED: return op.kind == LAMINA_FORWARD_TRAIN;
     default: return false;
@@ -93,13 +96,15 @@ bool is_written(const lamina_op &op, const lamina_arg &arg) {
 }
 
 const char *name_of_status(lamina_status status) {
-  constexpr const char *names[] = {"OK", "INVALID_ARGUMENT", "UNSUPPORTED", "WRONG_DEVICE", "WORKSPACE", "NO_MEMORY", "DEVICE_ERROR", "INTERNAL"};
+  constexpr const char *names[] = {"OK",        "INVALID_ARGUMENT", "UNSUPPORTED",  "WRONG_DEVICE",
+                                   "WORKSPACE", "NO_MEMORY",        "DEVICE_ERROR", "INTERNAL"};
   return status >= 0 && status <= LAMINA_INTERNAL ? names[status] : "an unknown status";
 }
 
 std::string describe(const Outcome &outcome) {
   std::string text = name_of_status(outcome.status);
-  if (!outcome.ok()) text += " (argument " + std::to_string(outcome.arg) + ", dimension " + std::to_string(outcome.dim) + "): " + outcome.message;
+  if (!outcome.ok())
+    text += " (argument " + std::to_string(outcome.arg) + ", dimension " + std::to_string(outcome.dim) + "): " + outcome.message;
   return text;
 }
 
@@ -116,8 +121,7 @@ Outcome ErrorCatcher::outcome(lamina_status status) const {
       if (bytes[i] != 0x5a) return false;
     return true;
   };
-  if (!whole(room_.before, sizeof room_.before) || !whole(room_.after, sizeof room_.after))
-    result.misuse = "wrote outside lamina_error";
+  if (!whole(room_.before, sizeof room_.before) || !whole(room_.after, sizeof room_.after)) result.misuse = "wrote outside lamina_error";
   const lamina_error &error = room_.error;
   if (error.struct_size != sizeof(lamina_error)) result.misuse = "changed lamina_error.struct_size";
   if (status == LAMINA_OK) {

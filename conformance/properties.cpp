@@ -58,7 +58,8 @@ void check_threads(Session &session, const Case &one) {
   if (!is_deterministic(session, one)) throw Failure{Verdict::unsupported, "the build doesn't promise LAMINA_DETERMINISTIC"};
   const Bytes first = run_once(session, session.build, one, 1);
   for (const int threads : {2, 7, 16})
-    if (run_once(session, session.build, one, threads) != first) fail("other bytes with " + std::to_string(threads) + " threads of the host than with 1");
+    if (run_once(session, session.build, one, threads) != first)
+      fail("other bytes with " + std::to_string(threads) + " threads of the host than with 1");
   if (run_once(session, session.build, one, 0) != first) fail("other bytes with the build's own threads than with 1 of the host");
 }
 
@@ -66,7 +67,8 @@ void check_own_threads(Session &session, const Case &one) {
   const Bytes first = run_once(session, session.build, one, 0);
   if (!is_deterministic(session, one)) return;
   for (int i = 0; i < 20; ++i)
-    if (run_once(session, session.build, one, 0) != first) fail("run " + std::to_string(i) + " with the build's own threads gives other bytes");
+    if (run_once(session, session.build, one, 0) != first)
+      fail("run " + std::to_string(i) + " with the build's own threads gives other bytes");
 }
 
 // One plan, many threads at once, each with its own workspace and outputs.
@@ -106,9 +108,7 @@ void check_concurrent_plans(Session &session, const Case &one) {
         try {
           const Plan plan(op, one, session.device_id, nullptr);
           if (!plan.created().ok()) ++failed;
-        } catch (const Failure &) {
-          ++failed;
-        }
+        } catch (const Failure &) { ++failed; }
       }
     });
   for (std::thread &thread : threads) thread.join();
@@ -121,13 +121,16 @@ void check_fork(Session &session, const Case &one) {
   ready->run();
   const Bytes expected = outputs_of(*ready);
   for (int generation = 0; generation < 3; ++generation) {
-    const std::string ending = run_in_child([&] {
-      if (run_once(session, session.build, one, 0) != expected) fail("the child's run gives other bytes");
-      auto inherited = session.prepare(session.build, one, 0);
-      inherited->call.struct_size = sizeof(lamina_call);
-      if (ready->plan->op().run(ready->plan->get(), &inherited->call, nullptr) != LAMINA_OK) fail("the child can't run the parent's plan");
-      if (outputs_of(*inherited) != expected) fail("the parent's plan gives other bytes in the child");
-    }, 60);
+    const std::string ending = run_in_child(
+        [&] {
+          if (run_once(session, session.build, one, 0) != expected) fail("the child's run gives other bytes");
+          auto inherited = session.prepare(session.build, one, 0);
+          inherited->call.struct_size = sizeof(lamina_call);
+          if (ready->plan->op().run(ready->plan->get(), &inherited->call, nullptr) != LAMINA_OK)
+            fail("the child can't run the parent's plan");
+          if (outputs_of(*inherited) != expected) fail("the parent's plan gives other bytes in the child");
+        },
+        60);
     if (!ending.empty()) fail("after fork: " + ending);
     if (run_once(session, session.build, one, 0) != expected) fail("the parent gives other bytes after its child ran");
   }
@@ -138,7 +141,8 @@ struct Scratch {
   std::filesystem::path path;
   Scratch() {
     std::string pattern = (std::filesystem::temp_directory_path() / "lamina-conform-XXXXXX").string();
-    if (!mkdtemp(pattern.data())) throw Error(ErrorKind::io, "can't make a directory in " + std::filesystem::temp_directory_path().string());
+    if (!mkdtemp(pattern.data()))
+      throw Error(ErrorKind::io, "can't make a directory in " + std::filesystem::temp_directory_path().string());
     path = pattern;
   }
   ~Scratch() {
@@ -158,7 +162,8 @@ void check_copies(Session &session, const Case &one) {
     std::filesystem::copy_file(session.build.path(), copy);
     plugins.emplace_back(copy.string());
     for (int j = 0; j < i; ++j)
-      if (&plugins[static_cast<size_t>(j)].library() == &plugins.back().library()) fail("two copies share one library: a symbol leaks between them");
+      if (&plugins[static_cast<size_t>(j)].library() == &plugins.back().library())
+        fail("two copies share one library: a symbol leaks between them");
   }
   for (const Plugin &plugin : plugins)
     if (run_once(session, plugin, one, 2) != expected) fail("a copy of the build gives other bytes");
@@ -201,7 +206,8 @@ void check_pack_twice(Session &session, const Case &one) {
   const Bytes first = bytes_of(*session.pack(session.build, one, drawn, 1, 0xff, &format));
   for (const auto &[threads, poison] : {std::pair{1, 0x00}, {2, 0x5a}, {7, 0xff}, {0, 0xa5}}) {
     if (bytes_of(*session.pack(session.build, one, drawn, threads, static_cast<unsigned char>(poison), &again)) != first)
-      fail("packing the same weights again, over memory of 0x" + std::to_string(poison) + " and on " + std::to_string(threads) + " threads, gives other bytes");
+      fail("packing the same weights again, over memory of 0x" + std::to_string(poison) + " and on " + std::to_string(threads) +
+           " threads, gives other bytes");
     if (format != again) fail("the packed format changes from pack to pack");
   }
 }
@@ -224,14 +230,17 @@ void check_need_is_pure(Session &session, const Case &one) {
   lamina_need before = ready->need, after;
   ready->run();
   if (!ready->plan->need(ready->placement->call(), after).ok()) fail("plan_need fails after a run");
-  if (before.workspace_size != after.workspace_size || before.packed_size != after.packed_size || before.flags != after.flags) fail("plan_need answers otherwise after a run");
+  if (before.workspace_size != after.workspace_size || before.packed_size != after.packed_size || before.flags != after.flags)
+    fail("plan_need answers otherwise after a run");
 }
 
 // The dearest plain case below a limit: enough work that several threads really share it.
 const Case &busy_case(const Session &session, const CaseList &list, const Case &base) {
   const Case *busy = &base;
   for (const Case *one : samples(session, list, 3e7))
-    if (one->alias.empty() && one->layout.empty() && session.contract.flops(one->op, one->dims) > session.contract.flops(busy->op, busy->dims)) busy = one;
+    if (one->alias.empty() && one->layout.empty() &&
+        session.contract.flops(one->op, one->dims) > session.contract.flops(busy->op, busy->dims))
+      busy = one;
   return *busy;
 }
 
@@ -248,7 +257,8 @@ void add_property_jobs(Session &session, const CaseList &list, std::vector<Job> 
   for (uint32_t i = 0; i < op->arg_count; ++i) packs |= op->args[i].role == LAMINA_PACKED;
   const bool on_cpu = session.device_id.type == LAMINA_CPU;
   const auto add = [&](const char *name, const Case &one, Check check, int seconds = 120) {
-    jobs.push_back({"property", name, one.why + " " + one.dtype + (one.label.empty() ? "" : " " + one.label), [&session, &one, check](Result &) { check(session, one); }, seconds});
+    jobs.push_back({"property", name, one.why + " " + one.dtype + (one.label.empty() ? "" : " " + one.label),
+                    [&session, &one, check](Result &) { check(session, one); }, seconds});
   };
   for (const Case *one : samples(session, list, 3e8)) {
     if (on_cpu) add("any number of threads", *one, check_threads);

@@ -78,14 +78,15 @@ void extent_bends(const lamina_op &op, size_t i, std::vector<Bend> &bends) {
                        return Wanted{LAMINA_INVALID_ARGUMENT, static_cast<int>(i), static_cast<int>(dim)};
                      }});
     for (const int64_t change : {-1, 1})
-      bends.push_back({(change < 0 ? "smaller extent" : "larger extent") + at, [&op, i, dim, change, word = words[dim]](Stage &, Draft &draft) {
-                         const auto all = occurrences(op, draft, word);
-                         draft.shapes[i][dim] += change;
-                         // The first occurrence says what the letter is; the next that differs is to blame.
-                         const bool is_first = all.front().arg == static_cast<int>(i) && all.front().dim == static_cast<int>(dim);
-                         const Occurrence blamed = is_first ? all[1] : Occurrence{static_cast<int>(i), static_cast<int>(dim)};
-                         return Wanted{LAMINA_INVALID_ARGUMENT, blamed.arg, blamed.dim};
-                       }});
+      bends.push_back(
+          {(change < 0 ? "smaller extent" : "larger extent") + at, [&op, i, dim, change, word = words[dim]](Stage &, Draft &draft) {
+             const auto all = occurrences(op, draft, word);
+             draft.shapes[i][dim] += change;
+             // The first occurrence says what the letter is; the next that differs is to blame.
+             const bool is_first = all.front().arg == static_cast<int>(i) && all.front().dim == static_cast<int>(dim);
+             const Occurrence blamed = is_first ? all[1] : Occurrence{static_cast<int>(i), static_cast<int>(dim)};
+             return Wanted{LAMINA_INVALID_ARGUMENT, blamed.arg, blamed.dim};
+           }});
   }
 }
 
@@ -106,7 +107,8 @@ void stride_bends(const lamina_op &op, size_t i, const Draft &valid, std::vector
     if (!(arg.flags & LAMINA_BROADCAST)) bends.push_back({"stride 0" + at, with_stride(dim, 0, d)});
     if ((arg.flags & LAMINA_LAST_CONTIGUOUS) && d == tensor.ndim - 1) bends.push_back({"last dimension with gaps", with_stride(dim, 2, d)});
     bends.push_back({"stride past the address space" + at, with_stride(dim, INT64_MAX / 2, d)});
-    if (is_written(op, arg) && d != tensor.ndim - 1) bends.push_back({"stride that folds the output onto itself" + at, with_stride(dim, 1, -2)});
+    if (is_written(op, arg) && d != tensor.ndim - 1)
+      bends.push_back({"stride that folds the output onto itself" + at, with_stride(dim, 1, -2)});
   }
 }
 
@@ -185,9 +187,7 @@ bool is_valid(Session &session, const lamina_op &op, const Case &one, bool packe
   try {
     set_stage(session, op, one, packed);
     return true;
-  } catch (const Failure &) {
-    return false;
-  }
+  } catch (const Failure &) { return false; }
 }
 
 // Optional arguments that exclude others (two masks) are tried alone, without the other optional inputs.
@@ -205,43 +205,43 @@ std::optional<Case> case_with(Session &session, const lamina_op &op, const Case 
 }
 
 void add_argument_jobs(Session &session, const lamina_op &op, const Case &base, size_t i, bool packed, std::vector<Job> &jobs) {
-  jobs.push_back({"refusal", std::string(op.name) + (packed ? " (packed)" : ""), op.args[i].name, [&session, &op, &base, i, packed](Result &) {
-    const std::optional<Case> one = case_with(session, op, base, op.args[i], packed);
-    if (!one) fail(std::string("no valid call has argument '") + op.args[i].name + "'");
-    std::vector<Bend> bends;
-    {
-      const auto stage = set_stage(session, op, *one, packed);
-      const Draft valid(stage->call, op);
-      if (!valid.pointers[i]) return;  // a packed argument of a call from raw weights
-      rank_bends(i, bends);
-      dtype_bends(op, i, *stage, bends);
-      extent_bends(op, i, bends);
-      stride_bends(op, i, valid, bends);
-      memory_bends(op, i, *stage, valid, bends);
-      workspace_bends(op, i, *stage, valid, bends);
-      // An extent that only this argument has contradicts nothing in the table.
-      std::erase_if(bends, [&](const Bend &bend) {
-        const auto words = shape_words(op.args[i]);
-        for (size_t dim = 0; dim < words.size(); ++dim)
-          if ((bend.name == "smaller extent of dimension " + std::to_string(dim) || bend.name == "larger extent of dimension " + std::to_string(dim)) &&
-              occurrences(op, valid, words[dim]).size() < 2)
-            return true;
-        return false;
-      });
-    }
-    std::string wrong;
-    for (const Bend &bend : bends) {
-      const auto stage = set_stage(session, op, *one, packed);
-      Draft draft(stage->call, op);
-      const Wanted wanted = bend.apply(*stage, draft);
-      try {
-        expect_refusal(session, *stage, draft, wanted);
-      } catch (const Failure &failure) {
-        wrong += (wrong.empty() ? "" : "\n            ") + bend.name + ": " + failure.message;
-      }
-    }
-    if (!wrong.empty()) fail(wrong);
-  }});
+  jobs.push_back(
+      {"refusal", std::string(op.name) + (packed ? " (packed)" : ""), op.args[i].name, [&session, &op, &base, i, packed](Result &) {
+         const std::optional<Case> one = case_with(session, op, base, op.args[i], packed);
+         if (!one) fail(std::string("no valid call has argument '") + op.args[i].name + "'");
+         std::vector<Bend> bends;
+         {
+           const auto stage = set_stage(session, op, *one, packed);
+           const Draft valid(stage->call, op);
+           if (!valid.pointers[i]) return;  // a packed argument of a call from raw weights
+           rank_bends(i, bends);
+           dtype_bends(op, i, *stage, bends);
+           extent_bends(op, i, bends);
+           stride_bends(op, i, valid, bends);
+           memory_bends(op, i, *stage, valid, bends);
+           workspace_bends(op, i, *stage, valid, bends);
+           // An extent that only this argument has contradicts nothing in the table.
+           std::erase_if(bends, [&](const Bend &bend) {
+             const auto words = shape_words(op.args[i]);
+             for (size_t dim = 0; dim < words.size(); ++dim)
+               if ((bend.name == "smaller extent of dimension " + std::to_string(dim) ||
+                    bend.name == "larger extent of dimension " + std::to_string(dim)) &&
+                   occurrences(op, valid, words[dim]).size() < 2)
+                 return true;
+             return false;
+           });
+         }
+         std::string wrong;
+         for (const Bend &bend : bends) {
+           const auto stage = set_stage(session, op, *one, packed);
+           Draft draft(stage->call, op);
+           const Wanted wanted = bend.apply(*stage, draft);
+           try {
+             expect_refusal(session, *stage, draft, wanted);
+           } catch (const Failure &failure) { wrong += (wrong.empty() ? "" : "\n            ") + bend.name + ": " + failure.message; }
+         }
+         if (!wrong.empty()) fail(wrong);
+       }});
 }
 
 }  // namespace

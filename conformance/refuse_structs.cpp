@@ -14,7 +14,9 @@ namespace {
 // A caller's struct of any size, flush against the page behind it.
 class Struct {
  public:
-  template <class T> Struct(const T &full, size_t size) : buffer_(cpu_device()->allocate((size + 7) & ~size_t{7}, 8, Edge::back, "a struct of the caller")), size_(size) {
+  template <class T>
+  Struct(const T &full, size_t size)
+      : buffer_(cpu_device()->allocate((size + 7) & ~size_t{7}, 8, Edge::back, "a struct of the caller")), size_(size) {
     std::vector<unsigned char> bytes(buffer_->size());
     std::memcpy(bytes.data(), &full, std::min(size, sizeof full));
     if (size >= sizeof(uint32_t)) {
@@ -23,7 +25,10 @@ class Struct {
     }
     buffer_->write(bytes.data());
   }
-  template <class T> T *as() const { return static_cast<T *>(buffer_->data()); }
+  template <class T>
+  T *as() const {
+    return static_cast<T *>(buffer_->data());
+  }
   void set(size_t at, unsigned char value) { static_cast<unsigned char *>(buffer_->data())[at] = value; }
   unsigned char get(size_t at) const { return static_cast<const unsigned char *>(buffer_->data())[at]; }
   std::string damage() const { return buffer_->damage(); }
@@ -93,7 +98,8 @@ void check_nulls(const Subject &subject) {
 }
 
 void check_error_sizes(const Subject &subject) {
-  for (const size_t size : {size_t{0}, size_t{4}, size_t{8}, size_t{12}, size_t{16}, size_t{17}, size_t{20}, size_t{64}, sizeof(lamina_error), sizeof(lamina_error) + 64}) {
+  for (const size_t size : {size_t{0}, size_t{4}, size_t{8}, size_t{12}, size_t{16}, size_t{17}, size_t{20}, size_t{64},
+                            sizeof(lamina_error), sizeof(lamina_error) + 64}) {
     lamina_error full{};
     std::memset(static_cast<void *>(&full), 0x5a, sizeof full);
     const Struct error(full, std::max<size_t>(size, 4));
@@ -118,7 +124,8 @@ void check_call_sizes(const Subject &subject) {
   const lamina_status without_workspace = stage->need.workspace_size ? LAMINA_WORKSPACE : LAMINA_OK;
   ask(Struct(stage->call, 4), LAMINA_INVALID_ARGUMENT, "a lamina_call of 4 bytes");
   const size_t before_stream = offsetof(lamina_call, stream), before_workspace = offsetof(lamina_call, workspace);
-  if (subject.session.device_id.type == LAMINA_CPU) ask(Struct(stage->call, before_stream), without_workspace, "a lamina_call that ends before stream");
+  if (subject.session.device_id.type == LAMINA_CPU)
+    ask(Struct(stage->call, before_stream), without_workspace, "a lamina_call that ends before stream");
   ask(Struct(stage->call, before_workspace), without_workspace, "a lamina_call that ends before workspace");
   ask(Struct(stage->call, offsetof(lamina_call, tensors)), LAMINA_INVALID_ARGUMENT, "a lamina_call that ends before tensors");
   Struct none(stage->call, sizeof(lamina_call));
@@ -147,7 +154,8 @@ void check_call_members(const Subject &subject) {
   ask([](Draft &draft) { draft.call.workspace_size = 0; }, workspace);
   ask([](Draft &draft) { draft.call.workspace_size -= 1; }, workspace);
   if (stage->need.workspace_align > 1) {
-    auto larger = subject.session.device().allocate(stage->need.workspace_size + stage->need.workspace_align, stage->need.workspace_align, Edge::front, "workspace");
+    auto larger = subject.session.device().allocate(stage->need.workspace_size + stage->need.workspace_align, stage->need.workspace_align,
+                                                    Edge::front, "workspace");
     ask([&](Draft &draft) { draft.call.workspace = static_cast<char *>(larger->data()) + stage->need.workspace_align / 2; }, workspace);
   }
 }
@@ -224,12 +232,12 @@ void check_desc_members(const Subject &subject) {
   ask([](lamina_plan_desc &bent) { bent.device.type = 77; }, LAMINA_WRONG_DEVICE, "a device that doesn't exist");
   if (subject.session.device_id.type == LAMINA_CPU)
     ask([](lamina_plan_desc &bent) { bent.device = {LAMINA_CUDA, 0}; }, LAMINA_WRONG_DEVICE, "a CUDA device for a CPU build");
-  else
-    ask([](lamina_plan_desc &bent) { bent.device = {LAMINA_CPU, 0}; }, LAMINA_WRONG_DEVICE, "a CPU for a GPU build");
+  else ask([](lamina_plan_desc &bent) { bent.device = {LAMINA_CPU, 0}; }, LAMINA_WRONG_DEVICE, "a CPU for a GPU build");
   if (!subject.session.build.library().extension || !subject.session.build.library().extension("lamina.tuning/1"))
     ask([&](lamina_plan_desc &bent) { bent.tuning = &desc, bent.tuning_size = 8; }, LAMINA_UNSUPPORTED, "a tuning blob");
   const auto extension = subject.session.build.library().extension;
-  if (extension && extension("lamina.conformance-asks-for-what-nobody-has/1")) fail("extension() returns something for an id that nobody has");
+  if (extension && extension("lamina.conformance-asks-for-what-nobody-has/1"))
+    fail("extension() returns something for an id that nobody has");
 }
 
 // One attribute in place of the base's own of that name.
@@ -300,7 +308,8 @@ void check_table(const Subject &subject) {
   const manifest::Contract &contract = subject.session.contract;
   const manifest::ContractOp *op = contract.op(subject.op.name);
   if (!op) fail("the contract has no such op");
-  if (op->arguments.size() != subject.op.arg_count) fail("the contract lists " + std::to_string(op->arguments.size()) + " arguments, the table " + std::to_string(subject.op.arg_count));
+  if (op->arguments.size() != subject.op.arg_count)
+    fail("the contract lists " + std::to_string(op->arguments.size()) + " arguments, the table " + std::to_string(subject.op.arg_count));
   for (uint32_t i = 0; i < subject.op.arg_count; ++i) {
     const lamina_arg &arg = subject.op.args[i];
     const manifest::ContractArgument *said = contract.argument(op->arguments[i]);
@@ -309,7 +318,8 @@ void check_table(const Subject &subject) {
     if (said->shape != arg.shape) fail(name + "shape is " + arg.shape + ", the contract says " + said->shape);
     if (static_cast<uint32_t>(said->role) + 1 != arg.role) fail(name + "its role differs from the contract's");
     if (said->optional != ((arg.flags & LAMINA_OPTIONAL) != 0)) fail(name + "optional in one, required in the other");
-    if ((said->strides == "broadcast") != ((arg.flags & LAMINA_BROADCAST) != 0) || (said->strides == "last_contiguous") != ((arg.flags & LAMINA_LAST_CONTIGUOUS) != 0))
+    if ((said->strides == "broadcast") != ((arg.flags & LAMINA_BROADCAST) != 0) ||
+        (said->strides == "last_contiguous") != ((arg.flags & LAMINA_LAST_CONTIGUOUS) != 0))
       fail(name + "its strides differ from the contract's");
     uint64_t may_alias = 0;
     for (const std::string &other : said->may_alias)
@@ -317,7 +327,8 @@ void check_table(const Subject &subject) {
     if (may_alias != arg.may_alias) fail(name + "may_alias differs from the contract's");
   }
   for (uint32_t i = 0; i < subject.op.attr_count; ++i)
-    if (!contract.attribute(subject.op.attrs[i].name)) fail(std::string("the contract has no attribute '") + subject.op.attrs[i].name + "'");
+    if (!contract.attribute(subject.op.attrs[i].name))
+      fail(std::string("the contract has no attribute '") + subject.op.attrs[i].name + "'");
   if (contract.layer != subject.session.build.library().name || contract.version != subject.session.build.library().version)
     fail("the contract is of " + contract.layer + " " + contract.version);
 }
@@ -328,10 +339,15 @@ void add_struct_jobs(Session &session, const CaseList &list, std::vector<Job> &j
   const Case *base = plain_case(session, list);
   if (!base) return;  // add_refusal_jobs says so
   using Check = void (*)(const Subject &);
-  const std::pair<const char *, Check> checks[] = {
-      {"table agrees with contract", check_table}, {"NULL", check_nulls},          {"sizes of lamina_error", check_error_sizes},
-      {"sizes of lamina_call", check_call_sizes},  {"members of lamina_call", check_call_members}, {"sizes of lamina_need", check_need_sizes},
-      {"sizes of lamina_plan_desc", check_desc_sizes}, {"members of lamina_plan_desc", check_desc_members}, {"attributes", check_attributes}};
+  const std::pair<const char *, Check> checks[] = {{"table agrees with contract", check_table},
+                                                   {"NULL", check_nulls},
+                                                   {"sizes of lamina_error", check_error_sizes},
+                                                   {"sizes of lamina_call", check_call_sizes},
+                                                   {"members of lamina_call", check_call_members},
+                                                   {"sizes of lamina_need", check_need_sizes},
+                                                   {"sizes of lamina_plan_desc", check_desc_sizes},
+                                                   {"members of lamina_plan_desc", check_desc_members},
+                                                   {"attributes", check_attributes}};
   for (uint32_t o = 0; o < session.build.library().op_count; ++o) {
     const lamina_op &op = *session.build.library().ops[o];
     for (const auto &[name, check] : checks)

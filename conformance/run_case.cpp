@@ -14,7 +14,8 @@ constexpr double repeat_flop = 5e7;  // cases below run a second time on other t
 std::vector<std::vector<unsigned char>> output_bytes(const Ready &ready) {
   std::vector<std::vector<unsigned char>> bytes;
   for (const Drawn &drawn : ready.drawn)
-    if (const Placed *placed = ready.placement->find(drawn.name); placed && placed->written) bytes.push_back(ready.placement->bytes(*placed));
+    if (const Placed *placed = ready.placement->find(drawn.name); placed && placed->written)
+      bytes.push_back(ready.placement->bytes(*placed));
   return bytes;
 }
 
@@ -37,7 +38,8 @@ void run_refused(Session &session, const Case &one) {
     Placement placement(*op, drawn, one, session.device(), {});
     lamina_need need;
     const Outcome asked = plan.need(placement.call(), need);
-    auto workspace = session.device().allocate(asked.ok() ? need.workspace_size : 4096, std::max<uint64_t>(need.workspace_align, 64), Edge::back, "workspace");
+    auto workspace = session.device().allocate(asked.ok() ? need.workspace_size : 4096, std::max<uint64_t>(need.workspace_align, 64),
+                                               Edge::back, "workspace");
     lamina_call call = placement.call();
     call.workspace = workspace->data(), call.workspace_size = workspace->size();
     outcome = plan.run(call);
@@ -47,13 +49,17 @@ void run_refused(Session &session, const Case &one) {
     if (const std::string damage = placement.damage(); !damage.empty()) fail("refused, but " + damage);
     for (const Drawn &argument : drawn) {
       const Placed *placed = placement.find(argument.name);
-      if (placed && placed->written && placed->owned && placement.bytes(*placed) != placed->image) fail("refused, but wrote '" + argument.name + "'");
+      if (placed && placed->written && placed->owned && placement.bytes(*placed) != placed->image)
+        fail("refused, but wrote '" + argument.name + "'");
     }
   }
   if (outcome.status != expected.status) fail(step + " says " + describe(outcome) + "; expected " + name_of_status(expected.status));
   const int arg = argument_named(*op, expected.argument);
-  if (!expected.argument.empty() && outcome.arg != arg) fail(step + " blames argument " + std::to_string(outcome.arg) + ", expected " + std::to_string(arg) + " '" + expected.argument + "': " + outcome.message);
-  if (expected.dim >= 0 && outcome.dim != expected.dim) fail(step + " blames dimension " + std::to_string(outcome.dim) + ", expected " + std::to_string(expected.dim) + ": " + outcome.message);
+  if (!expected.argument.empty() && outcome.arg != arg)
+    fail(step + " blames argument " + std::to_string(outcome.arg) + ", expected " + std::to_string(arg) + " '" + expected.argument +
+         "': " + outcome.message);
+  if (expected.dim >= 0 && outcome.dim != expected.dim)
+    fail(step + " blames dimension " + std::to_string(outcome.dim) + ", expected " + std::to_string(expected.dim) + ": " + outcome.message);
 }
 
 }  // namespace
@@ -88,7 +94,8 @@ void run_case(Session &session, const Case &one, Result &result) {
 void add_case_jobs(Session &session, const CaseList &list, bool on_gpu, std::vector<Job> &jobs) {
   for (const Case &one : list.cases) {
     if (one.on_gpu_only && !on_gpu) continue;
-    jobs.push_back({"case", one.why, one.label, [&session, &one](Result &result) { run_case(session, one, result); }, one.on_gpu_only ? 600 : 120});
+    jobs.push_back(
+        {"case", one.why, one.label, [&session, &one](Result &result) { run_case(session, one, result); }, one.on_gpu_only ? 600 : 120});
   }
 }
 

@@ -141,9 +141,11 @@ void check_infer(const Plan &plan, Placement &placement, const lamina_need &need
     if (arg.role == LAMINA_PACKED) expected = {static_cast<int64_t>(need.packed_size)};
     else if (const Placed *placed = placement.at(static_cast<int>(i))) expected = placed->shape;
     else continue;
-    if (std::vector<int64_t>(out[i].shape, out[i].shape + std::clamp(out[i].ndim, 0, 8)) != expected) fail(name + "shape differs from the table's");
+    if (std::vector<int64_t>(out[i].shape, out[i].shape + std::clamp(out[i].ndim, 0, 8)) != expected)
+      fail(name + "shape differs from the table's");
     const Placed *placed = placement.at(static_cast<int>(i));
-    if (placed && std::memcmp(&out[i].dtype, &placed->tensor.dtype, sizeof(lamina_dtype)) != 0) fail(name + "dtype differs from the call's");
+    if (placed && std::memcmp(&out[i].dtype, &placed->tensor.dtype, sizeof(lamina_dtype)) != 0)
+      fail(name + "dtype differs from the call's");
   }
 }
 
@@ -156,13 +158,15 @@ void Ready::run() {
 }
 
 Session::Session(const std::string &build_path, const std::string &reference_path, const std::string &device)
-    : build(build_path), contract(manifest::parse_contract(build.contract(), build_path + ": contract")), device_name(device),
+    : build(build_path),
+      contract(manifest::parse_contract(build.contract(), build_path + ": contract")),
+      device_name(device),
       device_id(device_named(device)) {
   if (reference_path.empty()) return;
   reference = std::make_unique<Plugin>(reference_path);
   if (std::string(reference->library().name) != build.library().name)
-    throw Error(ErrorKind::invalid_argument, reference_path + " is of layer '" + reference->library().name + "', " + build_path + " of '" +
-                                                 build.library().name + "'");
+    throw Error(ErrorKind::invalid_argument,
+                reference_path + " is of layer '" + reference->library().name + "', " + build_path + " of '" + build.library().name + "'");
 }
 
 Device &Session::device() {
@@ -170,8 +174,8 @@ Device &Session::device() {
   return *device_;
 }
 
-std::unique_ptr<Buffer> Session::pack(const Plugin &plugin, const Case &one, const std::vector<Drawn> &drawn, int threads, unsigned char poison,
-                                      std::string *format) {
+std::unique_ptr<Buffer> Session::pack(const Plugin &plugin, const Case &one, const std::vector<Drawn> &drawn, int threads,
+                                      unsigned char poison, std::string *format) {
   const lamina_op *op = pack_op(plugin);
   if (!op) throw Failure{Verdict::unsupported, "the build has no op of kind PACK"};
   std::vector<Drawn> weights;
@@ -218,7 +222,8 @@ std::unique_ptr<Ready> Session::prepare(const Plugin &plugin, const Case &one, i
   if (one.packed && (!ready->need.packed_format || format != ready->need.packed_format))
     fail("the packed format of '" + one.op + "' differs from that of pack: " + format);
   if (ready->packed && ready->packed->size() != ready->need.packed_size)
-    fail("pack wrote " + std::to_string(ready->packed->size()) + " bytes, '" + one.op + "' expects " + std::to_string(ready->need.packed_size));
+    fail("pack wrote " + std::to_string(ready->packed->size()) + " bytes, '" + one.op + "' expects " +
+         std::to_string(ready->need.packed_size));
   ready->workspace = device().allocate(ready->need.workspace_size, std::max<uint64_t>(ready->need.workspace_align, 1), edge, "workspace");
   ready->call = ready->placement->call();
   ready->call.workspace = ready->workspace->data(), ready->call.workspace_size = ready->need.workspace_size;
@@ -237,8 +242,8 @@ std::string truth_key(const Case &one) {
   for (const auto &[name, shared] : one.alias)
     for (const std::string &other : shared) key << '|' << name << '@' << other;
   for (const auto &[name, r] : one.data)
-    key << '|' << name << ' ' << static_cast<int>(r.kind) << ' ' << r.mean << ' ' << r.deviation << ' ' << r.fan_in << ' ' << r.shift << ' ' << r.keep
-        << ' ' << r.poison_where << ' ' << r.poison;
+    key << '|' << name << ' ' << static_cast<int>(r.kind) << ' ' << r.mean << ' ' << r.deviation << ' ' << r.fan_in << ' ' << r.shift << ' '
+        << r.keep << ' ' << r.poison_where << ' ' << r.poison;
   return key.str();
 }
 
@@ -256,14 +261,16 @@ const std::map<std::string, std::vector<double>> &Session::truth(const Case &one
   lamina_need need;
   const Outcome asked = plan.need(placement.call(), need);
   if (!asked.ok()) fail("reference: plan_need: " + describe(asked));
-  auto workspace = cpu->allocate(need.workspace_size, std::max<uint64_t>(need.workspace_align, 1), Edge::back, "workspace of the reference");
+  auto workspace =
+      cpu->allocate(need.workspace_size, std::max<uint64_t>(need.workspace_align, 1), Edge::back, "workspace of the reference");
   lamina_call call = placement.call();
   call.stream = nullptr, call.workspace = workspace->data(), call.workspace_size = need.workspace_size;
   const Outcome done = plan.run(call);
   if (!done.ok()) fail("reference: run: " + describe(done));
   std::map<std::string, std::vector<double>> outputs;
   for (const Drawn &argument : drawn)
-    if (argument.role == LAMINA_OUTPUT || argument.role == LAMINA_INOUT) outputs[argument.name] = placement.values(*placement.find(argument.name));
+    if (argument.role == LAMINA_OUTPUT || argument.role == LAMINA_INOUT)
+      outputs[argument.name] = placement.values(*placement.find(argument.name));
   if (truths_.size() > 64) truths_.clear();
   return truths_[key] = std::move(outputs);
 }

@@ -20,11 +20,11 @@ enum class Verdict { pass, fail, unsupported, not_taken };  // not_taken: the bu
 const char *name_of(Verdict);
 
 struct Result {
-  std::string group;   // "case", "refusal", "property", "device"
-  std::string name;    // the case's why, or the check's name
-  std::string label;   // which of its kind
+  std::string group;  // "case", "refusal", "property", "device"
+  std::string name;   // the case's why, or the check's name
+  std::string label;  // which of its kind
   Verdict verdict = Verdict::pass;
-  std::string message; // of anything but a pass
+  std::string message;  // of anything but a pass
   Measures measured, limits;
   double seconds = 0;
 };
@@ -73,7 +73,7 @@ struct Ready {
   std::unique_ptr<Placement> placement;
   lamina_need need{};
   lamina_call call{};
-  void run();             // fails the check unless OK; waits for the device
+  void run();  // fails the check unless OK; waits for the device
   Device *device = nullptr;
 };
 
@@ -82,19 +82,20 @@ class Session {
   Session(const std::string &build, const std::string &reference, const std::string &device_name);
 
   Plugin build;
-  std::unique_ptr<Plugin> reference;   // NULL: checks that need no truth still run
+  std::unique_ptr<Plugin> reference;  // NULL: checks that need no truth still run
   manifest::Contract contract;
   std::string device_name;
   lamina_device device_id{};
   int host_threads = 2;
 
-  Device &device();                    // opened at first use, in the process that uses it
+  Device &device();  // opened at first use, in the process that uses it
   // Throws Failure(unsupported) when the build says so, Failure(fail) when anything else goes wrong.  `threads` 0: the host gives none.
   std::unique_ptr<Ready> prepare(const Plugin &, const Case &, int threads, Edge edge = Edge::back);
   // The reference's output by name; computed once for cases that differ in memory layout alone.
   const std::map<std::string, std::vector<double>> &truth(const Case &);
   // Packs the case's weights with op "pack" into fresh memory whose first content is `poison`.
-  std::unique_ptr<Buffer> pack(const Plugin &, const Case &, const std::vector<Drawn> &, int threads, unsigned char poison, std::string *format = nullptr);
+  std::unique_ptr<Buffer> pack(const Plugin &, const Case &, const std::vector<Drawn> &, int threads, unsigned char poison,
+                               std::string *format = nullptr);
 
  private:
   std::unique_ptr<Device> device_;

@@ -24,12 +24,15 @@ struct Problem {
   bool incoming;
   Element element;
   uint64_t seed;
-  double pair(int64_t i, int64_t j, int64_t c) const { return Random(seed, "pair").normal(static_cast<uint64_t>((i * residues + j) * width + c)); }
+  double pair(int64_t i, int64_t j, int64_t c) const {
+    return Random(seed, "pair").normal(static_cast<uint64_t>((i * residues + j) * width + c));
+  }
   bool mask(int64_t i, int64_t j) const { return Random(seed, "pair_mask").uniform(static_cast<uint64_t>(i * residues + j)) < 0.9; }
 };
 
 // Runs body(begin, end) over [0, count) on all cores.
-template <class Body> void on_all_cores(int64_t count, Body &&body) {
+template <class Body>
+void on_all_cores(int64_t count, Body &&body) {
   const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   std::vector<std::thread> threads;
   for (int64_t t = 0; t < cores; ++t) threads.emplace_back([&, t] { body(count * t / cores, count * (t + 1) / cores); });
@@ -102,7 +105,8 @@ Row truth_of(const Problem &p, const Weights &w, const std::vector<int64_t> &gri
       Row o(hidden);
       for (size_t k = 0; k < n; ++k)
         for (size_t h = 0; h < hidden; ++h) o[h] += a[i * n + k][h] * b[j * n + k][h];
-      const Row u = gated(normalised(o, w["norm_out_weight"], w["norm_out_bias"]), w["out_projection_weight"], z_of(p, w, grid[i], grid[j]), w["out_gate_weight"]);
+      const Row u = gated(normalised(o, w["norm_out_weight"], w["norm_out_bias"]), w["out_projection_weight"], z_of(p, w, grid[i], grid[j]),
+                          w["out_gate_weight"]);
       truth.insert(truth.end(), u.begin(), u.end());
     }
   return truth;
@@ -125,10 +129,12 @@ std::vector<unsigned char> run_build(Session &session, const Problem &p, Case on
   on_all_cores(cells, [&](int64_t begin, int64_t end) {
     for (int64_t cell = begin; cell < end; ++cell) {
       host_mask[static_cast<size_t>(cell)] = p.mask(cell / p.residues, cell % p.residues);
-      for (int64_t c = 0; c < p.width; ++c) store(host.data() + static_cast<size_t>(cell * p.width + c) * size, p.element, p.pair(cell / p.residues, cell % p.residues, c));
+      for (int64_t c = 0; c < p.width; ++c)
+        store(host.data() + static_cast<size_t>(cell * p.width + c) * size, p.element, p.pair(cell / p.residues, cell % p.residues, c));
     }
   });
-  const auto pair = device.allocate(bytes, 256, Edge::back, "argument 'pair'"), out = device.allocate(bytes, 256, Edge::back, "argument 'out'");
+  const auto pair = device.allocate(bytes, 256, Edge::back, "argument 'pair'"),
+             out = device.allocate(bytes, 256, Edge::back, "argument 'out'");
   const auto mask = device.allocate(host_mask.size(), 1, Edge::back, "argument 'pair_mask'");
   pair->write(host.data()), mask->write(host_mask.data());
 
@@ -145,7 +151,8 @@ std::vector<unsigned char> run_build(Session &session, const Problem &p, Case on
   give("pair_mask", mask->data(), 3, Element::boolean, grid_shape);
   give("packed", packed->data(), 1, Element::uint8, packed_shape);
   for (const Drawn &weight : weights)
-    if (weight.role == LAMINA_PARAM) give(weight.name.c_str(), nullptr, static_cast<int>(weight.shape.size()), weight.element, weight.shape.data());
+    if (weight.role == LAMINA_PARAM)
+      give(weight.name.c_str(), nullptr, static_cast<int>(weight.shape.size()), weight.element, weight.shape.data());
 
   const Plan plan(op, one, device.id(), nullptr);
   require(plan.created(), "plan_create");
@@ -160,7 +167,8 @@ std::vector<unsigned char> run_build(Session &session, const Problem &p, Case on
   device.synchronise();
   seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (const Buffer *buffer : {pair.get(), out.get(), mask.get(), workspace.get(), packed.get()})
-    if (const std::string damage = buffer->damage(); !damage.empty()) throw lamina::Error(lamina::ErrorKind::failed, "memory beside an argument: " + damage);
+    if (const std::string damage = buffer->damage(); !damage.empty())
+      throw lamina::Error(lamina::ErrorKind::failed, "memory beside an argument: " + damage);
   out->read(host.data());
   return host;
 }
@@ -194,7 +202,8 @@ bool check(Session &session, const Problem &p) {
   Row sampled;
   for (const int64_t i : grid)
     for (const int64_t j : grid)
-      for (int64_t c = 0; c < p.width; ++c) sampled.push_back(load(bytes.data() + static_cast<size_t>((i * n + j) * p.width + c) * size_of(p.element), p.element));
+      for (int64_t c = 0; c < p.width; ++c)
+        sampled.push_back(load(bytes.data() + static_cast<size_t>((i * n + j) * p.width + c) * size_of(p.element), p.element));
   Measures measured;
   const Measures limits = limits_for(session.contract, one, one.dtype);
   std::string wrong = compare(sampled, truth_of(p, values, grid), {64, p.width}, limits, measured);
@@ -202,9 +211,12 @@ bool check(Session &session, const Problem &p) {
   const size_t size = size_of(p.element);
   for (size_t at = 0; wrong.empty() && at < bytes.size(); at += size)
     if (!std::isfinite(load(bytes.data() + at, p.element))) wrong = "element " + std::to_string(at / size) + " is not finite";
-  std::printf("%s %s N = %lld C = %lld (%.2f e9 elements): %.3f s, 64 rows: frobenius %.2e (limit %.1e), row %.2e (%.1e), element %.2e (%.1e): %s\n", one.dtype.c_str(),
-              p.incoming ? "incoming" : "outgoing", static_cast<long long>(n), static_cast<long long>(p.width), static_cast<double>(n * n * p.width) / 1e9, seconds, measured.frobenius,
-              limits.frobenius, measured.worst_row, limits.worst_row, measured.worst_element, limits.worst_element, wrong.empty() ? "right" : wrong.c_str());
+  std::printf(
+      "%s %s N = %lld C = %lld (%.2f e9 elements): %.3f s, 64 rows: frobenius %.2e (limit %.1e), row %.2e (%.1e), element %.2e (%.1e): "
+      "%s\n",
+      one.dtype.c_str(), p.incoming ? "incoming" : "outgoing", static_cast<long long>(n), static_cast<long long>(p.width),
+      static_cast<double>(n * n * p.width) / 1e9, seconds, measured.frobenius, limits.frobenius, measured.worst_row, limits.worst_row,
+      measured.worst_element, limits.worst_element, wrong.empty() ? "right" : wrong.c_str());
   std::fflush(stdout);
   return wrong.empty();
 }

@@ -2,9 +2,11 @@
 #include "manifest/elf_facts.h"
 
 #include <elf.h>
+#include <sys/mman.h>
 
 #include <cstring>
 
+#include "manifest/elf_file.h"
 #include "manifest/tests/support.h"
 
 using namespace lamina;
@@ -23,6 +25,29 @@ ElfFacts built(const test::Folder &folder, const std::string &source, const std:
 
 constexpr const char *entry = "__attribute__((visibility(\"default\"))) const void *lamina_library_v1(void) { return 0; }\n";
 constexpr const char *clean = "-nostartfiles -nodefaultlibs -Wl,-z,noexecstack";
+
+// Bytes that end where readable memory ends: reading one past them is a fault, not luck.
+class Guarded {
+ public:
+  explicit Guarded(const std::string &bytes) {
+    const size_t page = 4096, room = (bytes.size() + page - 1) / page * page;
+    size_ = room + page;
+    start_ = static_cast<char *>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    REQUIRE(start_ != MAP_FAILED);
+    REQUIRE(mprotect(start_ + room, page, PROT_NONE) == 0);
+    text_ = {start_ + room - bytes.size(), bytes.size()};
+    std::memcpy(start_ + room - bytes.size(), bytes.data(), bytes.size());
+  }
+  ~Guarded() { munmap(start_, size_); }
+  Guarded(const Guarded &) = delete;
+  Guarded &operator=(const Guarded &) = delete;
+  std::string_view text() const { return text_; }
+
+ private:
+  char *start_;
+  size_t size_;
+  std::string_view text_;
+};
 
 std::string all(const std::vector<std::string> &sentences) {
   std::string text;
@@ -103,6 +128,21 @@ TEST_CASE("undefined symbols carry their versions") {
   CHECK(facts.max_glibc.starts_with("2."));
 }
 
+TEST_CASE("addresses behind a segment's file bytes are not the bytes that follow in the file") {
+  test::Folder folder;
+  built(folder, std::string(entry) + "static char zeros[4096]; char *f(void) { return zeros; } char *(*volatile g)(void) = f;", clean);
+  const std::string bytes = test::read(folder / "x.so"), name = "x.so";
+  const ElfFile file(bytes, name);
+  int found = 0;
+  for (const Elf64_Phdr &segment : file.segments()) {
+    if (segment.p_type != PT_LOAD || segment.p_memsz < segment.p_filesz + 8) continue;
+    ++found;
+    CHECK(file.offset_of(segment.p_vaddr, 8) == segment.p_offset);
+    test::error_of(ErrorKind::malformed, [&] { file.offset_of(segment.p_vaddr + segment.p_filesz, 8); });
+  }
+  CHECK(found == 1);
+}
+
 TEST_CASE("versions compare by number") {
   CHECK(compare_versions("2.9", "2.28") < 0);
   CHECK(compare_versions("2.28", "2.28") == 0);
@@ -118,7 +158,7 @@ TEST_CASE("cut and altered files are refused or read, never more") {
   int refused = 0, read = 0;
   const auto attempt = [&](const std::string &bytes) {
     try {
-      audit_plugin(read_elf(bytes, "hostile.so"));
+      audit_plugin(read_elf(Guarded(bytes).text(), "hostile.so"));
       ++read;
     } catch (const Error &error) {
       CHECK(error.kind == ErrorKind::malformed);

@@ -41,6 +41,7 @@ TEST_CASE("a key twice is refused at any depth, unless allowed") {
   refused(R"([{"b": {"a": 1, "c": {"a": 3}, "a": 2}}])");
   refused(R"({"a": 1, "\u0061": 2})");
   CHECK(parse_json(R"({"a": {"a": 1}, "b": {"a": 2}})", "x")["b"]["a"] == 2);
+  CHECK(parse_json(R"({"b": {"a": 1}, "a": 2})", "x")["a"] == 2);
   CHECK(parse_json(R"({"a": 1, "a": 2})", "x", {.duplicate_keys = true})["a"] == 2);
 }
 

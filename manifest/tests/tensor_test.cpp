@@ -198,6 +198,10 @@ TEST_CASE("npy: versions 2 and 3, other spellings") {
   error_of(ErrorKind::unsupported, [&] { opened("\x04", "{}", data); });
   const std::string good =
       "\x93NUMPY" + std::string("\x01\x00\x39\x00", 4) + "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }" + data;
+  test::write(folder / "x.npy", good);
+  CHECK(read_npy(folder / "x.npy").shape == std::vector<int64_t>{2});
+  test::write(folder / "x.npy", good + "x");
+  error_of(ErrorKind::malformed, [&] { read_npy(folder / "x.npy"); });
   for (size_t size = 0; size < good.size(); ++size) {
     test::write(folder / "x.npy", good.substr(0, size));
     error_of(ErrorKind::malformed, [&] { read_npy(folder / "x.npy"); });

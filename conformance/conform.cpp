@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <set>
@@ -97,16 +98,20 @@ Summary conform(const Options &options, FILE *out) {
                 "the cases are of layer '" + list.layer + "', " + options.build + " is of '" + probe.library().name + "'");
   Summary summary{options.build, probe.library().target, probe.library().build_id, session.reference->library().build_id, device, {}, 0, 0};
   summary.reference_gflop = reference_work(session.contract, list);
-  fprintf(out, "%s %s, build %s, on %s\n%zu cases; the reference computes %.1f GFLOP for them (limit %.0f)\n", probe.library().name,
-          probe.library().target, probe.library().build_id, device.c_str(), list.cases.size(), summary.reference_gflop,
-          options.reference_gflop);
+  const bool on_gpu = session.device_id.type != LAMINA_CPU;
+  const auto for_gpus = std::count_if(list.cases.begin(), list.cases.end(), [](const Case &one) { return one.on_gpu_only; });
+  fprintf(out,
+          "%s %s, build %s, on %s\n%zu cases, %ld of them large and run on GPUs alone%s; the others cost the reference %.1f GFLOP (limit "
+          "%.0f)\n",
+          probe.library().name, probe.library().target, probe.library().build_id, device.c_str(), list.cases.size(),
+          static_cast<long>(for_gpus), on_gpu || !for_gpus ? "" : ", so not here", summary.reference_gflop, options.reference_gflop);
   fflush(out);
   if (summary.reference_gflop > options.reference_gflop)
     throw Error(ErrorKind::failed, "the cases cost the reference " + std::to_string(summary.reference_gflop) +
                                        " GFLOP, more than the limit of " + std::to_string(options.reference_gflop) +
                                        "; mark large ones \"where\": \"gpu\"");
   std::vector<Job> all, jobs;
-  add_case_jobs(session, list, session.device_id.type != LAMINA_CPU, all);
+  add_case_jobs(session, list, on_gpu, all);
   add_refusal_jobs(session, list, all);
   add_struct_jobs(session, list, all);
   add_property_jobs(session, list, all);

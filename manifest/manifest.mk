@@ -21,5 +21,10 @@ MANIFEST_TESTS := $(patsubst manifest/tests/%.cpp,$(BIN)/manifest-%,$(wildcard m
 $(MANIFEST_TESTS): $(BIN)/manifest-%: $(OBJ)/manifest/tests/%.o $(LIB)/libmanifest.a | $(BIN)/
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(LIB)/libmanifest.a $(MANIFEST_LIBS)
+$(BIN)/manifest-python_formats: $(OBJ)/manifest/tests/python_formats.o $(LIB)/libmanifest.a | $(BIN)/
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(LIB)/libmanifest.a $(MANIFEST_LIBS)
+manifest/tests/python_agrees: $(BIN)/manifest-python_formats
+SLOW_TESTS += manifest/tests/python_agrees
 TESTS += $(filter-out $(BIN)/manifest-committed_files_test,$(MANIFEST_TESTS))
 CHECKS += $(BIN)/manifest-committed_files_test

@@ -24,7 +24,7 @@ TensorView view_of(const std::vector<float> &values, std::vector<int64_t> shape)
 std::vector<float> floats(const TensorView &view) {
   const std::vector<unsigned char> bytes = copy_contiguous(view);
   std::vector<float> values(bytes.size() / 4);
-  std::memcpy(values.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
   return values;
 }
 
@@ -135,6 +135,31 @@ TEST_CASE("safetensors: hostile headers") {
   CHECK(has(refused(safetensors_bytes(two("[0,4]", "[5,9]"), data + "1")), "belong to no tensor"));
   CHECK(has(error_of(ErrorKind::unsupported, [&] { opened(safetensors_bytes(tensor("\"F8_E4M3\"", "[8]", "[0,8]"), data)); }), "F8_E4M3"));
   error_of(ErrorKind::malformed, [&] { SafetensorsFile::open(folder.path()); });
+}
+
+TEST_CASE("safetensors: any altered byte is refused or stays inside the file") {
+  test::Folder folder;
+  const std::vector<float> values(24, 1);
+  write_safetensors(folder / "good", {{"a", view_of(values, {2, 3})}, {"b", view_of(values, {4})}, {"c", view_of(values, {0, 2})}},
+                    {{"k", "v"}});
+  const std::string good = test::read(folder / "good");
+  int refused = 0, opened = 0;
+  for (size_t at = 0; at < good.size(); ++at)
+    for (const char value : {'\0', '9', '-', '"', '}', '\xFF'}) {
+      std::string bytes = good;
+      bytes[at] = value;
+      test::write(folder / "bad", bytes);
+      try {
+        const auto file = SafetensorsFile::open(folder / "bad");
+        for (const auto &[name, view] : file->tensors()) CHECK(copy_contiguous(view).size() <= good.size());
+        ++opened;
+      } catch (const Error &error) {
+        CHECK((error.kind == ErrorKind::malformed || error.kind == ErrorKind::unsupported));
+        ++refused;
+      }
+    }
+  CHECK(refused > 500);
+  CHECK(opened > 100);  // names, metadata and the data itself may be anything
 }
 
 TEST_CASE("npy: what is written is read, and NumPy's own bytes") {

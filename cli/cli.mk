@@ -11,7 +11,7 @@ $(GEN)/cli/verbs.inc: FORCE
 	@mkdir -p $(@D)
 	@printf 'LAMINA_VERB(%s)\n' $(CLI_VERBS) | cmp -s - $@ || printf 'LAMINA_VERB(%s)\n' $(CLI_VERBS) > $@
 
-CLI_LIBRARIES := $(addprefix $(LIB)/,libconformance.a libpackager.a liblamina.a)
+CLI_LIBRARIES := $(addprefix $(LIB)/,libconformance.a libbench.a libpackager.a liblamina.a)
 $(BIN)/lamina: $(CLI_OBJECTS) $(CLI_LIBRARIES) | $(BIN)/
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $(CLI_OBJECTS) -Wl,--start-group $(CLI_LIBRARIES) -Wl,--end-group $(LAMINA_LIBS)

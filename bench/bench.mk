@@ -1,0 +1,23 @@
+# libbench.a, and `make bench`: every CPU build against the machine's peaks and PyTorch, into docs/measurements/.
+BENCH_SOURCES := $(wildcard bench/*.cpp)
+BENCH_OBJECTS := $(call objects,$(BENCH_SOURCES))
+ifeq ($(shell uname -m),x86_64)
+$(OBJ)/bench/peaks_avx2.o: CXXFLAGS += -mavx2 -mfma
+$(OBJ)/bench/peaks_avx512.o: CXXFLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512bf16 -Wno-uninitialized -Wno-maybe-uninitialized
+endif
+$(LIB)/libbench.a: $(BENCH_OBJECTS) | $(LIB)/
+	@rm -f $@
+	$(call say,AR,$@)
+	$(Q)ar rcsD $@ $(BENCH_OBJECTS)
+
+BENCH_VENV := $(BUILD)/bench-venv
+$(BENCH_VENV)/ready: bench/bench.mk | $(BUILD)/
+	python3 -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet torch==2.13.0 numpy
+	@touch $@
+
+BENCH_SHAPES ?= N=76,C=128 N=128,C=128 N=256,C=128 N=384,C=128 N=128,C=256 N=256,C=256
+.PHONY: bench
+bench: plugins $(BIN)/lamina $(BENCH_VENV)/ready  ## time the CPU builds against this machine's peaks and PyTorch; writes docs/measurements/
+	$(BIN)/lamina bench $(foreach plugin,$(filter %-cpu_avx512.so %-cpu_avx2.so,$(ALL_PLUGINS)),--build $(plugin)) \
+	  $(foreach shape,$(BENCH_SHAPES),--dims $(shape)) --dtype float32 --dtype bfloat16 --torch $(BENCH_VENV)/bin/python --write docs/measurements

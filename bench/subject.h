@@ -1,0 +1,61 @@
+// What is timed: one op of a plug-in with tensors, plan, packed weights and workspace of its own, through the ABI alone.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "abi/lamina_abi.h"
+
+namespace lamina::bench {
+
+// The plug-in's table.  Never unloaded.  Errors: not_found, malformed (not a Lamina plug-in).
+const lamina_library &open_plugin(const std::string &path);
+
+struct Setting {
+  std::string op = "forward", dtype = "float32";
+  std::map<std::string, int64_t> dims;            // by letter; complete_dims() fills the rest
+  std::map<std::string, std::string> attributes;  // as text
+  std::vector<std::string> given;                 // optional arguments to give; a trailing * takes all that begin so
+};
+
+class Subject {
+ public:
+  // Draws every tensor, packs the weights where there is an op "pack".  Errors: invalid_argument (unknown op, attribute or argument),
+  // unsupported and whatever the plug-in says.
+  Subject(const lamina_library &library, const Setting &setting);
+  ~Subject();
+  Subject(const Subject &) = delete;
+  Subject &operator=(const Subject &) = delete;
+
+  void run() const;
+  // Seconds of each of at least `repeats` runs, and as many as `seconds` hold, after one that is not counted.
+  std::vector<double> time(int repeats, double seconds) const;
+  uint64_t workspace_bytes() const { return need_.workspace_size; }
+  uint64_t packed_bytes() const { return need_.packed_size; }
+  uint64_t output_bytes() const { return output_bytes_; }
+
+ private:
+  struct Slot {
+    std::unique_ptr<unsigned char, void (*)(void *)> memory{nullptr, nullptr};
+    std::vector<int64_t> shape;
+    lamina_tensor tensor{};
+  };
+  void place(int argument, lamina_dtype dtype, const std::vector<int64_t> &shape);
+  void draw(int argument);
+  void pack(const lamina_library &library, const Setting &setting);
+  lamina_call call() const;
+
+  const lamina_op &op_;
+  lamina_plan *plan_ = nullptr;
+  std::vector<Slot> slots_;
+  std::vector<const lamina_tensor *> table_;
+  std::unique_ptr<unsigned char, void (*)(void *)> workspace_{nullptr, nullptr};
+  lamina_need need_{};
+  uint64_t output_bytes_ = 0;
+};
+
+// Every letter of the op's shapes gets a value: B is 1 where it is not given, any other that is missing is C's, or the last one's given.
+void complete_dims(const lamina_library &library, Setting &setting);
+
+}  // namespace lamina::bench

@@ -1,0 +1,62 @@
+// lamina bench: how fast a CPU build is on this machine, against the machine's peak and against PyTorch.
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "bench/bench.h"
+#include "manifest/error.h"
+#include "manifest/files.h"
+#include "verbs.h"
+
+namespace lamina::cli {
+namespace {
+
+std::string commit_here() {
+  const std::unique_ptr<FILE, int (*)(FILE *)> git(popen("git describe --always --dirty 2>/dev/null", "r"), pclose);
+  std::array<char, 128> line{};
+  if (!git || !std::fgets(line.data(), line.size(), git.get())) return "unknown";
+  const std::string text = line.data();
+  return text.substr(0, text.find('\n'));
+}
+
+// This process's words, for the page to say how its numbers were made.
+std::string command_line() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string line;
+  for (std::string word; std::getline(file, word, '\0');) line += (line.empty() ? "" : " ") + word;
+  return line;
+}
+
+}  // namespace
+
+void add_bench(CLI::App &app) {
+  auto options = std::make_shared<bench::Options>();
+  options->dtypes = {"float32", "bfloat16"};
+  CLI::App *verb = app.add_subcommand("bench", "Time a CPU build against this machine's measured peak, and against PyTorch");
+  verb->add_option("--build", options->builds, "plug-in file; several may be given")->required();
+  verb->add_option("--dims", options->dims, "extents by the contract's letters, N=256,C=128; B is 1 and others are C where not given")
+      ->required();
+  verb->add_option("--dtype", options->dtypes, "float32, bfloat16, float16; several may be given")->capture_default_str();
+  verb->add_option("--attribute", options->attributes, "NAME=VALUE of the plan");
+  verb->add_option("--given", options->given, "optional arguments to give; default: those of layers/<layer>/cases.json, else none");
+  verb->add_option("--op", options->op, "the op")->capture_default_str();
+  verb->add_option("--threads", options->threads, "processors to bind to; default: all that this process may use");
+  verb->add_option("--seconds", options->seconds, "for each measurement")->capture_default_str();
+  verb->add_option("--torch", options->torch, "a Python that imports torch: measures the peers too");
+  verb->add_option("--peers", options->peers, "the script that times the peers")->capture_default_str();
+  verb->add_option("--write", options->write, "a folder: writes cpu-<processor>.md into it");
+  verb->footer("A machine with neighbours gives other numbers each time: compare within one run.");
+  verb->callback([options] {
+    options->command = command_line();
+    const std::vector<bench::Row> rows = bench::bench(*options, stdout);
+    if (options->write.empty()) return;
+    std::filesystem::create_directories(options->write);
+    const std::filesystem::path file = std::filesystem::path(options->write) / ("cpu-" + bench::slug_of(bench::processor_model()) + ".md");
+    manifest::write_file_atomically(file, bench::page_of(rows, *options, commit_here()));
+    std::printf("wrote %s\n", file.c_str());
+  });
+}
+
+}  // namespace lamina::cli

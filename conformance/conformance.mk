@@ -30,5 +30,5 @@ TESTS += $(BIN)/conformance-units_test conformance/tests/arrows_test.sh conforma
 SLOW_TESTS += conformance/tests/kernel_abi_check_test.sh
 
 .PHONY: test-gpu
-test-gpu: everything  ## on a machine with a GPU: every CUDA build through all cases, and the problem of more than 2^31 elements
+test-gpu: everything $(BIN)/conformance-device_gpu  ## on a machine with a GPU: every CUDA build through all cases, and the problem of more than 2^31 elements
 	conformance/tests/gpu.sh 2>&1 | tee $(BUILD)/test-gpu.txt

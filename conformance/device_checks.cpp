@@ -84,12 +84,16 @@ void check_worker_thread(Session &session, const Case &one) {
   auto ready = session.prepare(session.build, one, 0);
   ready->run();
   const auto expected = output_of(*ready);
-  auto again = session.prepare(session.build, one, 0);
-  lamina_status status = LAMINA_OK;
-  session.device().without_context([&] { status = again->plan->op().run(again->plan->get(), &again->call, nullptr); });
-  require_ok(status, "run on a thread without a context");
-  session.device().synchronise();
-  if (output_of(*again) != expected) fail("a thread without a context gives other numbers");
+  // The caller's stream, and the default stream, which stands for nothing on such a thread: the plan's device is meant.
+  for (void *stream : {session.device().stream(0), static_cast<void *>(nullptr)}) {
+    auto again = session.prepare(session.build, one, 0);
+    again->call.stream = stream;
+    lamina_status status = LAMINA_OK;
+    session.device().without_context([&] { status = again->plan->op().run(again->plan->get(), &again->call, nullptr); });
+    require_ok(status, stream ? "run on a thread without a context" : "run on the default stream of a thread without a context");
+    session.device().synchronise();
+    if (output_of(*again) != expected) fail("a thread without a context gives other numbers");
+  }
   session.device().without_context([&] {
     const Plan plan(*session.build.op(one.op), one, session.device_id, nullptr);
     if (!plan.created().ok()) fail("plan_create on a thread without a context: " + describe(plan.created()));

@@ -6,6 +6,8 @@ cd "$(dirname "$0")/../.."
 device=${DEVICE:-cuda:0}
 mkdir -p build/conformance
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || { echo "this machine has no NVIDIA GPU"; exit 8; }
+build/bin/conformance-device_gpu
+conformance/tests/probe/probe.sh
 ran=0; failed=0
 for build in build/plugins/*-cuda_*.so; do
   [ -f "$build" ] || continue

@@ -11,7 +11,7 @@ namespace lamina::cpu {
 using Vector = __m512;
 constexpr int width = 16;      // floats of a vector
 constexpr int micro_rows = 8;  // a micro tile is micro_rows x 2 vectors: 16 accumulators, which is what vdpbf16ps needs
-#define LAMINA_PAIR_DOT  // the words `pairs`, `store_pairs` and PairProduct are there
+#define LAMINA_PAIR_DOT        // the words `pairs`, `store_pairs` and PairProduct are there
 constexpr bool has_pair_dot = true;
 
 inline Vector zero() { return _mm512_setzero_ps(); }
@@ -67,6 +67,16 @@ struct Float16 {
   static Vector load(const void *from, int count) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(count), from)); }
   static void store(void *to, Vector v, int count) {
     _mm256_mask_storeu_epi16(to, first(count), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+};
+
+// Rounds by AVX-512-BF16's own instruction, which makes zeros of denormals: for arithmetic by vdpbf16ps, which does so too.
+struct BFloat16ByInstruction : BFloat16 {
+  static void store(void *to, Vector v, int count) {
+    const __m256bh rounded = _mm512_cvtneps_pbh(v);
+    __m256i bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    _mm256_mask_storeu_epi16(to, first(count), bits);
   }
 };
 

@@ -46,8 +46,8 @@ void contract(const Job &job, int64_t i0, int64_t j0, const BackScratch &s) {
         const int64_t panel = ahead / panel_lines < panels ? ahead / panel_lines : panels - 1;
         const char *from = panel < row_blocks ? panel_of(i0 + panel * width, next) : panel_of(j0 + (panel - row_blocks) * width, H + next);
         cpu::MicroTile sum;
-        cpu::multiply_panels<typename M::Product>(units, a + (inside + i) / width * a_block + (inside + i) % width, b + j / width * b_block, b_block,
-                                                  {from + ahead % panel_lines * 64, lines}, sum);
+        cpu::multiply_panels<typename M::Product>(units, a + (inside + i) / width * a_block + (inside + i) % width, b + j / width * b_block,
+                                                  b_block, {from + ahead % panel_lines * 64, lines}, sum);
         float *to = s.o + (i * strips + j / width) * g.o_stride + h * width;
 #pragma GCC unroll 8
         for (int row = 0; row < micro_rows; ++row, to += strips * g.o_stride) {
@@ -63,8 +63,8 @@ template <class M>
 void gate_rows(const Job &job, int64_t i, int64_t j0, float *z) {
   const cpu::RowNorm norm = job.norm_in();
   for (int64_t lane = 0; lane < strip_pair && j0 + lane < job.p.N; ++lane)
-    cpu::normalise_row_again<typename M::Io, typename M::Product>(row_of<typename M::Io>(job.p.pair, job.batch, i, j0 + lane), job.p.C, norm,
-                                                                  job.statistics[i * job.p.N + j0 + lane], z + lane * job.g.z_stride);
+    cpu::normalise_row_again<typename M::Io, typename M::Product>(row_of<typename M::Io>(job.p.pair, job.batch, i, j0 + lane), job.p.C,
+                                                                  norm, job.statistics[i * job.p.N + j0 + lane], z + lane * job.g.z_stride);
 }
 
 // gate[h][lane] = sigmoid(z G' + g) for the form that gates before the projection: lanes are positions, as in the front.
@@ -78,7 +78,8 @@ void gate_strips(const Job &job, const BackScratch &s) {
 #pragma GCC unroll 8
     for (int64_t row = 0; row < micro_rows; ++row)
       for (int64_t half = 0; half < 2; ++half)
-        cpu::store(s.gate + (h + row) * strip_pair + half * width, M::Sigmoid::of(sum[row][half] + cpu::splat(job.w.out_gate_bias[h + row])));
+        cpu::store(s.gate + (h + row) * strip_pair + half * width,
+                   M::Sigmoid::of(sum[row][half] + cpu::splat(job.w.out_gate_bias[h + row])));
   }
 }
 
@@ -130,9 +131,13 @@ inline void write_out(const Job &job, int64_t i, int64_t j, int64_t c, Vector u)
   M::Io::store(row_of<typename M::Io>(p.out, job.batch, i, j) + c * M::Io::bytes, u, count);
 }
 
-// All channels of 2 * width positions (i, j0 ...), whose strips of o are at `strips`.
+struct Position {
+  int64_t i, j;
+};
+
+// All channels of 2 * width positions (i, j0 ...), whose strips of o are at `strips`.  Those at `next` are prefetched; their strips follow.
 template <class M>
-void back(const Job &job, int64_t i, int64_t j0, const float *strips, const BackScratch &s) {
+void back(const Job &job, int64_t i, int64_t j0, const float *strips, Position next, const BackScratch &s) {
   using Product = typename M::Product;
   const Problem &p = job.p;
   const int64_t o_units = p.H / Product::per_unit, z_units = p.C / Product::per_unit;
@@ -140,11 +145,19 @@ void back(const Job &job, int64_t i, int64_t j0, const float *strips, const Back
   gate_rows<M>(job, i, j0, s.z);
   if (!gate_after) gate_strips<M>(job, s);
   normalise_strips<M>(job, strips, s);
+  const int64_t row_lines = (p.C * M::Io::bytes + 63) / 64, steps = round_up(p.C, strip_pair) / strip_pair * (strip_pair / micro_rows);
+  const int64_t row_step = (strip_pair * row_lines + steps - 1) / steps, strip_lines = 2 * job.g.o_stride / 16;
+  RowPrefetch rows(strip_pair, row_lines, [&](int64_t lane) {
+    return row_of<typename M::Io>(p.pair, job.batch, next.i < p.N ? next.i : i, next.j + lane < p.N ? next.j + lane : j0);
+  });
+  RowPrefetch strip(1, strip_lines, [&](int64_t) { return reinterpret_cast<const char *>(strips + 2 * job.g.o_stride); });
   for (int64_t c = 0; c < p.C; c += strip_pair) {
     const float *projection = job.w.out + c * o_units, *gate = job.w.out_gate + c * z_units;
     for (int64_t lane = 0; lane < strip_pair && j0 + lane < p.N; lane += micro_rows) {
+      rows.step(row_step), strip.step((strip_lines + steps - 1) / steps);
       cpu::MicroTile sum;
-      cpu::multiply_tile<Product>(o_units, s.normed + lane / width * o_units * width + lane % width, 1, width, projection, width, strip_pair, sum);
+      cpu::multiply_tile<Product>(o_units, s.normed + lane / width * o_units * width + lane % width, 1, width, projection, width,
+                                  strip_pair, sum);
 #pragma GCC unroll 8
       for (int64_t row = 0; row < micro_rows; ++row)
         for (int64_t half = 0; half < 2; ++half)
@@ -170,8 +183,10 @@ void contract_and_back(const Job &job, int64_t i0, int64_t j0, float *scratch) {
   const int64_t strips = job.g.tile.columns / width;
   contract<M>(job, i0, j0, s);
   for (int64_t i = 0; i < job.g.tile.rows && i0 + i < job.p.N; ++i)
-    for (int64_t j = 0; j < job.g.tile.columns && j0 + j < job.p.N; j += strip_pair)
-      back<M>(job, i0 + i, j0 + j, s.o + (i * strips + j / width) * job.g.o_stride, s);
+    for (int64_t j = 0; j < job.g.tile.columns && j0 + j < job.p.N; j += strip_pair) {
+      const Position next = j + strip_pair < job.g.tile.columns ? Position{i0 + i, j0 + j + strip_pair} : Position{i0 + i + 1, j0};
+      back<M>(job, i0 + i, j0 + j, s.o + (i * strips + j / width) * job.g.o_stride, next, s);
+    }
 }
 
 }  // namespace lamina::triangle_multiplication

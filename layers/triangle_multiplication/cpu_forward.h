@@ -36,7 +36,8 @@ using PairMode = Mode<Io, PairStorage, cpu::PairProduct, cpu::ShortSigmoid>;
 template <class F>
 auto with_mode(const Problem &p, [[maybe_unused]] bool has_pair_dot, F use) {
 #ifdef LAMINA_PAIR_DOT
-  if (uses_pairs(p, has_pair_dot)) return p.dtype == DType::float32 ? use(PairMode<cpu::Float32>{}) : use(PairMode<cpu::BFloat16>{});
+  if (uses_pairs(p, has_pair_dot))
+    return p.dtype == DType::float32 ? use(PairMode<cpu::Float32>{}) : use(PairMode<cpu::BFloat16ByInstruction>{});
 #endif
   if (p.dtype == DType::float32) return use(FloatMode{});
   if (p.dtype == DType::float16) return p.settings.contraction_fp32 ? use(WideMode<cpu::Float16>{}) : use(HalfMode<cpu::Float16>{});
@@ -51,9 +52,14 @@ struct Workspace {
   int64_t packed, statistics, operands, workers, total;
 
   Workspace(const Problem &p, int threads)
-      : geometry(p, cpu_tile(p.H), M::Storage::pair_bytes, M::Product::per_unit), scratch(p, geometry, M::Product::per_unit, M::Storage::widens) {
+      : geometry(p, cpu_tile(p.H), M::Storage::pair_bytes, M::Product::per_unit),
+        scratch(p, geometry, M::Product::per_unit, M::Storage::widens) {
     int64_t at = 0;
-    const auto take = [&at](int64_t bytes) { const int64_t here = at; at += round_up(bytes, 64); return here; };
+    const auto take = [&at](int64_t bytes) {
+      const int64_t here = at;
+      at += round_up(bytes, 64);
+      return here;
+    };
     packed = take(p.packed ? 0 : PackedLayout(p, M::Product::per_unit).total * 4);
     statistics = take(p.N * p.N * static_cast<int64_t>(sizeof(cpu::RowStatistics)));
     operands = take(static_cast<int64_t>(geometry.operand_bytes()));
@@ -97,8 +103,13 @@ Status forward_in_mode(Problem p, const Run &run, Failure &failure) {
     LAMINA_TRY(cpu_pack(p, run, failure));
   }
   const Geometry &g = cut.geometry;
-  Job job{p, g, cut.scratch, PackedLayout(p, M::Product::per_unit).at(p.packed, p), base + cut.operands,
-          reinterpret_cast<cpu::RowStatistics *>(base + cut.statistics), 0};
+  Job job{p,
+          g,
+          cut.scratch,
+          PackedLayout(p, M::Product::per_unit).at(p.packed, p),
+          base + cut.operands,
+          reinterpret_cast<cpu::RowStatistics *>(base + cut.statistics),
+          0};
   const int64_t chunk = front_columns(p.N), chunks = (g.columns + chunk - 1) / chunk, blocks = (p.N + width - 1) / width;
   const int64_t tiles_i = (p.N + g.tile.rows - 1) / g.tile.rows, tiles_j = (p.N + g.tile.columns - 1) / g.tile.columns;
   for (job.batch = 0; job.batch < p.B; ++job.batch) {

@@ -9,7 +9,8 @@ namespace lamina::triangle_multiplication {
 // The positions (row r, column k) of a and b lie at (r, k) of the pair tensor, or at (k, r) when incoming.
 template <class M>
 inline const char *front_row(const Job &job, int64_t r, int64_t k) {
-  return job.p.settings.incoming ? row_of<typename M::Io>(job.p.pair, job.batch, k, r) : row_of<typename M::Io>(job.p.pair, job.batch, r, k);
+  return job.p.settings.incoming ? row_of<typename M::Io>(job.p.pair, job.batch, k, r)
+                                 : row_of<typename M::Io>(job.p.pair, job.batch, r, k);
 }
 
 // z of 2 * width positions as a panel [unit][2 * width], and their mask.  Positions outside the tensor become exact zeros.
@@ -46,14 +47,16 @@ void front(const Job &job, int64_t block, int64_t k_begin, int64_t k_end, float 
     const Vector mask0 = cpu::load(mask), mask1 = cpu::load(mask + width);
     char *to = job.operands + block * job.g.block_bytes + k / 2 * M::Storage::pair_bytes;
     // The next columns' rows come into L1 beside the arithmetic, a few lines each group.
-    const int64_t groups = 2 * p.H / channels, lines = strip_pair * row_lines, per_group = (lines + groups - 1) / groups;
-    for (int64_t group = 0, line = 0; group < groups; ++group) {
-      for (int64_t stop = line + per_group; k + 3 < p.N && line < stop && line < lines; ++line) {
-        const int64_t position = line / row_lines, r = block * width + position % width;
-        if (r < p.N) _mm_prefetch(front_row<M>(job, r, k + 2 + position / width) + line % row_lines * 64, _MM_HINT_T0);
-      }
+    const int64_t groups = 2 * p.H / channels, per_group = (strip_pair * row_lines + groups - 1) / groups;
+    RowPrefetch next(k + 3 < p.N ? strip_pair : 0, row_lines, [&](int64_t position) {
+      const int64_t r = block * width + position / 2;
+      return front_row<M>(job, r < p.N ? r : p.N - 1, k + 2 + position % 2);
+    });
+    for (int64_t group = 0; group < groups; ++group) {
+      next.step(per_group);
       cpu::MicroTile sum;
-      cpu::multiply_tile<typename M::Product>(units, job.w.front + group * units * micro_rows, 1, micro_rows, panel, width, strip_pair, sum);
+      cpu::multiply_tile<typename M::Product>(units, job.w.front + group * units * micro_rows, 1, micro_rows, panel, width, strip_pair,
+                                              sum);
 #pragma GCC unroll 4
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t channel = group * channels + c;

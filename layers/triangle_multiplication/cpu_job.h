@@ -26,9 +26,7 @@ template <class Io>
 struct HalfStorage {  // 16 bits in memory, floats in the arithmetic
   static constexpr int64_t pair_bytes = 4 * width;
   static constexpr bool widens = true;
-  static void put(char *to, Vector even, Vector odd) {
-    Io::store(to, even, width), Io::store(to + 2 * width, odd, width);
-  }
+  static void put(char *to, Vector even, Vector odd) { Io::store(to, even, width), Io::store(to + 2 * width, odd, width); }
   static void widen(const char *panel, int64_t columns, float *to) {
     for (int64_t k = 0; k < columns; ++k) cpu::store(to + k * width, Io::load(panel + k * 2 * width, width));
   }
@@ -47,9 +45,9 @@ struct Tile {
 };
 
 struct Geometry {
-  int64_t blocks, columns;            // row blocks of a and b; columns padded to even
-  int64_t channel_bytes, block_bytes; // strides in memory; a channel has 64 bytes of padding against power-of-two strides
-  int64_t z_stride, o_stride;         // floats between rows of z, between strips of o
+  int64_t blocks, columns;             // row blocks of a and b; columns padded to even
+  int64_t channel_bytes, block_bytes;  // strides in memory; a channel has 64 bytes of padding against power-of-two strides
+  int64_t z_stride, o_stride;          // floats between rows of z, between strips of o
   Tile tile;
 
   Geometry(const Problem &p, Tile tile_size, int64_t pair_bytes, int64_t per_unit) : tile(tile_size) {
@@ -86,8 +84,8 @@ struct Job {
   const Geometry &g;
   const Scratch &scratch;
   PackedWeights w;
-  char *operands;                 // a and b
-  cpu::RowStatistics *statistics; // [N, N] of the batch entry at hand
+  char *operands;                  // a and b
+  cpu::RowStatistics *statistics;  // [N, N] of the batch entry at hand
   int64_t batch;
 
   cpu::RowNorm norm_in() const { return {w.norm_in_weight, w.norm_in_bias, static_cast<float>(p.settings.eps)}; }
@@ -98,6 +96,27 @@ template <class Io>
 inline char *row_of(const View &view, int64_t batch, int64_t i, int64_t j) {
   return static_cast<char *>(view.data) + (batch * view.stride[0] + i * view.stride[1] + j * view.stride[2]) * Io::bytes;
 }
+
+// Brings rows of `lines` cache lines into L1, a few lines at each step, beside arithmetic that hides them.  row_at(n) may be any address.
+template <class RowAt>
+class RowPrefetch {
+ public:
+  RowPrefetch(int64_t rows, int64_t lines, RowAt row_at)
+      : rows_(rows), lines_(lines), row_at_(row_at), at_(rows > 0 ? row_at(0) : nullptr) {}
+  void step(int64_t count) {
+    for (; count > 0 && row_ < rows_; --count, at_ += 64) {
+      _mm_prefetch(at_, _MM_HINT_T0);
+      if (++line_ < lines_) continue;
+      line_ = 0;
+      if (++row_ < rows_) at_ = row_at_(row_) - 64;
+    }
+  }
+
+ private:
+  int64_t rows_, lines_, row_ = 0, line_ = 0;
+  RowAt row_at_;
+  const char *at_;
+};
 
 inline float mask_at(const Problem &p, int64_t batch, int64_t i, int64_t j) {
   const View &pair = p.pair_mask, &token = p.token_mask;

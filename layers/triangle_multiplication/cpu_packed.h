@@ -13,9 +13,9 @@
 namespace lamina::triangle_multiplication {
 
 struct PackedWeights {
-  const float *front, *out, *out_gate;                    // panels
-  const float *front_bias, *front_gate_bias;              // [2H]
-  const float *out_bias, *out_gate_bias;                  // [C] and [gate width], padded to a panel
+  const float *front, *out, *out_gate;        // panels
+  const float *front_bias, *front_gate_bias;  // [2H]
+  const float *out_bias, *out_gate_bias;      // [C] and [gate width], padded to a panel
   const float *norm_in_weight, *norm_in_bias, *norm_out_weight, *norm_out_bias;
 };
 
@@ -27,7 +27,11 @@ struct PackedLayout {
     using cpu::round_up, cpu::width;
     const int64_t C = p.C, H = p.H, panel = 2 * width, gate = p.gate_width();
     int64_t at = 0;
-    const auto take = [&at](int64_t floats) { const int64_t here = at; at += round_up(floats, 16); return here; };
+    const auto take = [&at](int64_t floats) {
+      const int64_t here = at;
+      at += round_up(floats, 16);
+      return here;
+    };
     front = take(2 * H * 2 * C / per_unit);
     out = take(round_up(C, panel) * H / per_unit);
     out_gate = take(round_up(gate, panel) * C / per_unit);
@@ -40,8 +44,16 @@ struct PackedLayout {
   PackedWeights at(const void *packed, const Problem &p) const {
     const float *base = static_cast<const float *>(packed);
     const bool norm = p.norm_in.weight.present;
-    return {base + front, base + out, base + out_gate, base + front_bias, base + front_gate_bias, base + out_bias, base + out_gate_bias,
-            norm ? base + norm_in : nullptr, base + norm_in + cpu::round_up(p.C, cpu::width), base + norm_out,
+    return {base + front,
+            base + out,
+            base + out_gate,
+            base + front_bias,
+            base + front_gate_bias,
+            base + out_bias,
+            base + out_gate_bias,
+            norm ? base + norm_in : nullptr,
+            base + norm_in + cpu::round_up(p.C, cpu::width),
+            base + norm_out,
             base + norm_out + cpu::round_up(p.H, cpu::width)};
   }
 };

@@ -1,0 +1,6 @@
+# Each example is one file.  C++ ones of the demo use libmanifest.a; the others need nothing but the headers they show.
+EXAMPLE_PROGRAMS := $(BIN)/ubiquitin $(BIN)/show_pair
+$(EXAMPLE_PROGRAMS): $(BIN)/%: $(OBJ)/examples/%.o $(LIB)/libmanifest.a | $(BIN)/
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(LIB)/libmanifest.a $(MANIFEST_LIBS)
+PROGRAMS += $(EXAMPLE_PROGRAMS)

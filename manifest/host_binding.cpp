@@ -143,11 +143,10 @@ const HostClass &HostBinding::find_class(std::string_view name) const {
 
 const HostClass *HostBinding::class_of_prefix(std::string_view prefix) const {
   while (prefix.ends_with(separator)) prefix.remove_suffix(separator.size());
-  const size_t end = prefix.rfind(separator);
-  const std::string_view last = end == prefix.npos ? prefix : prefix.substr(end + separator.size());
+  const auto ends_with = [&](const std::string &member) { return prefix == member || prefix.ends_with(separator + member); };
   const HostClass *found = nullptr;
   for (const HostClass &one : classes) {
-    if (std::find(one.members.begin(), one.members.end(), last) == one.members.end()) continue;
+    if (std::none_of(one.members.begin(), one.members.end(), ends_with)) continue;
     if (found) return nullptr;
     found = &one;
   }

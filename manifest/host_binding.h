@@ -117,7 +117,7 @@ struct HostBinding {
   const HostParameter *parameter(std::string_view name) const;
   // Errors: not_found, listing the names there are.  With one class, "" means it.
   const HostClass &find_class(std::string_view name) const;
-  // The class whose `members` hold the last word of the prefix ("blocks.0.tri_mul_out" -> tri_mul_out); NULL if none or several do.
+  // The class one of whose `members` ends the prefix ("blocks.0.tri_mul_out": tri_mul_out); NULL if none or several do.
   const HostClass *class_of_prefix(std::string_view prefix) const;
   // The file's attributes, those of the class in their place or behind them.
   std::vector<HostAttribute> attributes_of(const HostClass &host_class) const;

@@ -33,8 +33,11 @@ class Check {
     for (const HostClass &one : binding_.classes) {
       const bool shared = std::count_if(binding_.classes.begin(), binding_.classes.end(),
                                         [&](const HostClass &other) { return other.python_class == one.python_class; }) > 1;
-      if (shared && one.when_attribute.empty())
-        refuse("class " + one.name + " shares " + one.python_class + " with another; `when` must tell them apart");
+      const bool told_at_call = std::any_of(one.attributes.begin(), one.attributes.end(),
+                                            [](const HostAttribute &attribute) { return !attribute.forward_name.empty(); });
+      if (shared && one.when_attribute.empty() && !told_at_call)
+        refuse("class " + one.name + " shares " + one.python_class +
+               " with another; `when`, or an attribute given at the call, must tell them apart");
       for (const HostAttribute &attribute : binding_.attributes_of(one))
         if (!attribute.forward_name.empty()) carries(attribute);
     }

@@ -131,6 +131,35 @@ inline void write_out(const Job &job, int64_t i, int64_t j, int64_t c, Vector u)
   M::Io::store(row_of<typename M::Io>(p.out, job.batch, i, j) + c * M::Io::bytes, u, count);
 }
 
+// projected *= sigmoid(gate).  No branch among the sigmoids: their latencies overlap.
+template <class M>
+inline void gate_projected(const cpu::MicroTile &gate, const float *bias, float *projected) {
+  const Vector biases[2] = {cpu::load(bias), cpu::load(bias + width)};
+#pragma GCC unroll 8
+  for (int64_t row = 0; row < micro_rows; ++row)
+    for (int64_t half = 0; half < 2; ++half) {
+      float *at = projected + row * strip_pair + half * width;
+      cpu::store(at, cpu::load(at) * M::Sigmoid::of(gate[row][half] + biases[half]));
+    }
+}
+
+// A micro tile of u to its place: positions (i, j ...), channels c ...
+template <class M>
+inline void write_rows(const Job &job, int64_t i, int64_t j, int64_t c, const float *u) {
+  const Problem &p = job.p;
+  const int64_t rows = p.N - j < micro_rows ? p.N - j : micro_rows;
+  if (c + strip_pair <= p.C && !p.dropout_mask.present && !p.residual.present) {
+    for (int64_t row = 0; row < rows; ++row, u += strip_pair) {
+      char *to = row_of<typename M::Io>(p.out, job.batch, i, j + row) + c * M::Io::bytes;
+      M::Io::store(to, cpu::load(u), width);
+      M::Io::store(to + width * M::Io::bytes, cpu::load(u + width), width);
+    }
+    return;
+  }
+  for (int64_t row = 0; row < rows; ++row, u += strip_pair)
+    for (int64_t half = 0; half < strip_pair && c + half < p.C; half += width) write_out<M>(job, i, j + row, c + half, cpu::load(u + half));
+}
+
 struct Position {
   int64_t i, j;
 };
@@ -163,15 +192,8 @@ void back(const Job &job, int64_t i, int64_t j0, const float *strips, Position n
         for (int64_t half = 0; half < 2; ++half)
           cpu::store(s.projected + row * strip_pair + half * width, sum[row][half] + cpu::load(job.w.out_bias + c + half * width));
       if (gate_after) cpu::multiply_tile<Product>(z_units, s.z + lane * job.g.z_stride, job.g.z_stride, 1, gate, width, strip_pair, sum);
-      const Vector gate_bias[2] = {cpu::load(job.w.out_gate_bias + c), cpu::load(job.w.out_gate_bias + c + width)};
-#pragma GCC unroll 8
-      for (int64_t row = 0; row < micro_rows; ++row)
-        for (int64_t half = 0; half < 2; ++half) {
-          if (j0 + lane + row >= p.N || c + half * width >= p.C) continue;
-          Vector u = cpu::load(s.projected + row * strip_pair + half * width);
-          if (gate_after) u = u * M::Sigmoid::of(sum[row][half] + gate_bias[half]);
-          write_out<M>(job, i, j0 + lane + row, c + half * width, u);
-        }
+      if (gate_after) gate_projected<M>(sum, job.w.out_gate_bias + c, s.projected);
+      write_rows<M>(job, i, j0 + lane, c, s.projected);
     }
   }
 }

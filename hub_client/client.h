@@ -1,0 +1,74 @@
+// The hub client: from a name to a verified bundle on disk, and to the build of this machine in memory.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "abi/lamina_abi.h"
+#include "hub_client/http.h"
+#include "hub_client/resolve.h"
+#include "manifest/bundle.h"
+#include "manifest/verify.h"
+
+namespace lamina::hub {
+
+struct Progress {
+  std::string file;       // what is being downloaded
+  uint64_t done = 0, total = 0;
+};
+
+struct FetchOptions {
+  std::string backend;                 // "" : of this machine
+  Framework framework;
+  manifest::SignaturePolicy signatures = manifest::SignaturePolicy::require;
+  std::function<void(const std::string &)> log;       // one sentence at a time
+  std::function<void(const Progress &)> progress;     // often
+};
+
+struct BuildVerdict {
+  manifest::Build build;
+  std::string reason;                  // why this machine cannot run it; empty: it can
+};
+
+struct Fetched {
+  std::string repository, revision, commit;
+  std::vector<Candidate> candidates;   // best first, with what speaks against the others
+  std::string variant;
+  std::filesystem::path directory;     // the variant, in the cache or where LOCAL_KERNELS says
+  manifest::Bundle bundle;
+  manifest::Manifest manifest;
+  std::vector<BuildVerdict> builds;    // by rank
+  manifest::Build build;               // the first that this machine runs
+  manifest::VerifyReport report;
+};
+
+class Client {
+ public:
+  explicit Client(const Environment &environment);
+  // "ORG/NAME", "ORG/NAME@v1" or "ORG/NAME@<commit>".  Downloads what is missing, verifies everything, loads nothing.
+  // Errors: every kind; see docs/exit-codes.md.
+  Fetched fetch(const std::string &specification, const FetchOptions &options) const;
+
+ private:
+  Fetched fetch_online(Fetched fetched, const FetchOptions &options) const;
+  Fetched fetch_offline(Fetched fetched, const FetchOptions &options) const;
+  void choose(Fetched &fetched, const std::vector<std::string> &variants, const FetchOptions &options) const;
+  void choose_build(Fetched &fetched) const;
+  void verify(Fetched &fetched, const FetchOptions &options) const;
+
+  Http http_;
+  Machine machine_;
+};
+
+struct Loaded {
+  Fetched fetched;
+  std::string path;                    // of the verified file, for messages
+  const lamina_library *library = nullptr;
+};
+// Opens the very bytes that are hashed here: the descriptor stays open for the life of the process.  Errors: integrity, unsupported.
+Loaded load(Fetched fetched);
+
+// ORG/NAME and the revision behind '@' ("" if none).  Errors: invalid_argument.
+std::pair<std::string, std::string> parse_specification(const std::string &text);
+
+}  // namespace lamina::hub

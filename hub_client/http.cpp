@@ -1,0 +1,211 @@
+#include "hub_client/http.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "manifest/error.h"
+#include "manifest/json.h"
+
+namespace lamina::hub {
+namespace {
+
+constexpr int max_redirects = 10, max_tries = 5;
+constexpr size_t max_header_bytes = 64 << 10;
+
+struct Transfer {  // one exchange on the wire
+  const HttpRequest &request;
+  HttpAnswer answer;
+  size_t header_bytes = 0;
+  uint64_t body_bytes = 0;
+  std::string problem;
+  std::exception_ptr thrown;  // by the sink: must not cross libcurl
+};
+
+size_t on_header(char *data, size_t, size_t size, void *to) {
+  Transfer &transfer = *static_cast<Transfer *>(to);
+  if ((transfer.header_bytes += size) > max_header_bytes) return transfer.problem = "the headers are too long", 0;
+  std::string line(data, size);
+  if (line.starts_with("HTTP/")) transfer.answer.headers.clear();  // 100 Continue, then the answer
+  const size_t colon = line.find(':');
+  if (colon == std::string::npos) return size;
+  std::string name = line.substr(0, colon), value = line.substr(colon + 1);
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  value.erase(0, value.find_first_not_of(" \t"));
+  value.erase(value.find_last_not_of(" \t\r\n") + 1);
+  transfer.answer.headers[name] = value;
+  return size;
+}
+
+size_t on_body(char *data, size_t, size_t size, void *to) {
+  Transfer &transfer = *static_cast<Transfer *>(to);
+  if ((transfer.body_bytes += size) > transfer.request.max_bytes)
+    return transfer.problem = "the body is longer than " + std::to_string(transfer.request.max_bytes) + " bytes", 0;
+  try {
+    if (transfer.request.sink) transfer.request.sink({data, size});
+    else transfer.answer.body.append(data, size);
+    return size;
+  } catch (...) {
+    transfer.thrown = std::current_exception();
+    return 0;
+  }
+}
+
+struct Curl {
+  CURL *handle = curl_easy_init();
+  curl_slist *headers = nullptr;
+  ~Curl() { curl_slist_free_all(headers), curl_easy_cleanup(handle); }
+  void header(const std::string &line) { headers = curl_slist_append(headers, line.c_str()); }
+};
+
+void start_curl() {
+  static std::once_flag once;
+  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+}
+
+bool is_loopback(const std::string &origin) {
+  return origin.starts_with("http://127.") || origin.starts_with("http://localhost:") || origin.starts_with("http://[::1]:");
+}
+
+// One exchange with one address, no redirect followed.
+CURLcode exchange(const HttpRequest &request, const std::string &url, const Environment &environment, Transfer &transfer, std::string &why) {
+  Curl curl;
+  const auto set = [&](auto option, auto value) { curl_easy_setopt(curl.handle, option, value); };
+  char text[CURL_ERROR_SIZE] = {};
+  set(CURLOPT_ERRORBUFFER, text);
+  set(CURLOPT_URL, url.c_str());
+  set(CURLOPT_PROTOCOLS_STR, "http,https");
+  set(CURLOPT_FOLLOWLOCATION, 0L);
+  set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  set(CURLOPT_CONNECTTIMEOUT, 10L);
+  set(CURLOPT_LOW_SPEED_LIMIT, 64L);  // less than this for that long: the other side is gone
+  set(CURLOPT_LOW_SPEED_TIME, 20L);
+  set(CURLOPT_HEADERFUNCTION, on_header), set(CURLOPT_HEADERDATA, &transfer);
+  set(CURLOPT_WRITEFUNCTION, on_body), set(CURLOPT_WRITEDATA, &transfer);
+  set(CURLOPT_USERAGENT, "lamina");
+  if (!environment.ca_file.empty()) set(CURLOPT_CAINFO, environment.ca_file.c_str());
+  if (request.method == "HEAD") set(CURLOPT_NOBODY, 1L);
+  else if (request.method != "GET") {
+    set(CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    set(CURLOPT_POSTFIELDS, request.body.data());
+  }
+  for (const auto &[name, value] : request.headers) curl.header(name + ": " + value);
+  curl.header("Accept-Encoding: identity");
+  curl.header("Expect:");
+  if (request.authorise && !environment.token.empty() && origin_of(url) == origin_of(environment.endpoint))
+    curl.header("Authorization: Bearer " + environment.token);
+  set(CURLOPT_HTTPHEADER, curl.headers);
+  set(CURLOPT_FAILONERROR, request.sink ? 1L : 0L);  // an error page never reaches a sink
+  const CURLcode code = curl_easy_perform(curl.handle);
+  long status = 0;
+  curl_easy_getinfo(curl.handle, CURLINFO_RESPONSE_CODE, &status);
+  transfer.answer.status = static_cast<int>(status);
+  why = transfer.problem.empty() ? (text[0] ? text : curl_easy_strerror(code)) : transfer.problem;
+  return code == CURLE_HTTP_RETURNED_ERROR ? CURLE_OK : code;
+}
+
+bool is_transient(int status) { return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504; }
+bool may_repeat(const HttpRequest &request) { return request.method != "POST"; }
+
+// Doubling from a quarter second; a server's Retry-After in seconds counts up to half a minute.
+void wait_before(int attempt, const HttpAnswer &answer) {
+  double seconds = 0.25 * (1 << attempt);
+  const std::string asked = answer.header("retry-after");
+  if (!asked.empty() && asked.size() < 6 && asked.find_first_not_of("0123456789") == std::string::npos) seconds = std::clamp(std::stod(asked), 0.0, 30.0);
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+}
+
+}  // namespace
+
+std::string HttpAnswer::header(const std::string &name) const {
+  const auto found = headers.find(name);
+  return found == headers.end() ? "" : found->second;
+}
+
+std::string origin_of(const std::string &url) {
+  const std::unique_ptr<CURLU, void (*)(CURLU *)> parsed(curl_url(), curl_url_cleanup);
+  if (std::any_of(url.begin(), url.end(), [](unsigned char c) { return c <= 0x20 || c == 0x7f || c == '\\'; })) return "";
+  if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), CURLU_DISALLOW_USER) != CURLUE_OK) return "";
+  const auto part = [&](CURLUPart which, unsigned flags) {
+    char *text = nullptr;
+    std::string value;
+    if (curl_url_get(parsed.get(), which, &text, flags) == CURLUE_OK) value = text;
+    curl_free(text);
+    std::transform(value.begin(), value.end(), value.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return value;
+  };
+  const std::string scheme = part(CURLUPART_SCHEME, 0);
+  if (scheme != "http" && scheme != "https") return "";
+  return scheme + "://" + part(CURLUPART_HOST, 0) + ":" + part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
+}
+
+std::string resolved_location(const std::string &base, const std::string &location) {
+  const std::unique_ptr<CURLU, void (*)(CURLU *)> parsed(curl_url(), curl_url_cleanup);
+  if (curl_url_set(parsed.get(), CURLUPART_URL, base.c_str(), 0) != CURLUE_OK) return "";
+  if (curl_url_set(parsed.get(), CURLUPART_URL, location.c_str(), CURLU_DISALLOW_USER) != CURLUE_OK) return "";
+  char *text = nullptr;
+  std::string url;
+  if (curl_url_get(parsed.get(), CURLUPART_URL, &text, 0) == CURLUE_OK) url = text;
+  curl_free(text);
+  return origin_of(url).empty() ? "" : url;
+}
+
+HttpAnswer Http::send(const HttpRequest &request) const {
+  std::string url = request.url.starts_with("/") ? environment_.endpoint + request.url : request.url;
+  if (environment_.offline) throw Error(ErrorKind::offline, "the network is switched off (HF_HUB_OFFLINE), and " + url + " is needed");
+  if (origin_of(environment_.endpoint).starts_with("http://") && !is_loopback(origin_of(environment_.endpoint)))
+    throw Error(ErrorKind::network, environment_.endpoint + " is not encrypted; plain http is spoken with this machine alone");
+  start_curl();
+  for (int hop = 0, attempt = 0;;) {
+    if (origin_of(url).empty()) throw Error(ErrorKind::network, "a redirect leads to an address that is none");
+    Transfer transfer{request, {}, 0, 0, {}, {}};
+    std::string why;
+    const CURLcode code = exchange(request, url, environment_, transfer, why);
+    if (transfer.thrown) std::rethrow_exception(transfer.thrown);
+    if (!transfer.problem.empty()) throw Error(ErrorKind::integrity, url + ": " + transfer.problem);
+    const bool again = code != CURLE_OK || is_transient(transfer.answer.status);
+    if (again && may_repeat(request) && ++attempt < max_tries && code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_COULDNT_RESOLVE_HOST) {
+      if (request.restart) request.restart();
+      wait_before(attempt, transfer.answer);
+      continue;
+    }
+    if (code != CURLE_OK) throw Error(ErrorKind::network, "cannot reach " + url + ": " + why);
+    const int status = transfer.answer.status;
+    const bool moved = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+    if (!moved || !transfer.answer.headers.contains("location")) return transfer.answer;
+    if (request.method != "GET" && request.method != "HEAD") throw Error(ErrorKind::network, url + " redirects a " + request.method + ", which is not followed");
+    if (++hop > max_redirects) throw Error(ErrorKind::network, request.url + ": more than 10 redirects");
+    const std::string next = resolved_location(url, transfer.answer.header("location"));
+    if (next.empty() || (url.starts_with("https:") && !next.starts_with("https:")))
+      throw Error(ErrorKind::network, url + " redirects to an address that is refused");
+    if (next.starts_with("http:") && !is_loopback(origin_of(next))) throw Error(ErrorKind::network, url + " redirects to plain http on another machine");
+    if (request.restart) request.restart();
+    url = next;
+  }
+}
+
+void throw_status(const HttpAnswer &answer, const std::string &what, const Environment &environment) {
+  std::string words = answer.header("x-error-message");
+  words.erase(std::remove_if(words.begin(), words.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }), words.end());
+  const std::string code = answer.header("x-error-code");
+  const std::string end = words.empty() ? " (HTTP " + std::to_string(answer.status) + ")" : ": " + words.substr(0, 300);
+  if (answer.status == 404 || code == "RepoNotFound") throw Error(ErrorKind::not_found, what + " was not found at " + environment.endpoint + end);
+  if (answer.status == 401 || answer.status == 403)
+    throw Error(ErrorKind::permission, what + ": the hub refuses access" + (environment.token.empty() ? ", and no token was sent" : ", with the token of " + environment.token_source) + end);
+  if (answer.status == 409 || answer.status == 412) throw Error(ErrorKind::conflict, what + end);
+  throw Error(ErrorKind::network, what + " failed" + end);
+}
+
+HttpAnswer Http::expect(const HttpRequest &request, const std::string &what) const {
+  HttpAnswer answer = send(request);
+  if (!answer.ok()) throw_status(answer, what, environment_);
+  return answer;
+}
+
+}  // namespace lamina::hub

@@ -1,0 +1,214 @@
+// Outside witnesses of the truth: for each layers/<layer>/golden/*.safetensors and witness/*.safetensors the reference build must give the
+// output that the file holds.  Two kinds, by the file's metadata:
+//   kind "host"       what a real host module answered: module/<parameter>, forward/<forward parameter>, output.  Fed through the host's
+//                     binding, so that the binding is proven too.
+//   kind "arguments"  a second truth: case_000/<argument> and case_000/out in the contract's words; metadata case_000 is its attributes.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "conformance/plugin.h"
+#include "manifest/error.h"
+#include "manifest/files.h"
+#include "manifest/host_binding.h"
+#include "manifest/json.h"
+#include "manifest/safetensors.h"
+
+namespace {
+using namespace lamina::manifest;
+using lamina::Error;
+using lamina::ErrorKind;
+using lamina::conformance::Plugin;
+
+constexpr double kTolerance = 1e-12;  // relative Frobenius error of float64 against float64: the contract's
+constexpr lamina_device kCpu = {LAMINA_CPU, 0};
+
+using Attributes = std::map<std::string, AttributeValue>;
+using Arguments = std::map<std::string, TensorView>;
+
+void require(lamina_status status, const lamina_error &error, const std::string &what) {
+  if (status != LAMINA_OK) throw Error(ErrorKind::failed, what + ": status " + std::to_string(status) + ": " + error.message);
+}
+
+// Runs "forward" of the plug-in; returns the float64 elements of its one output, which has the shape of `like`.
+std::vector<double> run_forward(const Plugin &plugin, const Attributes &attributes, const Arguments &arguments, const TensorView &like,
+                                const std::string &what) {
+  const lamina_op *op = plugin.op("forward");
+  if (!op) throw Error(ErrorKind::failed, plugin.path() + ": no op forward");
+  std::vector<lamina_attr> attrs;
+  for (const auto &[name, value] : attributes) {
+    lamina_attr attr{};
+    attr.name = name.c_str();
+    if (const auto *number = std::get_if<int64_t>(&value)) attr.kind = LAMINA_ATTR_INT, attr.value.i = *number;
+    if (const auto *real = std::get_if<double>(&value)) attr.kind = LAMINA_ATTR_FLOAT, attr.value.f = *real;
+    if (const auto *word = std::get_if<std::string>(&value)) attr.kind = LAMINA_ATTR_STRING, attr.value.s = word->c_str();
+    attrs.push_back(attr);
+  }
+  lamina_error error{};
+  error.struct_size = sizeof error;
+  lamina_plan_desc desc{};
+  desc.struct_size = sizeof desc;
+  desc.device = kCpu;
+  desc.attrs = attrs.data();
+  desc.attr_count = static_cast<uint32_t>(attrs.size());
+  lamina_plan *made = nullptr;
+  require(op->plan_create(op, &desc, &made, &error), error, what + ": plan_create");
+  const std::unique_ptr<lamina_plan, void (*)(lamina_plan *)> plan(made, op->plan_destroy);
+
+  std::vector<double> output(static_cast<size_t>(like.elements()), std::nan(""));
+  TensorView out = like;
+  out.data = reinterpret_cast<const unsigned char *>(output.data());
+  out.strides = row_major_strides(out.shape);
+  std::vector<lamina_tensor> tensors(op->arg_count);
+  std::vector<const lamina_tensor *> pointers(op->arg_count);
+  size_t used = 0;
+  for (uint32_t i = 0; i < op->arg_count; ++i) {
+    const auto found = arguments.find(op->args[i].name);
+    const bool written = op->args[i].role == LAMINA_OUTPUT;
+    if (!written && found == arguments.end()) continue;
+    tensors[i] = (written ? out : found->second).abi(kCpu);
+    pointers[i] = &tensors[i];
+    used += !written;
+  }
+  if (used != arguments.size()) throw Error(ErrorKind::malformed, what + ": the file has tensors that op forward does not take");
+  lamina_call call{};
+  call.struct_size = sizeof call;
+  call.tensor_count = op->arg_count;
+  call.tensors = pointers.data();
+  lamina_need need{};
+  need.struct_size = sizeof need;
+  require(op->plan_need(plan.get(), &call, &need, &error), error, what + ": plan_need");
+  std::vector<unsigned char> room(need.workspace_size + need.workspace_align);
+  void *workspace = room.data();
+  size_t space = room.size();
+  call.workspace = need.workspace_size ? std::align(need.workspace_align, need.workspace_size, workspace, space) : nullptr;
+  call.workspace_size = need.workspace_size;
+  require(op->run(plan.get(), &call, &error), error, what + ": run");
+  return output;
+}
+
+const TensorView &tensor_of(const SafetensorsFile &file, const std::string &name) {
+  const TensorView *found = file.find(name);
+  if (!found) throw Error(ErrorKind::malformed, file.path().string() + ": tensor " + name + " is missing");
+  return *found;
+}
+
+std::string metadata_of(const SafetensorsFile &file, const std::string &name) {
+  const auto found = file.metadata().find(name);
+  if (found == file.metadata().end()) throw Error(ErrorKind::malformed, file.path().string() + ": metadata " + name + " is missing");
+  return found->second;
+}
+
+bool compare(const std::vector<double> &found, const TensorView &expected, const std::string &what) {
+  if (dtype_name(expected.dtype) != "float64") throw Error(ErrorKind::malformed, what + ": the expected output is not float64");
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    double truth;
+    std::memcpy(&truth, expected.data + i * sizeof truth, sizeof truth);
+    difference += (found[i] - truth) * (found[i] - truth);
+    size += truth * truth;
+  }
+  const double error = std::sqrt(difference / size);
+  const bool right = error <= kTolerance;  // false for NaN
+  std::printf("%s %s: relative error %.2g\n", right ? "ok   " : "WRONG", what.c_str(), error);
+  return right;
+}
+
+bool check_host(const Plugin &plugin, const Contract &contract, const std::filesystem::path &layer,
+                std::shared_ptr<const SafetensorsFile> file) {
+  const auto path = layer / "hosts" / (metadata_of(*file, "host") + ".json");
+  const HostBinding binding = parse_host_binding(read_file(path, 1 << 20), contract, path.string());
+  // A golden of another release than the binding names would prove nothing about it.
+  if (!binding.version.empty() && metadata_of(*file, "version") != binding.version)
+    throw Error(ErrorKind::failed,
+                file->path().string() + ": made from version " + metadata_of(*file, "version") + ", not " + binding.version);
+  if (!binding.commit.empty() && metadata_of(*file, "commit") != binding.commit)
+    throw Error(ErrorKind::failed,
+                file->path().string() + ": made from commit " + metadata_of(*file, "commit") + ", not " + binding.commit);
+  BindOptions options;
+  options.class_name = metadata_of(*file, "class");
+  options.prefix = "module";
+  const BoundCheckpoint bound = bind_checkpoint(binding, contract, file, options);
+  Attributes attributes;
+  for (const BoundAttribute &attribute : bound.attributes) attributes[attribute.name] = attribute.value;
+  Arguments arguments;
+  for (const BoundArgument &argument : bound.arguments)
+    if (argument.present) arguments[argument.name] = argument.view;
+  TensorView output = tensor_of(*file, "output");
+  const auto batched = [](TensorView view) {  // layout without the leading axis: one problem
+    view.shape.insert(view.shape.begin(), 1);
+    view.strides = row_major_strides(view.shape);
+    return view;
+  };
+  for (const ForwardParameter &parameter : binding.forward) {
+    if (parameter.use != ForwardUse::feeds || !file->find("forward/" + parameter.name)) continue;
+    const TensorView &given = tensor_of(*file, "forward/" + parameter.name);
+    const bool whole = parameter.layout.front() == '*';
+    arguments[parameter.argument] = whole ? given : batched(given);
+    if (!whole && parameter.argument == binding.forward.front().argument) output = batched(output);
+  }
+  return compare(run_forward(plugin, attributes, arguments, output, file->path().filename()), output, file->path().filename());
+}
+
+bool check_cases(const Plugin &plugin, const Contract &contract, const SafetensorsFile &file, int &cases) {
+  std::map<std::string, Arguments> all;
+  for (const auto &[name, view] : file.tensors()) {
+    const size_t slash = name.find('/');
+    if (slash == std::string::npos) throw Error(ErrorKind::malformed, file.path().string() + ": tensor " + name + " is of no case");
+    all[name.substr(0, slash)][name.substr(slash + 1)] = view;
+  }
+  bool right = true;
+  for (auto &[name, arguments] : all) {
+    const std::string what = file.path().filename().string() + " " + name;
+    Attributes attributes;
+    const Json json = parse_json(metadata_of(file, name), what);
+    for (const auto &[attribute, value] : json.items())
+      attributes[attribute] = contract.checked_attribute_text(attribute, value.is_string() ? value.get<std::string>() : value.dump());
+    const TensorView output = tensor_of(file, name + "/out");
+    arguments.erase("out");
+    right = compare(run_forward(plugin, attributes, arguments, output, what), output, what) && right;
+    ++cases;
+  }
+  return right;
+}
+}  // namespace
+
+int main(int argc, char **argv) try {
+  const std::filesystem::path root = argc > 1 ? argv[1] : ".";
+  int cases = 0, wrong = 0;
+  for (const auto &layer : std::filesystem::directory_iterator(root / "layers")) {
+    if (!std::filesystem::exists(layer.path() / "contract.json")) continue;
+    std::vector<std::filesystem::path> files;
+    for (const char *folder : {"golden", "witness"})
+      if (std::filesystem::exists(layer.path() / folder))
+        for (const auto &entry : std::filesystem::directory_iterator(layer.path() / folder))
+          if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+    if (files.empty()) continue;
+    std::sort(files.begin(), files.end());
+    const Contract contract = parse_contract(read_file(layer.path() / "contract.json", 1 << 20), "contract.json");
+    const Plugin plugin((root / "build/plugins" / (contract.layer + "-" + contract.version + "-reference.so")).string());
+    for (const auto &path : files) {
+      const auto file = SafetensorsFile::open(path);
+      const std::string kind = metadata_of(*file, "kind");
+      if (kind == "host") {
+        ++cases;
+        wrong += !check_host(plugin, contract, layer.path(), file);
+      } else if (kind == "arguments") {
+        wrong += !check_cases(plugin, contract, *file, cases);
+      } else {
+        throw Error(ErrorKind::malformed, path.string() + ": unknown kind " + kind);
+      }
+    }
+  }
+  std::printf("%d outside truths, %d contradicted\n", cases, wrong);
+  return wrong == 0 && cases > 0 ? 0 : 1;
+} catch (const Error &error) {
+  std::fprintf(stderr, "golden: %s\n", error.what());
+  return lamina::exit_code(error.kind);
+}

@@ -40,6 +40,8 @@ void check_op(const std::string &path, const lamina_op &op) {
 
 }  // namespace
 
+Plugin::Plugin(const std::string &path, const lamina_library &library) : path_(path), library_(&library) { check(); }
+
 Plugin::Plugin(const std::string &path) : path_(path) {
   char resolved[PATH_MAX];
   if (!realpath(path.c_str(), resolved)) throw Error(ErrorKind::not_found, path + ": no such file");
@@ -49,6 +51,11 @@ Plugin::Plugin(const std::string &path) : path_(path) {
   if (!entry) refuse(path, "exports no " LAMINA_LIBRARY_SYMBOL "; it is not a Lamina plug-in of ABI major 1");
   library_ = entry();
   if (!library_) refuse(path, LAMINA_LIBRARY_SYMBOL "() returned NULL");
+  check();
+}
+
+void Plugin::check() const {
+  const std::string &path = path_;
   if (library_->struct_size < sizeof(lamina_library))
     refuse(path, "lamina_library.struct_size is " + std::to_string(library_->struct_size) + ", shorter than version 1.0");
   if (library_->abi_minor > LAMINA_ABI_MINOR)

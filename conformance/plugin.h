@@ -13,6 +13,8 @@ class Plugin {
  public:
   // Throws lamina::Error when the file does not load, lacks the symbol, or its tables are not well formed.
   explicit Plugin(const std::string &path);
+  // One that somebody else loaded; `path` is for messages.  Throws as above for its tables.
+  Plugin(const std::string &path, const lamina_library &library);
 
   const std::string &path() const { return path_; }
   const lamina_library &library() const { return *library_; }
@@ -20,6 +22,7 @@ class Plugin {
   const lamina_op *op(std::string_view name) const;  // NULL if there is none of that name
 
  private:
+  void check() const;
   std::string path_;
   const lamina_library *library_;
 };

@@ -55,6 +55,6 @@ show run --bundle $repo@v1 --host boltz --class TriangleMultiplicationOutgoing -
   --input "pair=$demo/pair.npy" --input "pair_mask=$demo/mask.npy" --output "$demo/update.npy" --compare "$PWD/build/plugins/$layer-1.0.0-reference.so" --repeat 20
 
 step '5. A pair channel before and after'
-"$bin/show_pair" "$demo/pair.npy" "$demo/update.npy" --channel 0 --out "$demo/ubiquitin.svg" | sed -e "s|$demo|build/demo|g"
+"$bin/show_pair" "$demo/pair.npy" "$demo/update.npy" --channel 12 --out "$demo/ubiquitin.svg" | sed -e "s|$demo|build/demo|g"
 stop_server
 printf '\nThe picture: build/demo/ubiquitin.svg.  Everything this made lies in build/.\n'

@@ -12,5 +12,6 @@ make --no-print-directory new-layer NAME=probe_layer
 if make --no-print-directory new-layer NAME=probe_layer 2>/dev/null; then echo 'an existing layer was overwritten'; exit 1; fi
 if make --no-print-directory new-layer NAME='../evil' 2>/dev/null; then echo 'a path was taken for a name'; exit 1; fi
 make --no-print-directory build/plugins/probe_layer-0.1.0-reference.so
-make --no-print-directory list | grep -qx 'probe_layer 0.1.0: reference'
+make --no-print-directory list >list.txt
+grep -x 'probe_layer 0.1.0: reference' list.txt
 "$lamina" conform build/plugins/probe_layer-0.1.0-reference.so --cases layers/probe_layer/cases.json

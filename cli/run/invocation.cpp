@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "kernels/common/scalar.h"
+#include "manifest/convert.h"
 #include "manifest/error.h"
 
 namespace lamina::cli {
@@ -48,13 +48,6 @@ lamina_plan *make_plan(const lamina_op &op, lamina_device device, const Attribut
   return plan;
 }
 
-DType dtype_of(lamina_dtype dtype, const std::string &name) {
-  const std::string word = manifest::dtype_name(dtype);
-  for (int i = 0; i <= static_cast<int>(DType::int64); ++i)
-    if (word == name_of(static_cast<DType>(i))) return static_cast<DType>(i);
-  throw Error(ErrorKind::unsupported, name + " has dtype " + word + ", which no layer takes");
-}
-
 uint64_t bytes_of(lamina_dtype dtype, const std::vector<int64_t> &shape) {
   uint64_t bytes = static_cast<uint64_t>(manifest::dtype_bytes(dtype));
   for (const int64_t extent : shape) bytes *= static_cast<uint64_t>(extent);
@@ -68,16 +61,8 @@ manifest::TensorView HostTensor::view() const { return {bytes.data(), dtype, sha
 HostTensor copy_of(const manifest::TensorView &view) { return {view.dtype, view.shape, manifest::copy_contiguous(view)}; }
 
 HostTensor to_float64(const manifest::TensorView &view) {
-  const HostTensor source = copy_of(view);
-  const DType dtype = dtype_of(view.dtype, "a tensor");
-  HostTensor wide{*manifest::dtype_named("float64"), view.shape, {}};
-  const int64_t count = view.elements();
-  wide.bytes.resize(static_cast<size_t>(count) * sizeof(double));
-  for (int64_t i = 0; i < count; ++i) {
-    const double value = load_scalar(source.bytes.data(), dtype, i);
-    std::memcpy(wide.bytes.data() + static_cast<size_t>(i) * sizeof value, &value, sizeof value);
-  }
-  return wide;
+  const lamina_dtype wide = *manifest::dtype_named("float64");
+  return {wide, view.shape, manifest::converted(view, wide)};
 }
 
 Invocation::Invocation(const conformance::Plugin &plugin, const std::string &op, conformance::Device &device, const Attributes &attributes,

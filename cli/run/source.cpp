@@ -1,5 +1,6 @@
 #include "cli/run/source.h"
 
+#include "hub_client/client.h"
 #include "manifest/error.h"
 #include "manifest/files.h"
 #include "manifest/host_binding.h"
@@ -32,9 +33,21 @@ void bind_weights(const Source &source, const manifest::Contract &contract, cons
 }
 
 Source open_source(const SourceOptions &options) {
-  if (options.build.empty()) throw Error(ErrorKind::invalid_argument, "say what to run: --build FILE.so or --bundle ORG/NAME");
   Source source;
-  source.plugin = std::make_unique<conformance::Plugin>(options.build);
+  if (!options.build.empty()) {
+    source.plugin = std::make_unique<conformance::Plugin>(options.build);
+    return source;
+  }
+  if (options.bundle.empty()) throw Error(ErrorKind::invalid_argument, "say what to run: --build FILE.so or --bundle ORG/NAME");
+  hub::FetchOptions rules;
+  rules.backend = options.backend;
+  rules.signatures = options.signatures == "require" ? manifest::SignaturePolicy::require
+                     : options.signatures == "warn"  ? manifest::SignaturePolicy::warn
+                                                     : manifest::SignaturePolicy::off;
+  rules.log = [](const std::string &sentence) { std::fprintf(stderr, "%s\n", sentence.c_str()); };
+  const hub::Loaded loaded = hub::load(hub::Client(hub::read_environment()).fetch(options.bundle, rules));
+  source.plugin = std::make_unique<conformance::Plugin>(loaded.path, *loaded.library);
+  source.hosts = loaded.fetched.manifest.hosts;
   return source;
 }
 

@@ -1,0 +1,263 @@
+#include "hub_client/publish.h"
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "hub_client/cache.h"
+#include "hub_client/server_routes.h"
+#include "manifest/digest.h"
+#include "manifest/error.h"
+#include "manifest/json.h"
+#include "manifest/verify.h"
+
+namespace lamina::hub {
+namespace {
+
+namespace fs = std::filesystem;
+using manifest::Json;
+
+constexpr uint64_t max_file = uint64_t{2} << 30, max_document = 16 << 20;
+const std::map<std::string, std::string> json_body = {{"Content-Type", "application/json"}};
+
+struct Upload {
+  std::string path, bytes, sha256, git_sha1;  // path in the repository; the bytes that were hashed are the ones that are sent
+  bool lfs = false, unchanged = false;
+};
+
+struct Release {
+  std::vector<Upload> files;  // below build/
+  manifest::Bundle bundle;    // of the first variant; all agree on repo, version and counter
+};
+
+Release read_release(const PublishOptions &options) {
+  Release release;
+  bool first = true;
+  for (const fs::directory_entry &entry : fs::directory_iterator(options.bundle / "build")) {
+    manifest::VerifyPolicy policy;
+    policy.expected_repo = options.repository, policy.expected_variant = entry.path().filename().string();
+    // Who may sign is the reader's question; that it is signed, and whole, is the publisher's.
+    policy.signatures = manifest::SignaturePolicy::off;
+    const manifest::VerifyReport report = manifest::verify_variant_directory(entry.path(), policy);
+    report.throw_if_failed();
+    if (!fs::exists(entry.path() / manifest::bundle_signature_file))
+      throw Error(ErrorKind::signature, entry.path().string() + " is not signed; run lamina sign " + options.bundle.string() + " --key FILE");
+    if (first) release.bundle = *report.bundle;
+    else if (report.bundle->version != release.bundle.version || report.bundle->counter != release.bundle.counter)
+      throw Error(ErrorKind::malformed, options.bundle.string() + " mixes releases: its variants differ in version or counter");
+    first = false;
+    for (const std::string &file : manifest::list_files(entry.path())) {
+      Upload upload;
+      upload.path = "build/" + entry.path().filename().string() + "/" + file;
+      manifest::check_relative_path(upload.path);
+      upload.bytes = manifest::read_file(entry.path() / file, max_file);
+      upload.sha256 = manifest::sha256_hex(upload.bytes), upload.git_sha1 = manifest::git_blob_hex(upload.bytes);
+      if (const manifest::BundleEntry *listed = report.bundle->file(file); listed && listed->sha256 != upload.sha256)
+        throw Error(ErrorKind::integrity, upload.path + " changed while it was read");
+      release.files.push_back(std::move(upload));
+    }
+  }
+  if (release.files.empty()) throw Error(ErrorKind::not_found, options.bundle.string() + " holds no variant under build/");
+  return release;
+}
+
+class Publisher {
+ public:
+  Publisher(const Http &http, const PublishOptions &options) : http_(http), options_(options), api_("/api/kernels/" + options.repository) {}
+
+  Published run() {
+    Release release = read_release(options_);
+    say("verified " + options_.bundle.string() + ": " + options_.repository + " " + release.bundle.version + ", counter " + std::to_string(release.bundle.counter));
+    if (options_.create) create_repository();
+    Published published;
+    published.branch = "v" + std::to_string(release.bundle.major());
+    std::string head = heads()[published.branch];
+    if (head.empty()) {
+      post(api_ + "/branch/" + published.branch, Json::object(), "creating branch " + published.branch, {409});
+      head = heads()[published.branch];
+    }
+    const std::map<std::string, std::string> before = listing(head);
+    check_counter(release.bundle, head, before);
+    ask_modes(release.files, published.branch);
+    std::vector<std::string> stale;
+    for (const auto &[path, etag] : before)
+      if (std::none_of(release.files.begin(), release.files.end(), [&](const Upload &file) { return file.path == path; })) stale.push_back(path);
+    published.unchanged = stale.empty() && std::all_of(release.files.begin(), release.files.end(), [&](Upload &file) {
+      const auto known = before.find(file.path);
+      return file.unchanged = known != before.end() && (known->second == file.sha256 || known->second == file.git_sha1);
+    });
+    published.commit = head;
+    if (published.unchanged) say("the release is there already");
+    else {
+      upload_objects(release.files, published.branch);
+      published.commit = commit_files(release, stale, published.branch, head);
+    }
+    publish_card();
+    return published;
+  }
+
+ private:
+  void say(const std::string &sentence) const {
+    if (options_.log) options_.log(sentence);
+  }
+
+  // A POST of JSON; statuses in `fine` are answers too.
+  HttpAnswer post(const std::string &url, const Json &body, const std::string &what, const std::vector<int> &fine = {}) const {
+    const HttpAnswer answer = http_.send({"POST", url, json_body, body.dump(), 32 << 20, {}, {}, true});
+    if (!answer.ok() && std::find(fine.begin(), fine.end(), answer.status) == fine.end()) throw_status(answer, what, http_.environment());
+    return answer;
+  }
+
+  void create_repository() const {
+    const size_t slash = options_.repository.find('/');
+    const HttpAnswer answer = post("/api/repos/create", {{"name", options_.repository.substr(slash + 1)}, {"organization", options_.repository.substr(0, slash)}, {"type", "kernel"}},
+                                   "creating " + options_.repository, {409});
+    say((answer.status == 409 ? "repository exists: " : "created repository ") + options_.repository);
+  }
+
+  std::map<std::string, std::string> heads() const {
+    const HttpAnswer answer = http_.expect({"GET", api_ + "/refs", {}, "", 4 << 20, {}, {}, true}, options_.repository);
+    std::map<std::string, std::string> found;
+    for (const Json &branch : manifest::parse_json(answer.body, "the hub's refs", {4 << 20, 16, true}).at("branches"))
+      found[branch.at("name").get<std::string>()] = branch.at("targetCommit").get<std::string>();
+    return found;
+  }
+
+  // Path -> ETag of everything on a commit.
+  std::map<std::string, std::string> listing(const std::string &commit) const {
+    std::map<std::string, std::string> found;
+    std::string url = api_ + "/tree/" + commit + "?recursive=true&expand=false";
+    for (int page = 0; !url.empty() && page < 1000; ++page) {
+      const HttpAnswer answer = http_.expect({"GET", url, {}, "", 32 << 20, {}, {}, true}, "the listing of " + options_.repository);
+      for (const Json &item : manifest::parse_json(answer.body, "the hub's listing", {32 << 20, 16, true}))
+        if (item.value("type", "") == "file")
+          found[item.at("path").get<std::string>()] = item.contains("lfs") && item["lfs"].is_object() ? item["lfs"].at("oid").get<std::string>() : item.at("oid").get<std::string>();
+      const std::string link = answer.header("link");
+      const size_t open = link.find('<'), close = link.find('>');
+      url = open == std::string::npos || close == std::string::npos ? "" : link.substr(open + 1, close - open - 1);
+      if (!url.empty() && origin_of(url) != origin_of(http_.environment().endpoint)) throw Error(ErrorKind::network, "the hub's listing continues on another host, which is refused");
+    }
+    return found;
+  }
+
+  // A counter only grows: an older release must not follow a newer one, nor two different ones share a number.
+  void check_counter(const manifest::Bundle &bundle, const std::string &head, const std::map<std::string, std::string> &before) const {
+    for (const auto &[path, etag] : before) {
+      if (!path.ends_with(std::string("/") + manifest::bundle_file)) continue;
+      const HttpAnswer answer = http_.expect({"GET", "/kernels/" + options_.repository + "/resolve/" + head + "/" + path, {}, "", max_document, {}, {}, true}, path);
+      const manifest::Bundle old = manifest::parse_bundle(answer.body, path);
+      if (old.counter > bundle.counter || (old.counter == bundle.counter && old.variant == bundle.variant && manifest::sha256_hex(answer.body) != current_bundle_sha256(path)))
+        throw Error(ErrorKind::conflict, options_.repository + " has a release with counter " + std::to_string(old.counter) + " already; pack with a larger --counter");
+    }
+  }
+  std::string current_bundle_sha256(const std::string &path) const {
+    const fs::path file = options_.bundle / path;
+    return fs::exists(file) ? manifest::sha256_hex(manifest::read_file(file, max_document)) : "";
+  }
+
+  void ask_modes(std::vector<Upload> &files, const std::string &branch) const {
+    Json list = Json::array();
+    for (const Upload &file : files)
+      list.push_back({{"path", file.path}, {"size", file.bytes.size()}, {"sample", manifest::to_base64(std::string_view(file.bytes).substr(0, 512))}});
+    const HttpAnswer answer = post(api_ + "/preupload/" + branch, {{"files", list}}, "asking how to upload");
+    std::map<std::string, Json> verdicts;
+    for (const Json &verdict : manifest::parse_json(answer.body, "the hub's answer to preupload", {32 << 20, 16, true}).at("files")) verdicts[verdict.at("path").get<std::string>()] = verdict;
+    for (Upload &file : files) {
+      const auto verdict = verdicts.find(file.path);
+      if (verdict == verdicts.end()) throw Error(ErrorKind::network, "the hub does not say how to upload " + file.path);
+      if (verdict->second.value("shouldIgnore", false)) throw Error(ErrorKind::conflict, "the hub would ignore " + file.path + ", which the release needs; check the repository's .gitignore");
+      file.lfs = verdict->second.at("uploadMode") == "lfs" && !file.bytes.empty();
+    }
+  }
+
+  // Objects first: a commit never names one that is missing.
+  void upload_objects(const std::vector<Upload> &files, const std::string &branch) const {
+    Json objects = Json::array();
+    std::map<std::string, const Upload *> by_hash;
+    for (const Upload &file : files)
+      if (file.lfs && by_hash.emplace(file.sha256, &file).second) objects.push_back({{"oid", file.sha256}, {"size", file.bytes.size()}});
+    if (objects.empty()) return;
+    const std::map<std::string, std::string> lfs_headers = {{"Content-Type", "application/vnd.git-lfs+json"}, {"Accept", "application/vnd.git-lfs+json"}};
+    const Json body = {{"operation", "upload"}, {"transfers", {"basic"}}, {"objects", objects}, {"hash_algo", "sha256"}, {"ref", {{"name", branch}}}};
+    const HttpAnswer answer = http_.expect({"POST", "/kernels/" + options_.repository + ".git/info/lfs/objects/batch", lfs_headers, body.dump(), 32 << 20, {}, {}, true}, "asking where to upload");
+    for (const Json &object : manifest::parse_json(answer.body, "the hub's LFS answer", {32 << 20, 16, true}).at("objects")) {
+      const auto found = by_hash.find(object.at("oid").get<std::string>());
+      if (found == by_hash.end()) throw Error(ErrorKind::network, "the hub speaks of an object that is not ours");
+      if (object.contains("error")) throw Error(ErrorKind::network, found->second->path + ": the hub refuses the object: " + object["error"].value("message", ""));
+      if (!object.contains("actions")) continue;  // stored already
+      say("uploading " + found->second->path + " (" + std::to_string(found->second->bytes.size()) + " bytes)");
+      HttpRequest put{"PUT", object["actions"].at("upload").at("href").get<std::string>(), {}, found->second->bytes, 1 << 20, {}, {}, false};
+      for (const auto &[name, value] : object["actions"]["upload"].value("header", Json::object()).items()) put.headers[name] = value.get<std::string>();
+      http_.expect(put, "uploading " + found->second->path);
+      if (object["actions"].contains("verify"))
+        http_.expect({"POST", object["actions"]["verify"].at("href").get<std::string>(), lfs_headers, Json{{"oid", found->first}, {"size", found->second->bytes.size()}}.dump(), 1 << 20, {}, {}, true},
+                     "verifying the upload of " + found->second->path);
+    }
+  }
+
+  std::string post_commit(const std::string &branch, const std::string &parent, const std::string &summary, const std::vector<std::string> &lines) const {
+    std::string body = Json{{"key", "header"}, {"value", {{"summary", summary}, {"description", ""}, {"parentCommit", parent}}}}.dump() + "\n";
+    for (const std::string &line : lines) body += line + "\n";
+    const HttpRequest request{"POST", api_ + "/commit/" + branch, {{"Content-Type", "application/x-ndjson"}}, std::move(body), 1 << 20, {}, {}, true};
+    try {
+      const HttpAnswer answer = http_.expect(request, "committing to " + branch);
+      return manifest::parse_json(answer.body, "the hub's answer to the commit", {1 << 20, 16, true}).at("commitOid").get<std::string>();
+    } catch (const Error &error) {
+      if (error.kind != ErrorKind::network) throw;
+      // The answer was lost; the commit may not be.  The branch knows.
+      const std::string head = heads()[branch];
+      if (head == parent) throw;
+      say("the answer to the commit was lost; the branch has moved to " + head);
+      return head;
+    }
+  }
+
+  static std::string file_line(const Upload &file) {
+    if (file.lfs) return Json{{"key", "lfsFile"}, {"value", {{"path", file.path}, {"algo", "sha256"}, {"oid", file.sha256}, {"size", file.bytes.size()}}}}.dump();
+    return Json{{"key", "file"}, {"value", {{"path", file.path}, {"content", manifest::to_base64(file.bytes)}, {"encoding", "base64"}}}}.dump();
+  }
+
+  std::string commit_files(const Release &release, const std::vector<std::string> &stale, const std::string &branch, const std::string &parent) const {
+    std::vector<std::string> lines;
+    for (const Upload &file : release.files)
+      if (!file.unchanged) lines.push_back(file_line(file));
+    for (const std::string &path : stale) lines.push_back(Json{{"key", "deletedFile"}, {"value", {{"path", path}}}}.dump());
+    const std::string commit = post_commit(branch, parent, options_.repository + " " + release.bundle.version + ", release " + std::to_string(release.bundle.counter), lines);
+    // What is there now must be what was sent, whoever answered.
+    const std::map<std::string, std::string> after = listing(commit);
+    for (const Upload &file : release.files) {
+      const auto found = after.find(file.path);
+      if (found == after.end() || (found->second != file.sha256 && found->second != file.git_sha1))
+        throw Error(ErrorKind::conflict, "the hub's " + branch + " does not hold our " + file.path + "; somebody else committed meanwhile: publish again");
+    }
+    say("committed " + std::to_string(release.files.size()) + " files to " + branch + " as " + commit);
+    return commit;
+  }
+
+  void publish_card() const {
+    const fs::path card = options_.bundle / "README.md";
+    if (!fs::exists(card)) return;
+    Upload file;
+    file.path = "README.md", file.bytes = manifest::read_file(card, max_document);
+    file.sha256 = manifest::sha256_hex(file.bytes), file.git_sha1 = manifest::git_blob_hex(file.bytes);
+    const std::string head = heads()["main"];
+    const std::map<std::string, std::string> before = listing(head);
+    if (const auto known = before.find(file.path); known != before.end() && (known->second == file.git_sha1 || known->second == file.sha256)) return;
+    post_commit("main", head, "card", {file_line(file)});
+    say("committed the card to main");
+  }
+
+  const Http &http_;
+  const PublishOptions &options_;
+  std::string api_;
+};
+
+}  // namespace
+
+Published publish(const Http &http, const PublishOptions &options) {
+  if (!valid_repository_name(options.repository)) throw Error(ErrorKind::invalid_argument, "'" + options.repository + "' is no repository; expected ORG/NAME");
+  if (!fs::is_directory(options.bundle / "build")) throw Error(ErrorKind::not_found, options.bundle.string() + " is no bundle: it has no folder build/");
+  return Publisher(http, options).run();
+}
+
+}  // namespace lamina::hub

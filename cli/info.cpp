@@ -22,14 +22,15 @@ void print_contract(const manifest::Contract &contract) {
   for (const auto &attribute : contract.attributes) {
     std::string values;
     for (const std::string &value : attribute.values) values += (values.empty() ? " (" : ", ") + value;
-    std::printf("    %-14s default %s%s\n", attribute.name.c_str(), manifest::text_of(attribute.default_value).c_str(), values.empty() ? "" : (values + ")").c_str());
+    std::printf("    %-14s default %s%s\n", attribute.name.c_str(), manifest::text_of(attribute.default_value).c_str(),
+                values.empty() ? "" : (values + ")").c_str());
   }
   for (const auto &op : contract.ops) {
     std::printf("\n  op %s: %s\n", op.name.c_str(), op.doc.c_str());
     for (const std::string &name : op.arguments) {
       const manifest::ContractArgument &argument = *contract.argument(name);
-      std::printf("    %-22s %-7s %-9s %-22s %s\n", name.c_str(), manifest::name_of(argument.role), argument.shape.c_str(), argument.dtype.c_str(),
-                  argument.optional ? "optional" : "");
+      std::printf("    %-22s %-7s %-9s %-22s %s\n", name.c_str(), manifest::name_of(argument.role), argument.shape.c_str(),
+                  argument.dtype.c_str(), argument.optional ? "optional" : "");
     }
   }
 }
@@ -45,7 +46,8 @@ void print_bundle(const std::string &path) {
     const std::string file = (directory / manifest::bundle_file).string(), described = (directory / manifest::manifest_file).string();
     const manifest::Bundle bundle = manifest::parse_bundle(manifest::read_file(file, max_file), file);
     const manifest::Manifest manifest = manifest::parse_manifest(manifest::read_file(described, max_file), described);
-    std::printf("%s %s, counter %llu, %s\n", bundle.repo.c_str(), bundle.version.c_str(), static_cast<unsigned long long>(bundle.counter), bundle.variant.c_str());
+    std::printf("%s %s, counter %llu, %s\n", bundle.repo.c_str(), bundle.version.c_str(), static_cast<unsigned long long>(bundle.counter),
+                bundle.variant.c_str());
     std::printf("  builds, best first\n");
     for (const manifest::Build &build : manifest.builds)
       std::printf("    %-14s %s  needs %s\n", build.arch.c_str(), build.build_id.c_str(), build.requires_json.c_str());
@@ -62,11 +64,13 @@ void print_bundle(const std::string &path) {
 
 void add_info(CLI::App &app) {
   auto path = std::make_shared<std::string>();
-  CLI::App *verb = app.add_subcommand("info", "Print what a plug-in (.so), a contract (.json) or a bundle says about itself.  Nothing is loaded.");
+  CLI::App *verb =
+      app.add_subcommand("info", "Print what a plug-in (.so), a contract (.json) or a bundle says about itself.  Nothing is loaded.");
   verb->add_option("path", *path, "FILE.so, contract.json, a bundle or a variant directory")->required()->check(CLI::ExistingPath);
   verb->callback([path] {
     if (std::filesystem::is_directory(*path)) print_bundle(*path);
-    else if (std::filesystem::path(*path).extension() == ".json") print_contract(manifest::parse_contract(manifest::read_file(*path, max_file), *path));
+    else if (std::filesystem::path(*path).extension() == ".json")
+      print_contract(manifest::parse_contract(manifest::read_file(*path, max_file), *path));
     else print_build(*path);
   });
 }

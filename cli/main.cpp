@@ -30,9 +30,7 @@ int main(int argc, char **argv) {
   } catch (const lamina::Error &error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return lamina::exit_code(error.kind);
-  } catch (const std::bad_alloc &) {
-    std::fprintf(stderr, "error: out of memory\n");
-  } catch (const std::exception &error) {
+  } catch (const std::bad_alloc &) { std::fprintf(stderr, "error: out of memory\n"); } catch (const std::exception &error) {
     std::fprintf(stderr, "error: unexpected: %s\n", error.what());
   }
   return lamina::exit_code(lamina::ErrorKind::internal);

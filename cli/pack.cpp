@@ -26,9 +26,11 @@ std::vector<std::string> archs_of(const Options &options) {
   for (const auto &[arch, facts] : archs.items()) {
     const std::string backend = facts.at("backend").get<std::string>();
     if (backend.empty() || (!options.only_backend.empty() && backend != options.only_backend)) continue;
-    if (std::filesystem::exists(std::filesystem::path(options.plugins) / (options.layer + "-" + version + "-" + arch + ".so"))) found.push_back(arch);
+    if (std::filesystem::exists(std::filesystem::path(options.plugins) / (options.layer + "-" + version + "-" + arch + ".so")))
+      found.push_back(arch);
   }
-  if (found.empty()) throw Error(ErrorKind::not_found, "no build of " + options.layer + " " + version + " in " + options.plugins + "; run make");
+  if (found.empty())
+    throw Error(ErrorKind::not_found, "no build of " + options.layer + " " + version + " in " + options.plugins + "; run make");
   return found;
 }
 
@@ -47,10 +49,11 @@ void pack(const Options &options) {
 
 void add_pack(CLI::App &app) {
   auto options = std::make_shared<Options>();
-  CLI::App *verb = app.add_subcommand("pack",
-                                      "Put a layer's builds into a bundle: the layout of a kernel repository, with manifest, digests, C header and\n"
-                                      "Python shim.  The same inputs give the same bytes.\n\n"
-                                      "  lamina pack triangle_multiplication --org my-org --counter 1 --out build/bundle");
+  CLI::App *verb =
+      app.add_subcommand("pack",
+                         "Put a layer's builds into a bundle: the layout of a kernel repository, with manifest, digests, C header and\n"
+                         "Python shim.  The same inputs give the same bytes.\n\n"
+                         "  lamina pack triangle_multiplication --org my-org --counter 1 --out build/bundle");
   verb->add_option("layer", options->layer, "which layer")->required();
   verb->add_option("--org", options->organisation, "whose repository it becomes: ORG/<layer>")->required();
   verb->add_option("--counter", options->pack.counter, "release number: larger than that of any earlier release")->required();
@@ -60,7 +63,8 @@ void add_pack(CLI::App &app) {
   verb->add_option("--layers", options->layers, "folder of the layers")->capture_default_str();
   verb->add_option("--plugins", options->plugins, "folder of the builds")->capture_default_str();
   verb->add_option("--archs", options->archs_json, "what each arch requires of a machine")->capture_default_str();
-  verb->add_option("--torch-floor", options->pack.torch_floor, "oldest torch the variant's name claims, as 29 for 2.9")->capture_default_str();
+  verb->add_option("--torch-floor", options->pack.torch_floor, "oldest torch the variant's name claims, as 29 for 2.9")
+      ->capture_default_str();
   verb->callback([options] { pack(*options); });
 }
 

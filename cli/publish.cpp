@@ -9,10 +9,11 @@ namespace lamina::cli {
 void add_publish(CLI::App &app) {
   auto options = std::make_shared<hub::PublishOptions>();
   auto bundle = std::make_shared<std::string>();
-  CLI::App *verb = app.add_subcommand("publish",
-                                      "Publish a signed bundle: verifies it, then makes one commit on branch vN that holds only build/, then puts the\n"
-                                      "card on main.  Safe to run again after any interruption.  HF_ENDPOINT says where, HF_TOKEN or the token file who.\n\n"
-                                      "  lamina publish build/bundle --repo my-org/triangle-multiplication --create");
+  CLI::App *verb = app.add_subcommand(
+      "publish",
+      "Publish a signed bundle: verifies it, then makes one commit on branch vN that holds only build/, then puts the\n"
+      "card on main.  Safe to run again after any interruption.  HF_ENDPOINT says where, HF_TOKEN or the token file who.\n\n"
+      "  lamina publish build/bundle --repo my-org/triangle-multiplication --create");
   verb->add_option("bundle", *bundle, "what lamina pack made and lamina sign signed")->required()->check(CLI::ExistingDirectory);
   verb->add_option("--repo", options->repository, "ORG/NAME; must be what the bundle says")->required();
   verb->add_flag("--create", options->create, "make the repository if it is missing");

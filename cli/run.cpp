@@ -87,7 +87,8 @@ void run(const Options &options) {
   Tensors tensors;
   Attributes attributes;
   if (!options.weights.empty())
-    bind_weights(source, contract, {options.host, options.host_class, options.weights, options.prefix, options.layer_index}, tensors, attributes);
+    bind_weights(source, contract, {options.host, options.host_class, options.weights, options.prefix, options.layer_index}, tensors,
+                 attributes);
   for (const std::string &text : options.inputs) {
     const auto [name, file] = split(text, first_of_role(*op, LAMINA_INPUT));
     manifest::NpyArray array = manifest::read_npy(file);
@@ -122,14 +123,17 @@ void run(const Options &options) {
 
 void add_run(CLI::App &app) {
   auto options = std::make_shared<Options>();
-  CLI::App *verb = app.add_subcommand("run",
-                                      "Run one layer on tensors from files.\n\n"
-                                      "  lamina run --bundle ORG/triangle-multiplication@v1 --host boltz --weights model.safetensors \\\n"
-                                      "     --prefix pairformer_module.layers.0.tri_mul_out --input pair.npy --input pair_mask=mask.npy --output update.npy");
+  CLI::App *verb = app.add_subcommand(
+      "run",
+      "Run one layer on tensors from files.\n\n"
+      "  lamina run --bundle ORG/triangle-multiplication@v1 --host boltz --weights model.safetensors \\\n"
+      "     --prefix pairformer_module.layers.0.tri_mul_out --input pair.npy --input pair_mask=mask.npy --output update.npy");
   CLI::Option *build = verb->add_option("--build", options->build, "a plug-in: FILE.so")->check(CLI::ExistingFile);
   verb->add_option("--bundle", options->bundle, "a bundle: ORG/NAME[@vN|@commit], fetched if needed")->excludes(build);
   verb->add_option("--backend", options->backend, "with --bundle: cpu, cu130, ... instead of this machine's");
-  verb->add_option("--signatures", options->signatures, "with --bundle: require, warn or off")->check(CLI::IsMember({"require", "warn", "off"}))->capture_default_str();
+  verb->add_option("--signatures", options->signatures, "with --bundle: require, warn or off")
+      ->check(CLI::IsMember({"require", "warn", "off"}))
+      ->capture_default_str();
   verb->add_option("--weights", options->weights, "a checkpoint: FILE.safetensors")->check(CLI::ExistingFile);
   verb->add_option("--host", options->host, "whose parameter names the checkpoint has: a host of the bundle, or FILE.json");
   verb->add_option("--class", options->host_class, "which class of the host; needed when the prefix does not tell");
@@ -140,8 +144,11 @@ void add_run(CLI::App &app) {
   verb->add_option("--attribute", options->attributes, "NAME=VALUE, over what the host fixes. Repeatable");
   verb->add_option("--op", options->op, "which op")->capture_default_str();
   verb->add_option("--device", options->device, "cpu or cuda:N")->capture_default_str();
-  verb->add_option("--repeat", options->repeat, "time that many runs and print the best")->check(CLI::PositiveNumber)->capture_default_str();
-  verb->add_option("--compare", options->compare, "another build, such as the reference: print the error, fail past the contract's tolerance")
+  verb->add_option("--repeat", options->repeat, "time that many runs and print the best")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--compare", options->compare,
+                   "another build, such as the reference: print the error, fail past the contract's tolerance")
       ->check(CLI::ExistingFile);
   verb->add_flag("--raw", options->raw, "hand the weights over unpacked");
   verb->callback([options] { run(*options); });

@@ -44,15 +44,19 @@ void serve(const Options &options) {
 
 void add_serve(CLI::App &app) {
   auto options = std::make_shared<Options>();
-  CLI::App *verb = app.add_subcommand("serve",
-                                      "Serve a directory as a hub: the Hugging Face protocol for kernel repositories, read and write, for trying,\n"
-                                      "testing and mirroring.  Ends on Ctrl-C or SIGTERM.\n\n  lamina serve build/hub --port 8080");
+  CLI::App *verb =
+      app.add_subcommand("serve",
+                         "Serve a directory as a hub: the Hugging Face protocol for kernel repositories, read and write, for trying,\n"
+                         "testing and mirroring.  Ends on Ctrl-C or SIGTERM.\n\n  lamina serve build/hub --port 8080");
   verb->add_option("directory", options->directory, "where repositories are kept; made if needed")->required();
   verb->add_option("--port", options->server.port, "0 lets the system choose; the address is printed")->capture_default_str();
   verb->add_option("--host", options->server.address, "IPv4 address to listen on")->capture_default_str();
-  verb->add_option("--upload", options->upload, "how clients are asked to upload builds")->check(CLI::IsMember({"regular", "lfs"}))->capture_default_str();
+  verb->add_option("--upload", options->upload, "how clients are asked to upload builds")
+      ->check(CLI::IsMember({"regular", "lfs"}))
+      ->capture_default_str();
   verb->add_option("--token-file", options->token_file, "file with the token that writes need")->check(CLI::ExistingFile);
-  verb->add_option("--trusted-org", options->trusted, "organisation whose overview says it is a trusted publisher (Python asks). Repeatable");
+  verb->add_option("--trusted-org", options->trusted,
+                   "organisation whose overview says it is a trusted publisher (Python asks). Repeatable");
   verb->add_flag("--read-only", options->server.read_only, "refuse every write");
   verb->callback([options] { serve(*options); });
 }

@@ -27,7 +27,8 @@ void list() {
   const auto print = [](const auto &keys, const char *where) {
     for (const auto &[organisation, list] : keys)
       for (const manifest::PublicKey &key : list)
-        std::printf("%-24s %s  %s\n%-24s fingerprint %s\n", organisation.c_str(), key.id_text().c_str(), where, "", key.fingerprint().c_str());
+        std::printf("%-24s %s  %s\n%-24s fingerprint %s\n", organisation.c_str(), key.id_text().c_str(), where, "",
+                    key.fingerprint().c_str());
   };
   print(trust.site(), "site");
   print(trust.user(), "user");
@@ -38,21 +39,26 @@ void list() {
 
 void add_trust(CLI::App &app) {
   auto options = std::make_shared<Options>();
-  CLI::App *verb = app.add_subcommand("trust", "Whose signatures count.  Keys are pinned for each organisation; an administrator's stand in /etc/lamina/trust.json.");
+  CLI::App *verb = app.add_subcommand(
+      "trust", "Whose signatures count.  Keys are pinned for each organisation; an administrator's stand in /etc/lamina/trust.json.");
   verb->require_subcommand(1);
-  CLI::App *add = verb->add_subcommand("add", "Trust a key for an organisation.  The first is taken on your word: compare its fingerprint.  A further one must be\n"
-                                              "signed by a trusted one: its owner puts the key's line alone into a file, signs it, and you pass the signature.");
+  CLI::App *add = verb->add_subcommand(
+      "add",
+      "Trust a key for an organisation.  The first is taken on your word: compare its fingerprint.  A further one must be\n"
+      "signed by a trusted one: its owner puts the key's line alone into a file, signs it, and you pass the signature.");
   CLI::App *remove = verb->add_subcommand("remove", "No longer trust a key.");
   for (CLI::App *one : {add, remove}) {
     one->add_option("organisation", options->organisation, "ORG of ORG/NAME")->required();
     one->add_option("key", options->key, "the public key: its file or its base64 line")->required();
   }
-  add->add_option("--signed-by", options->signed_by, "signature (.minisig) of the new key's line by a trusted key")->check(CLI::ExistingFile);
+  add->add_option("--signed-by", options->signed_by, "signature (.minisig) of the new key's line by a trusted key")
+      ->check(CLI::ExistingFile);
   add->callback([options] {
     hub::TrustStore trust = store();
     const manifest::PublicKey key = key_of(options->key);
     trust.add(options->organisation, key, options->signed_by.empty() ? "" : manifest::read_file(options->signed_by, 1 << 16));
-    std::printf("%s is trusted with key %s\nfingerprint %s\n", options->organisation.c_str(), key.id_text().c_str(), key.fingerprint().c_str());
+    std::printf("%s is trusted with key %s\nfingerprint %s\n", options->organisation.c_str(), key.id_text().c_str(),
+                key.fingerprint().c_str());
   });
   remove->callback([options] {
     hub::TrustStore trust = store();

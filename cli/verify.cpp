@@ -40,14 +40,17 @@ void verify(const Options &options) {
 
 void add_verify(CLI::App &app) {
   auto options = std::make_shared<Options>();
-  CLI::App *verb = app.add_subcommand("verify",
-                                      "Check a bundle on disk, step by step: signature, schema, repository and variant, every file's size and\n"
-                                      "SHA-256, nothing unlisted, derived metadata, and an audit of each build's ELF headers.  Nothing is loaded.");
+  CLI::App *verb =
+      app.add_subcommand("verify",
+                         "Check a bundle on disk, step by step: signature, schema, repository and variant, every file's size and\n"
+                         "SHA-256, nothing unlisted, derived metadata, and an audit of each build's ELF headers.  Nothing is loaded.");
   verb->add_option("bundle", options->bundle, "a bundle, or one variant directory")->required()->check(CLI::ExistingDirectory);
   verb->add_option("--key", options->keys, "a public key you trust: its file or its base64 line. Repeatable");
   verb->add_option("--repo", options->repo, "ORG/NAME that it must be");
   verb->add_option("--version", options->version, "version or major that it must be");
-  verb->add_option("--signatures", options->signatures, "require, warn or off")->check(CLI::IsMember({"require", "warn", "off"}))->capture_default_str();
+  verb->add_option("--signatures", options->signatures, "require, warn or off")
+      ->check(CLI::IsMember({"require", "warn", "off"}))
+      ->capture_default_str();
   verb->callback([options] { verify(*options); });
 }
 

@@ -26,16 +26,15 @@ std::string random_name() {
   return text;
 }
 
-[[noreturn]] void throw_errno(const std::string &what, int code) {
-  throw Error(kind_of_errno(code), what + ": " + std::strerror(code));
-}
+[[noreturn]] void throw_errno(const std::string &what, int code) { throw Error(kind_of_errno(code), what + ": " + std::strerror(code)); }
 
 // A folder of the cache, made if needed; a symbolic link in its place is refused, since it would lead writes elsewhere.
 void make_folder(const fs::path &path) {
   std::error_code failure;
   fs::create_directories(path, failure);
   if (failure) throw Error(kind_of_errno(failure.value()), "cannot make " + path.string() + ": " + failure.message());
-  if (fs::is_symlink(path)) throw Error(ErrorKind::permission, path.string() + " is a symbolic link; the cache's folders must be real ones");
+  if (fs::is_symlink(path))
+    throw Error(ErrorKind::permission, path.string() + " is a symbolic link; the cache's folders must be real ones");
 }
 
 }  // namespace
@@ -76,7 +75,8 @@ void BlobWriter::restart() {
 
 void BlobWriter::write(std::string_view bytes) {
   if (bytes.size() > state_->size - state_->written)
-    throw Error(ErrorKind::integrity, "the hub sent more than the " + std::to_string(state_->size) + " bytes it promised for " + state_->etag);
+    throw Error(ErrorKind::integrity,
+                "the hub sent more than the " + std::to_string(state_->size) + " bytes it promised for " + state_->etag);
   state_->written += bytes.size();
   state_->etag.size() == 64 ? state_->sha256.add(bytes) : state_->sha1.add(bytes);
   while (!bytes.empty()) {
@@ -89,7 +89,8 @@ void BlobWriter::write(std::string_view bytes) {
 
 void BlobWriter::commit() {
   if (state_->written != state_->size)
-    throw Error(ErrorKind::integrity, "the hub sent " + std::to_string(state_->written) + " of " + std::to_string(state_->size) + " bytes of " + state_->etag);
+    throw Error(ErrorKind::integrity,
+                "the hub sent " + std::to_string(state_->written) + " of " + std::to_string(state_->size) + " bytes of " + state_->etag);
   const std::string found = state_->etag.size() == 64 ? manifest::to_hex(state_->sha256.finish()) : manifest::to_hex(state_->sha1.finish());
   if (found != state_->etag) throw Error(ErrorKind::integrity, "what the hub sent as " + state_->etag + " hashes to " + found);
   if (fsync(state_->file) != 0) throw_errno("cannot sync " + state_->temporary.string(), errno);

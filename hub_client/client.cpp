@@ -37,7 +37,8 @@ std::string next_page(const HttpAnswer &answer, const std::string &endpoint) {
   const size_t open = link.find('<'), close = link.find('>');
   if (open == std::string::npos || close == std::string::npos || close < open || link.find("rel=\"next\"") == std::string::npos) return "";
   const std::string url = link.substr(open + 1, close - open - 1);
-  if (origin_of(url) != origin_of(endpoint)) throw Error(ErrorKind::network, "the hub's listing continues on another host, which is refused");
+  if (origin_of(url) != origin_of(endpoint))
+    throw Error(ErrorKind::network, "the hub's listing continues on another host, which is refused");
   return url;
 }
 
@@ -52,10 +53,12 @@ Listing list_build(const Http &http, const std::string &repository, const std::s
       const std::string path = item.at("path").get<std::string>();
       manifest::check_relative_path(path, manifest::Bytecode::allowed);
       Entry entry{item.at("oid").get<std::string>(), item.at("size").get<uint64_t>()};
-      if (item.contains("lfs") && item["lfs"].is_object()) entry = {item["lfs"].at("oid").get<std::string>(), item["lfs"].at("size").get<uint64_t>()};
+      if (item.contains("lfs") && item["lfs"].is_object())
+        entry = {item["lfs"].at("oid").get<std::string>(), item["lfs"].at("size").get<uint64_t>()};
       if (!valid_etag(entry.etag)) throw Error(ErrorKind::integrity, path + ": the hub names it by something that is no hash");
       if (entry.size > max_file) throw Error(ErrorKind::integrity, path + " is larger than any bundle's file may be");
-      if (listing.size() >= max_entries || !listing.emplace(path, entry).second) throw Error(ErrorKind::integrity, "the hub's listing of " + repository + " repeats itself or is too long");
+      if (listing.size() >= max_entries || !listing.emplace(path, entry).second)
+        throw Error(ErrorKind::integrity, "the hub's listing of " + repository + " repeats itself or is too long");
     }
     url = next_page(answer, http.environment().endpoint);
   }
@@ -65,19 +68,24 @@ Listing list_build(const Http &http, const std::string &repository, const std::s
 // Branch -> commit, and the revision that the specification means.
 std::string commit_for(const Http &http, Fetched &fetched) {
   if (valid_commit(fetched.revision)) return fetched.revision;
-  const HttpAnswer answer = http.expect({"GET", "/api/kernels/" + fetched.repository + "/refs", {}, "", 4 << 20, {}, {}, true}, fetched.repository);
+  const HttpAnswer answer =
+      http.expect({"GET", "/api/kernels/" + fetched.repository + "/refs", {}, "", 4 << 20, {}, {}, true}, fetched.repository);
   std::map<long, std::string> versions;
   std::string found;
-  for (const Json &branch : manifest::parse_json(answer.body, "the refs of " + fetched.repository, {4 << 20, 16, true}).at("branches")) {
+  const Json refs = manifest::parse_json(answer.body, "the refs of " + fetched.repository, {4 << 20, 16, true});
+  for (const Json &branch : refs.at("branches")) {
     const std::string name = branch.at("name").get<std::string>(), commit = branch.at("targetCommit").get<std::string>();
     if (name == fetched.revision) found = commit;
-    if (name.size() > 1 && name.size() < 8 && name[0] == 'v' && name.find_first_not_of("0123456789", 1) == std::string::npos) versions[std::stol(name.substr(1))] = commit;
+    if (name.size() > 1 && name.size() < 8 && name[0] == 'v' && name.find_first_not_of("0123456789", 1) == std::string::npos)
+      versions[std::stol(name.substr(1))] = commit;
   }
-  if (fetched.revision.empty() && !versions.empty()) fetched.revision = "v" + std::to_string(versions.rbegin()->first), found = versions.rbegin()->second;
+  if (fetched.revision.empty() && !versions.empty())
+    fetched.revision = "v" + std::to_string(versions.rbegin()->first), found = versions.rbegin()->second;
   if (found.empty()) {
     std::string known;
     for (const auto &[number, commit] : versions) known += " v" + std::to_string(number);
-    throw Error(ErrorKind::not_found, fetched.repository + " has no revision '" + fetched.revision + "'; it has" + (known.empty() ? " no version" : known));
+    throw Error(ErrorKind::not_found,
+                fetched.repository + " has no revision '" + fetched.revision + "'; it has" + (known.empty() ? " no version" : known));
   }
   if (!valid_commit(found)) throw Error(ErrorKind::integrity, "the hub names a commit by something that is no hash");
   return found;
@@ -85,7 +93,8 @@ std::string commit_for(const Http &http, Fetched &fetched) {
 
 class Downloader {
  public:
-  Downloader(const Http &http, RepositoryCache &cache, const Fetched &fetched, const FetchOptions &options) : http_(http), cache_(cache), fetched_(fetched), options_(options) {}
+  Downloader(const Http &http, RepositoryCache &cache, const Fetched &fetched, const FetchOptions &options)
+      : http_(http), cache_(cache), fetched_(fetched), options_(options) {}
 
   void get(const std::string &path, const Entry &entry) {
     if (cache_.blob(entry.etag, entry.size).empty()) {
@@ -131,7 +140,9 @@ void read_documents(Fetched &fetched) {
 std::pair<std::string, std::string> parse_specification(const std::string &text) {
   const size_t at = text.find('@');
   const std::string name = text.substr(0, at), revision = at == std::string::npos ? "" : text.substr(at + 1);
-  if (!valid_repository_name(name)) throw Error(ErrorKind::invalid_argument, "'" + name + "' is no repository; expected ORG/NAME, such as my-org/triangle-multiplication@v1");
+  if (!valid_repository_name(name))
+    throw Error(ErrorKind::invalid_argument,
+                "'" + name + "' is no repository; expected ORG/NAME, such as my-org/triangle-multiplication@v1");
   if (at != std::string::npos && !valid_commit(revision) && !valid_ref_name(revision))
     throw Error(ErrorKind::invalid_argument, "'" + revision + "' is no revision; expected vN or a commit of 40 hex digits");
   return {name, revision};
@@ -163,13 +174,15 @@ void Client::verify(Fetched &fetched, const FetchOptions &options) const {
   const TrustStore trust(environment.trust_file, environment.site_trust_file);
   const std::string organisation = fetched.repository.substr(0, fetched.repository.find('/'));
   manifest::VerifyPolicy policy;
-  policy.expected_repo = fetched.repository, policy.expected_variant = fetched.variant, policy.signatures = options.signatures, policy.partial = true;
+  policy.expected_repo = fetched.repository, policy.expected_variant = fetched.variant, policy.signatures = options.signatures,
+  policy.partial = true;
   if (fetched.revision.starts_with("v")) policy.expected_version = fetched.revision.substr(1);
   policy.trusted_keys = trust.keys(organisation);
   const fs::path signature_file = fetched.directory / manifest::bundle_signature_file;
   if (options.signatures == manifest::SignaturePolicy::require && fs::exists(signature_file)) {
     const manifest::Signature signature = manifest::parse_signature(manifest::read_file(signature_file, 1 << 16));
-    if (std::none_of(policy.trusted_keys.begin(), policy.trusted_keys.end(), [&](const manifest::PublicKey &key) { return key.id == signature.key_id; }))
+    if (std::none_of(policy.trusted_keys.begin(), policy.trusted_keys.end(),
+                     [&](const manifest::PublicKey &key) { return key.id == signature.key_id; }))
       throw_untrusted(organisation, signature, trust);
   }
   fetched.report = manifest::verify_variant_directory(fetched.directory, policy);
@@ -183,7 +196,8 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
   const Listing listing = list_build(http_, fetched.repository, fetched.commit);
   std::set<std::string> variants;
   for (const auto &[path, entry] : listing)
-    if (const size_t slash = path.find('/', 6); path.starts_with("build/") && slash != std::string::npos) variants.insert(path.substr(6, slash - 6));
+    if (const size_t slash = path.find('/', 6); path.starts_with("build/") && slash != std::string::npos)
+      variants.insert(path.substr(6, slash - 6));
   choose(fetched, {variants.begin(), variants.end()}, options);
   bool any_bundle = false;
   for (Candidate &candidate : fetched.candidates) {
@@ -208,7 +222,8 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
     if (entry != listing.end()) downloader.get(entry->first, entry->second);
   };
   // Who signed it is known before anything else of it is fetched.
-  for (const char *name : {manifest::bundle_file, manifest::bundle_signature_file, manifest::metadata_file, manifest::manifest_file}) get(name);
+  for (const char *name : {manifest::bundle_file, manifest::bundle_signature_file, manifest::metadata_file, manifest::manifest_file})
+    get(name);
   verify(fetched, options);
   read_documents(fetched);
   choose_build(fetched);
@@ -230,7 +245,8 @@ Fetched Client::fetch_offline(Fetched fetched, const FetchOptions &options) cons
   } else {
     fetched.commit = valid_commit(fetched.revision) ? fetched.revision : cache.ref(fetched.revision.empty() ? "v1" : fetched.revision);
     if (fetched.commit.empty())
-      throw Error(ErrorKind::offline, fetched.repository + " at '" + fetched.revision + "' is not in the cache " + environment.cache.string() + ", and the network is switched off");
+      throw Error(ErrorKind::offline, fetched.repository + " at '" + fetched.revision + "' is not in the cache " +
+                                          environment.cache.string() + ", and the network is switched off");
     root = cache.snapshot(fetched.commit) / "build";
   }
   std::vector<std::string> variants;
@@ -239,11 +255,13 @@ Fetched Client::fetch_offline(Fetched fetched, const FetchOptions &options) cons
       if (fs::exists(entry.path() / manifest::bundle_file)) variants.push_back(entry.path().filename().string());
   choose(fetched, variants, options);
   if (fetched.candidates.empty() || !fetched.candidates.front().reason.empty())
-    throw Error(local != environment.local_kernels.end() ? ErrorKind::not_found : ErrorKind::offline, "no variant for this machine under " + root.string());
+    throw Error(local != environment.local_kernels.end() ? ErrorKind::not_found : ErrorKind::offline,
+                "no variant for this machine under " + root.string());
   fetched.variant = fetched.candidates.front().variant;
   fetched.directory = root / fetched.variant;
   FetchOptions rules = options;
-  if (local != environment.local_kernels.end() && rules.signatures == manifest::SignaturePolicy::require) rules.signatures = manifest::SignaturePolicy::warn;
+  if (local != environment.local_kernels.end() && rules.signatures == manifest::SignaturePolicy::require)
+    rules.signatures = manifest::SignaturePolicy::warn;
   verify(fetched, rules);
   read_documents(fetched);
   choose_build(fetched);

@@ -13,32 +13,32 @@
 namespace lamina::hub {
 
 struct Progress {
-  std::string file;       // what is being downloaded
+  std::string file;  // what is being downloaded
   uint64_t done = 0, total = 0;
 };
 
 struct FetchOptions {
-  std::string backend;                 // "" : of this machine
+  std::string backend;  // "" : of this machine
   Framework framework;
   manifest::SignaturePolicy signatures = manifest::SignaturePolicy::require;
-  std::function<void(const std::string &)> log;       // one sentence at a time
-  std::function<void(const Progress &)> progress;     // often
+  std::function<void(const std::string &)> log;    // one sentence at a time
+  std::function<void(const Progress &)> progress;  // often
 };
 
 struct BuildVerdict {
   manifest::Build build;
-  std::string reason;                  // why this machine cannot run it; empty: it can
+  std::string reason;  // why this machine cannot run it; empty: it can
 };
 
 struct Fetched {
   std::string repository, revision, commit;
-  std::vector<Candidate> candidates;   // best first, with what speaks against the others
+  std::vector<Candidate> candidates;  // best first, with what speaks against the others
   std::string variant;
-  std::filesystem::path directory;     // the variant, in the cache or where LOCAL_KERNELS says
+  std::filesystem::path directory;  // the variant, in the cache or where LOCAL_KERNELS says
   manifest::Bundle bundle;
   manifest::Manifest manifest;
-  std::vector<BuildVerdict> builds;    // by rank
-  manifest::Build build;               // the first that this machine runs
+  std::vector<BuildVerdict> builds;  // by rank
+  manifest::Build build;             // the first that this machine runs
   manifest::VerifyReport report;
 };
 
@@ -62,7 +62,7 @@ class Client {
 
 struct Loaded {
   Fetched fetched;
-  std::string path;                    // of the verified file, for messages
+  std::string path;  // of the verified file, for messages
   const lamina_library *library = nullptr;
 };
 // Opens the very bytes that are hashed here: the descriptor stays open for the life of the process.  Errors: integrity, unsupported.

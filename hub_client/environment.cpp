@@ -83,7 +83,8 @@ Environment read_environment() {
   for (size_t at = 0; at < local.size();) {
     const size_t colon = std::min(local.find(':', at), local.size());
     const std::string entry = local.substr(at, colon - at);
-    if (const size_t equals = entry.find('='); equals != std::string::npos) environment.local_kernels[entry.substr(0, equals)] = expanded(entry.substr(equals + 1));
+    if (const size_t equals = entry.find('='); equals != std::string::npos)
+      environment.local_kernels[entry.substr(0, equals)] = expanded(entry.substr(equals + 1));
     else if (!entry.empty()) throw Error(ErrorKind::invalid_argument, "LOCAL_KERNELS: '" + entry + "' is not ORG/NAME=FOLDER");
     at = colon + 1;
   }

@@ -7,16 +7,16 @@
 namespace lamina::hub {
 
 struct Environment {
-  std::string endpoint = "https://huggingface.co";  // HF_ENDPOINT, without a final '/'
-  std::string token;                                 // HF_TOKEN, HUGGING_FACE_HUB_TOKEN, or the file; empty: none
-  std::string token_source;                          // where it came from, for messages; the token itself is never printed
-  std::filesystem::path cache;                       // KERNELS_CACHE, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, $HF_HOME/hub
-  bool offline = false;                              // HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE
+  std::string endpoint = "https://huggingface.co";             // HF_ENDPOINT, without a final '/'
+  std::string token;                                           // HF_TOKEN, HUGGING_FACE_HUB_TOKEN, or the file; empty: none
+  std::string token_source;                                    // where it came from, for messages; the token itself is never printed
+  std::filesystem::path cache;                                 // KERNELS_CACHE, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, $HF_HOME/hub
+  bool offline = false;                                        // HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE
   std::map<std::string, std::filesystem::path> local_kernels;  // LOCAL_KERNELS: org/name=folder[:...]
-  std::string ca_file;                               // SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE
-  std::filesystem::path trust_file;                  // $XDG_CONFIG_HOME/lamina/trust.json
+  std::string ca_file;                                         // SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE
+  std::filesystem::path trust_file;                            // $XDG_CONFIG_HOME/lamina/trust.json
   std::filesystem::path site_trust_file = "/etc/lamina/trust.json";
-  std::map<std::string, std::string> sources;        // setting -> the variable that decided it, for `lamina doctor`
+  std::map<std::string, std::string> sources;  // setting -> the variable that decided it, for `lamina doctor`
 };
 
 // Reads the process's environment.  Errors: invalid_argument for an endpoint that is no http(s) address.

@@ -72,7 +72,8 @@ bool is_loopback(const std::string &origin) {
 }
 
 // One exchange with one address, no redirect followed.
-CURLcode exchange(const HttpRequest &request, const std::string &url, const Environment &environment, Transfer &transfer, std::string &why) {
+CURLcode exchange(const HttpRequest &request, const std::string &url, const Environment &environment, Transfer &transfer,
+                  std::string &why) {
   Curl curl;
   const auto set = [&](auto option, auto value) { curl_easy_setopt(curl.handle, option, value); };
   char text[CURL_ERROR_SIZE] = {};
@@ -117,7 +118,8 @@ bool may_repeat(const HttpRequest &request) { return request.method != "POST"; }
 void wait_before(int attempt, const HttpAnswer &answer) {
   double seconds = 0.25 * (1 << attempt);
   const std::string asked = answer.header("retry-after");
-  if (!asked.empty() && asked.size() < 6 && asked.find_first_not_of("0123456789") == std::string::npos) seconds = std::clamp(std::stod(asked), 0.0, 30.0);
+  if (!asked.empty() && asked.size() < 6 && asked.find_first_not_of("0123456789") == std::string::npos)
+    seconds = std::clamp(std::stod(asked), 0.0, 30.0);
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 
@@ -170,7 +172,8 @@ HttpAnswer Http::send(const HttpRequest &request) const {
     if (transfer.thrown) std::rethrow_exception(transfer.thrown);
     if (!transfer.problem.empty()) throw Error(ErrorKind::integrity, url + ": " + transfer.problem);
     const bool again = code != CURLE_OK || is_transient(transfer.answer.status);
-    if (again && may_repeat(request) && ++attempt < max_tries && code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_COULDNT_RESOLVE_HOST) {
+    if (again && may_repeat(request) && ++attempt < max_tries && code != CURLE_PEER_FAILED_VERIFICATION &&
+        code != CURLE_COULDNT_RESOLVE_HOST) {
       if (request.restart) request.restart();
       wait_before(attempt, transfer.answer);
       continue;
@@ -179,12 +182,14 @@ HttpAnswer Http::send(const HttpRequest &request) const {
     const int status = transfer.answer.status;
     const bool moved = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
     if (!moved || !transfer.answer.headers.contains("location")) return transfer.answer;
-    if (request.method != "GET" && request.method != "HEAD") throw Error(ErrorKind::network, url + " redirects a " + request.method + ", which is not followed");
+    if (request.method != "GET" && request.method != "HEAD")
+      throw Error(ErrorKind::network, url + " redirects a " + request.method + ", which is not followed");
     if (++hop > max_redirects) throw Error(ErrorKind::network, request.url + ": more than 10 redirects");
     const std::string next = resolved_location(url, transfer.answer.header("location"));
     if (next.empty() || (url.starts_with("https:") && !next.starts_with("https:")))
       throw Error(ErrorKind::network, url + " redirects to an address that is refused");
-    if (next.starts_with("http:") && !is_loopback(origin_of(next))) throw Error(ErrorKind::network, url + " redirects to plain http on another machine");
+    if (next.starts_with("http:") && !is_loopback(origin_of(next)))
+      throw Error(ErrorKind::network, url + " redirects to plain http on another machine");
     if (request.restart) request.restart();
     url = next;
   }
@@ -195,9 +200,12 @@ void throw_status(const HttpAnswer &answer, const std::string &what, const Envir
   words.erase(std::remove_if(words.begin(), words.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }), words.end());
   const std::string code = answer.header("x-error-code");
   const std::string end = words.empty() ? " (HTTP " + std::to_string(answer.status) + ")" : ": " + words.substr(0, 300);
-  if (answer.status == 404 || code == "RepoNotFound") throw Error(ErrorKind::not_found, what + " was not found at " + environment.endpoint + end);
+  if (answer.status == 404 || code == "RepoNotFound")
+    throw Error(ErrorKind::not_found, what + " was not found at " + environment.endpoint + end);
   if (answer.status == 401 || answer.status == 403)
-    throw Error(ErrorKind::permission, what + ": the hub refuses access" + (environment.token.empty() ? ", and no token was sent" : ", with the token of " + environment.token_source) + end);
+    throw Error(ErrorKind::permission,
+                what + ": the hub refuses access" +
+                    (environment.token.empty() ? ", and no token was sent" : ", with the token of " + environment.token_source) + end);
   if (answer.status == 409 || answer.status == 412) throw Error(ErrorKind::conflict, what + end);
   throw Error(ErrorKind::network, what + " failed" + end);
 }

@@ -13,14 +13,14 @@ namespace lamina::hub {
 
 struct HttpRequest {
   std::string method = "GET";
-  std::string url;                    // absolute, or a path below the endpoint
+  std::string url;  // absolute, or a path below the endpoint
   std::map<std::string, std::string> headers;
   std::string body;
-  uint64_t max_bytes = 32 << 20;      // of the answer's body; more is Error(integrity)
+  uint64_t max_bytes = 32 << 20;  // of the answer's body; more is Error(integrity)
   // Where a successful answer's body goes instead of HttpAnswer::body.  Called again from the start after a retry: see restart.
   std::function<void(std::string_view)> sink;
-  std::function<void()> restart;      // forget what sink got
-  bool authorise = true;              // send the token, if the origin is the endpoint's
+  std::function<void()> restart;  // forget what sink got
+  bool authorise = true;          // send the token, if the origin is the endpoint's
 };
 
 struct HttpAnswer {

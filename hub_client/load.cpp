@@ -46,7 +46,8 @@ Loaded load(Fetched fetched) {
   const manifest::BundleEntry *entry = fetched.bundle.file(name);
   if (!entry) throw Error(ErrorKind::integrity, name + " is not among the bundle's files");
   const std::string bytes = manifest::read_file(loaded.path, max_build);
-  if (bytes.size() != entry->size || manifest::sha256_hex(bytes) != entry->sha256) throw Error(ErrorKind::integrity, loaded.path + " is not the file that was signed");
+  if (bytes.size() != entry->size || manifest::sha256_hex(bytes) != entry->sha256)
+    throw Error(ErrorKind::integrity, loaded.path + " is not the file that was signed");
   if (const auto wrong = manifest::audit_plugin(manifest::read_elf(bytes, loaded.path)); !wrong.empty())
     throw Error(ErrorKind::integrity, loaded.path + " is no plug-in: " + wrong.front());
   const int file = sealed_file(bytes, name);
@@ -55,7 +56,8 @@ Loaded load(Fetched fetched) {
   const auto entry_point = reinterpret_cast<lamina_library_v1_function>(dlsym(handle, LAMINA_LIBRARY_SYMBOL));
   loaded.library = entry_point ? entry_point() : nullptr;
   if (!loaded.library) throw Error(ErrorKind::unsupported, loaded.path + " does not speak version 1 of the ABI");
-  if (loaded.library->abi_minor > LAMINA_ABI_MINOR) throw Error(ErrorKind::unsupported, loaded.path + " needs a newer host: ABI 1." + std::to_string(loaded.library->abi_minor));
+  if (loaded.library->abi_minor > LAMINA_ABI_MINOR)
+    throw Error(ErrorKind::unsupported, loaded.path + " needs a newer host: ABI 1." + std::to_string(loaded.library->abi_minor));
   if (loaded.library->build_id != fetched.build.build_id || loaded.library->name != fetched.manifest.layer)
     throw Error(ErrorKind::integrity, loaded.path + " is another build than its manifest says");
   loaded.fetched = std::move(fetched);

@@ -52,7 +52,9 @@ void ask_cuda(Machine &machine) {
     int handle = 0;
     CudaDevice found;
     char text[128] = {};
-    if (device(&handle, i) != 0 || attribute(&found.major, capability_major, handle) != 0 || attribute(&found.minor, capability_minor, handle) != 0) continue;
+    if (device(&handle, i) != 0 || attribute(&found.major, capability_major, handle) != 0 ||
+        attribute(&found.minor, capability_minor, handle) != 0)
+      continue;
     if (name(text, sizeof text - 1, handle) == 0) found.name = text;
     machine.cuda.push_back(found);
   }
@@ -91,7 +93,8 @@ bool runs_on(const std::string &capability, const CudaDevice &device) {
 
 std::string why_not(const Machine &machine, const std::string &requires_json) {
   const manifest::Json needs = manifest::parse_json(requires_json, "requirements");
-  if (const std::string cpu = needs.value("cpu", machine.cpu); cpu != machine.cpu) return "is for " + cpu + ", this machine is " + machine.cpu;
+  if (const std::string cpu = needs.value("cpu", machine.cpu); cpu != machine.cpu)
+    return "is for " + cpu + ", this machine is " + machine.cpu;
   if (const std::string glibc = needs.value("glibc", "0"); manifest::compare_versions(glibc, machine.glibc) > 0)
     return "needs glibc " + glibc + ", this machine has " + machine.glibc;
   std::string missing;
@@ -105,7 +108,8 @@ std::string why_not(const Machine &machine, const std::string &requires_json) {
       return "needs driver " + std::to_string(driver) + ", this machine has " + std::to_string(machine.nvidia_driver);
     for (const auto &capability : needs["cuda"].at("capabilities"))
       if (runs_on(capability.get<std::string>(), machine.cuda.front())) return "";
-    return "has no code for compute capability " + std::to_string(machine.cuda.front().major) + "." + std::to_string(machine.cuda.front().minor);
+    return "has no code for compute capability " + std::to_string(machine.cuda.front().major) + "." +
+           std::to_string(machine.cuda.front().minor);
   }
   if (needs.contains("rocm")) return "needs an AMD GPU, and this client knows none yet";
   return "";

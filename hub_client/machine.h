@@ -11,7 +11,7 @@ struct CudaDevice {
   std::string name;
 };
 struct Machine {
-  std::string cpu;                     // "x86_64", as uname says
+  std::string cpu;  // "x86_64", as uname says
   std::string os = "linux";
   std::set<std::string> cpu_features;  // the words of kernels/archs.mk: "avx2", "avx512bf16", "amx_tile"
   std::string glibc;                   // "2.36"

@@ -41,7 +41,8 @@ Release read_release(const PublishOptions &options) {
     const manifest::VerifyReport report = manifest::verify_variant_directory(entry.path(), policy);
     report.throw_if_failed();
     if (!fs::exists(entry.path() / manifest::bundle_signature_file))
-      throw Error(ErrorKind::signature, entry.path().string() + " is not signed; run lamina sign " + options.bundle.string() + " --key FILE");
+      throw Error(ErrorKind::signature,
+                  entry.path().string() + " is not signed; run lamina sign " + options.bundle.string() + " --key FILE");
     if (first) release.bundle = *report.bundle;
     else if (report.bundle->version != release.bundle.version || report.bundle->counter != release.bundle.counter)
       throw Error(ErrorKind::malformed, options.bundle.string() + " mixes releases: its variants differ in version or counter");
@@ -67,7 +68,8 @@ class Publisher {
 
   Published run() {
     Release release = read_release(options_);
-    say("verified " + options_.bundle.string() + ": " + options_.repository + " " + release.bundle.version + ", counter " + std::to_string(release.bundle.counter));
+    say("verified " + options_.bundle.string() + ": " + options_.repository + " " + release.bundle.version + ", counter " +
+        std::to_string(release.bundle.counter));
     if (options_.create) create_repository();
     Published published;
     published.branch = "v" + std::to_string(release.bundle.major());
@@ -81,11 +83,13 @@ class Publisher {
     ask_modes(release.files, published.branch);
     std::vector<std::string> stale;
     for (const auto &[path, etag] : before)
-      if (std::none_of(release.files.begin(), release.files.end(), [&](const Upload &file) { return file.path == path; })) stale.push_back(path);
+      if (std::none_of(release.files.begin(), release.files.end(), [&](const Upload &file) { return file.path == path; }))
+        stale.push_back(path);
     published.unchanged = stale.empty() && std::all_of(release.files.begin(), release.files.end(), [&](Upload &file) {
-      const auto known = before.find(file.path);
-      return file.unchanged = known != before.end() && (known->second == file.sha256 || known->second == file.git_sha1);
-    });
+                            const auto known = before.find(file.path);
+                            return file.unchanged =
+                                       known != before.end() && (known->second == file.sha256 || known->second == file.git_sha1);
+                          });
     published.commit = head;
     if (published.unchanged) say("the release is there already");
     else {
@@ -110,15 +114,18 @@ class Publisher {
 
   void create_repository() const {
     const size_t slash = options_.repository.find('/');
-    const HttpAnswer answer = post("/api/repos/create", {{"name", options_.repository.substr(slash + 1)}, {"organization", options_.repository.substr(0, slash)}, {"type", "kernel"}},
-                                   "creating " + options_.repository, {409});
+    const HttpAnswer answer =
+        post("/api/repos/create",
+             {{"name", options_.repository.substr(slash + 1)}, {"organization", options_.repository.substr(0, slash)}, {"type", "kernel"}},
+             "creating " + options_.repository, {409});
     say((answer.status == 409 ? "repository exists: " : "created repository ") + options_.repository);
   }
 
   std::map<std::string, std::string> heads() const {
     const HttpAnswer answer = http_.expect({"GET", api_ + "/refs", {}, "", 4 << 20, {}, {}, true}, options_.repository);
     std::map<std::string, std::string> found;
-    for (const Json &branch : manifest::parse_json(answer.body, "the hub's refs", {4 << 20, 16, true}).at("branches"))
+    const Json refs = manifest::parse_json(answer.body, "the hub's refs", {4 << 20, 16, true});
+    for (const Json &branch : refs.at("branches"))
       found[branch.at("name").get<std::string>()] = branch.at("targetCommit").get<std::string>();
     return found;
   }
@@ -131,11 +138,14 @@ class Publisher {
       const HttpAnswer answer = http_.expect({"GET", url, {}, "", 32 << 20, {}, {}, true}, "the listing of " + options_.repository);
       for (const Json &item : manifest::parse_json(answer.body, "the hub's listing", {32 << 20, 16, true}))
         if (item.value("type", "") == "file")
-          found[item.at("path").get<std::string>()] = item.contains("lfs") && item["lfs"].is_object() ? item["lfs"].at("oid").get<std::string>() : item.at("oid").get<std::string>();
+          found[item.at("path").get<std::string>()] = item.contains("lfs") && item["lfs"].is_object()
+                                                          ? item["lfs"].at("oid").get<std::string>()
+                                                          : item.at("oid").get<std::string>();
       const std::string link = answer.header("link");
       const size_t open = link.find('<'), close = link.find('>');
       url = open == std::string::npos || close == std::string::npos ? "" : link.substr(open + 1, close - open - 1);
-      if (!url.empty() && origin_of(url) != origin_of(http_.environment().endpoint)) throw Error(ErrorKind::network, "the hub's listing continues on another host, which is refused");
+      if (!url.empty() && origin_of(url) != origin_of(http_.environment().endpoint))
+        throw Error(ErrorKind::network, "the hub's listing continues on another host, which is refused");
     }
     return found;
   }
@@ -144,10 +154,13 @@ class Publisher {
   void check_counter(const manifest::Bundle &bundle, const std::string &head, const std::map<std::string, std::string> &before) const {
     for (const auto &[path, etag] : before) {
       if (!path.ends_with(std::string("/") + manifest::bundle_file)) continue;
-      const HttpAnswer answer = http_.expect({"GET", "/kernels/" + options_.repository + "/resolve/" + head + "/" + path, {}, "", max_document, {}, {}, true}, path);
+      const HttpAnswer answer = http_.expect(
+          {"GET", "/kernels/" + options_.repository + "/resolve/" + head + "/" + path, {}, "", max_document, {}, {}, true}, path);
       const manifest::Bundle old = manifest::parse_bundle(answer.body, path);
-      if (old.counter > bundle.counter || (old.counter == bundle.counter && old.variant == bundle.variant && manifest::sha256_hex(answer.body) != current_bundle_sha256(path)))
-        throw Error(ErrorKind::conflict, options_.repository + " has a release with counter " + std::to_string(old.counter) + " already; pack with a larger --counter");
+      if (old.counter > bundle.counter || (old.counter == bundle.counter && old.variant == bundle.variant &&
+                                           manifest::sha256_hex(answer.body) != current_bundle_sha256(path)))
+        throw Error(ErrorKind::conflict, options_.repository + " has a release with counter " + std::to_string(old.counter) +
+                                             " already; pack with a larger --counter");
     }
   }
   std::string current_bundle_sha256(const std::string &path) const {
@@ -158,14 +171,18 @@ class Publisher {
   void ask_modes(std::vector<Upload> &files, const std::string &branch) const {
     Json list = Json::array();
     for (const Upload &file : files)
-      list.push_back({{"path", file.path}, {"size", file.bytes.size()}, {"sample", manifest::to_base64(std::string_view(file.bytes).substr(0, 512))}});
+      list.push_back(
+          {{"path", file.path}, {"size", file.bytes.size()}, {"sample", manifest::to_base64(std::string_view(file.bytes).substr(0, 512))}});
     const HttpAnswer answer = post(api_ + "/preupload/" + branch, {{"files", list}}, "asking how to upload");
     std::map<std::string, Json> verdicts;
-    for (const Json &verdict : manifest::parse_json(answer.body, "the hub's answer to preupload", {32 << 20, 16, true}).at("files")) verdicts[verdict.at("path").get<std::string>()] = verdict;
+    const Json modes = manifest::parse_json(answer.body, "the hub's answer to preupload", {32 << 20, 16, true});
+    for (const Json &verdict : modes.at("files")) verdicts[verdict.at("path").get<std::string>()] = verdict;
     for (Upload &file : files) {
       const auto verdict = verdicts.find(file.path);
       if (verdict == verdicts.end()) throw Error(ErrorKind::network, "the hub does not say how to upload " + file.path);
-      if (verdict->second.value("shouldIgnore", false)) throw Error(ErrorKind::conflict, "the hub would ignore " + file.path + ", which the release needs; check the repository's .gitignore");
+      if (verdict->second.value("shouldIgnore", false))
+        throw Error(ErrorKind::conflict,
+                    "the hub would ignore " + file.path + ", which the release needs; check the repository's .gitignore");
       file.lfs = verdict->second.at("uploadMode") == "lfs" && !file.bytes.empty();
     }
   }
@@ -177,28 +194,46 @@ class Publisher {
     for (const Upload &file : files)
       if (file.lfs && by_hash.emplace(file.sha256, &file).second) objects.push_back({{"oid", file.sha256}, {"size", file.bytes.size()}});
     if (objects.empty()) return;
-    const std::map<std::string, std::string> lfs_headers = {{"Content-Type", "application/vnd.git-lfs+json"}, {"Accept", "application/vnd.git-lfs+json"}};
-    const Json body = {{"operation", "upload"}, {"transfers", {"basic"}}, {"objects", objects}, {"hash_algo", "sha256"}, {"ref", {{"name", branch}}}};
-    const HttpAnswer answer = http_.expect({"POST", "/kernels/" + options_.repository + ".git/info/lfs/objects/batch", lfs_headers, body.dump(), 32 << 20, {}, {}, true}, "asking where to upload");
-    for (const Json &object : manifest::parse_json(answer.body, "the hub's LFS answer", {32 << 20, 16, true}).at("objects")) {
+    const std::map<std::string, std::string> lfs_headers = {{"Content-Type", "application/vnd.git-lfs+json"},
+                                                            {"Accept", "application/vnd.git-lfs+json"}};
+    const Json body = {
+        {"operation", "upload"}, {"transfers", {"basic"}}, {"objects", objects}, {"hash_algo", "sha256"}, {"ref", {{"name", branch}}}};
+    const HttpAnswer answer = http_.expect(
+        {"POST", "/kernels/" + options_.repository + ".git/info/lfs/objects/batch", lfs_headers, body.dump(), 32 << 20, {}, {}, true},
+        "asking where to upload");
+    const Json places = manifest::parse_json(answer.body, "the hub's LFS answer", {32 << 20, 16, true});
+    for (const Json &object : places.at("objects")) {
       const auto found = by_hash.find(object.at("oid").get<std::string>());
       if (found == by_hash.end()) throw Error(ErrorKind::network, "the hub speaks of an object that is not ours");
-      if (object.contains("error")) throw Error(ErrorKind::network, found->second->path + ": the hub refuses the object: " + object["error"].value("message", ""));
+      if (object.contains("error"))
+        throw Error(ErrorKind::network, found->second->path + ": the hub refuses the object: " + object["error"].value("message", ""));
       if (!object.contains("actions")) continue;  // stored already
       say("uploading " + found->second->path + " (" + std::to_string(found->second->bytes.size()) + " bytes)");
-      HttpRequest put{"PUT", object["actions"].at("upload").at("href").get<std::string>(), {}, found->second->bytes, 1 << 20, {}, {}, false};
-      for (const auto &[name, value] : object["actions"]["upload"].value("header", Json::object()).items()) put.headers[name] = value.get<std::string>();
+      HttpRequest put{"PUT", object["actions"].at("upload").at("href").get<std::string>(), {}, found->second->bytes, 1 << 20, {}, {},
+                      false};
+      const Json headers = object["actions"]["upload"].value("header", Json::object());
+      for (const auto &[name, value] : headers.items()) put.headers[name] = value.get<std::string>();
       http_.expect(put, "uploading " + found->second->path);
       if (object["actions"].contains("verify"))
-        http_.expect({"POST", object["actions"]["verify"].at("href").get<std::string>(), lfs_headers, Json{{"oid", found->first}, {"size", found->second->bytes.size()}}.dump(), 1 << 20, {}, {}, true},
+        http_.expect({"POST",
+                      object["actions"]["verify"].at("href").get<std::string>(),
+                      lfs_headers,
+                      Json{{"oid", found->first}, {"size", found->second->bytes.size()}}.dump(),
+                      1 << 20,
+                      {},
+                      {},
+                      true},
                      "verifying the upload of " + found->second->path);
     }
   }
 
-  std::string post_commit(const std::string &branch, const std::string &parent, const std::string &summary, const std::vector<std::string> &lines) const {
-    std::string body = Json{{"key", "header"}, {"value", {{"summary", summary}, {"description", ""}, {"parentCommit", parent}}}}.dump() + "\n";
+  std::string post_commit(const std::string &branch, const std::string &parent, const std::string &summary,
+                          const std::vector<std::string> &lines) const {
+    std::string body =
+        Json{{"key", "header"}, {"value", {{"summary", summary}, {"description", ""}, {"parentCommit", parent}}}}.dump() + "\n";
     for (const std::string &line : lines) body += line + "\n";
-    const HttpRequest request{"POST", api_ + "/commit/" + branch, {{"Content-Type", "application/x-ndjson"}}, std::move(body), 1 << 20, {}, {}, true};
+    const HttpRequest request{
+        "POST", api_ + "/commit/" + branch, {{"Content-Type", "application/x-ndjson"}}, std::move(body), 1 << 20, {}, {}, true};
     try {
       const HttpAnswer answer = http_.expect(request, "committing to " + branch);
       return manifest::parse_json(answer.body, "the hub's answer to the commit", {1 << 20, 16, true}).at("commitOid").get<std::string>();
@@ -213,22 +248,29 @@ class Publisher {
   }
 
   static std::string file_line(const Upload &file) {
-    if (file.lfs) return Json{{"key", "lfsFile"}, {"value", {{"path", file.path}, {"algo", "sha256"}, {"oid", file.sha256}, {"size", file.bytes.size()}}}}.dump();
-    return Json{{"key", "file"}, {"value", {{"path", file.path}, {"content", manifest::to_base64(file.bytes)}, {"encoding", "base64"}}}}.dump();
+    if (file.lfs)
+      return Json{{"key", "lfsFile"},
+                  {"value", {{"path", file.path}, {"algo", "sha256"}, {"oid", file.sha256}, {"size", file.bytes.size()}}}}
+          .dump();
+    return Json{{"key", "file"}, {"value", {{"path", file.path}, {"content", manifest::to_base64(file.bytes)}, {"encoding", "base64"}}}}
+        .dump();
   }
 
-  std::string commit_files(const Release &release, const std::vector<std::string> &stale, const std::string &branch, const std::string &parent) const {
+  std::string commit_files(const Release &release, const std::vector<std::string> &stale, const std::string &branch,
+                           const std::string &parent) const {
     std::vector<std::string> lines;
     for (const Upload &file : release.files)
       if (!file.unchanged) lines.push_back(file_line(file));
     for (const std::string &path : stale) lines.push_back(Json{{"key", "deletedFile"}, {"value", {{"path", path}}}}.dump());
-    const std::string commit = post_commit(branch, parent, options_.repository + " " + release.bundle.version + ", release " + std::to_string(release.bundle.counter), lines);
+    const std::string commit = post_commit(
+        branch, parent, options_.repository + " " + release.bundle.version + ", release " + std::to_string(release.bundle.counter), lines);
     // What is there now must be what was sent, whoever answered.
     const std::map<std::string, std::string> after = listing(commit);
     for (const Upload &file : release.files) {
       const auto found = after.find(file.path);
       if (found == after.end() || (found->second != file.sha256 && found->second != file.git_sha1))
-        throw Error(ErrorKind::conflict, "the hub's " + branch + " does not hold our " + file.path + "; somebody else committed meanwhile: publish again");
+        throw Error(ErrorKind::conflict,
+                    "the hub's " + branch + " does not hold our " + file.path + "; somebody else committed meanwhile: publish again");
     }
     say("committed " + std::to_string(release.files.size()) + " files to " + branch + " as " + commit);
     return commit;
@@ -242,7 +284,9 @@ class Publisher {
     file.sha256 = manifest::sha256_hex(file.bytes), file.git_sha1 = manifest::git_blob_hex(file.bytes);
     const std::string head = heads()["main"];
     const std::map<std::string, std::string> before = listing(head);
-    if (const auto known = before.find(file.path); known != before.end() && (known->second == file.git_sha1 || known->second == file.sha256)) return;
+    if (const auto known = before.find(file.path);
+        known != before.end() && (known->second == file.git_sha1 || known->second == file.sha256))
+      return;
     post_commit("main", head, "card", {file_line(file)});
     say("committed the card to main");
   }
@@ -255,8 +299,10 @@ class Publisher {
 }  // namespace
 
 Published publish(const Http &http, const PublishOptions &options) {
-  if (!valid_repository_name(options.repository)) throw Error(ErrorKind::invalid_argument, "'" + options.repository + "' is no repository; expected ORG/NAME");
-  if (!fs::is_directory(options.bundle / "build")) throw Error(ErrorKind::not_found, options.bundle.string() + " is no bundle: it has no folder build/");
+  if (!valid_repository_name(options.repository))
+    throw Error(ErrorKind::invalid_argument, "'" + options.repository + "' is no repository; expected ORG/NAME");
+  if (!fs::is_directory(options.bundle / "build"))
+    throw Error(ErrorKind::not_found, options.bundle.string() + " is no bundle: it has no folder build/");
   return Publisher(http, options).run();
 }
 

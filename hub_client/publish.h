@@ -9,15 +9,15 @@
 namespace lamina::hub {
 
 struct PublishOptions {
-  std::filesystem::path bundle;   // what `lamina pack` made and `lamina sign` signed
-  std::string repository;         // "org/name"; must be what the bundle says it is
-  bool create = false;            // make the repository if it is missing
+  std::filesystem::path bundle;  // what `lamina pack` made and `lamina sign` signed
+  std::string repository;        // "org/name"; must be what the bundle says it is
+  bool create = false;           // make the repository if it is missing
   std::function<void(const std::string &)> log;
 };
 
 struct Published {
-  std::string branch, commit;     // "v1" and the commit that holds the release
-  bool unchanged = false;         // it was there already, byte for byte
+  std::string branch, commit;  // "v1" and the commit that holds the release
+  bool unchanged = false;      // it was there already, byte for byte
 };
 
 // Verifies every variant first; then one commit on vN that holds only build/, then the card on main.  A rerun after any interruption

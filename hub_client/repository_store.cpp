@@ -19,7 +19,8 @@ bool is_hex(std::string_view text, size_t digits) {
 }
 
 bool valid_word(std::string_view word) {
-  if (word.empty() || word.size() > 96 || word.front() == '-' || word.front() == '.' || word.find("..") != std::string_view::npos) return false;
+  if (word.empty() || word.size() > 96 || word.front() == '-' || word.front() == '.' || word.find("..") != std::string_view::npos)
+    return false;
   return std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; });
 }
 
@@ -27,7 +28,8 @@ bool valid_word(std::string_view word) {
 
 bool valid_repository_name(std::string_view name) {
   const size_t slash = name.find('/');
-  if (slash == std::string_view::npos || name.size() > 96 || name.ends_with(".git") || name.find("--") != std::string_view::npos) return false;
+  if (slash == std::string_view::npos || name.size() > 96 || name.ends_with(".git") || name.find("--") != std::string_view::npos)
+    return false;
   return valid_word(name.substr(0, slash)) && valid_word(name.substr(slash + 1));
 }
 
@@ -43,7 +45,8 @@ RepositoryStore::RepositoryStore(fs::path root) : root_(std::move(root)) {
 fs::path RepositoryStore::folder(const std::string &repository) const {
   const size_t slash = repository.find('/');
   const std::string type = repository.substr(0, slash);
-  if ((type != "kernels" && type != "models" && type != "datasets") || slash == std::string::npos || !valid_repository_name(repository.substr(slash + 1)))
+  if ((type != "kernels" && type != "models" && type != "datasets") || slash == std::string::npos ||
+      !valid_repository_name(repository.substr(slash + 1)))
     throw Error(ErrorKind::malformed, "'" + repository + "' is no repository name");
   return root_ / "repositories" / repository;
 }
@@ -128,8 +131,8 @@ Tree RepositoryStore::tree(const std::string &repository, const std::string &com
   return tree;
 }
 
-std::string RepositoryStore::commit(const std::string &repository, const std::string &branch, const std::string &parent, const std::string &summary,
-                                    const std::vector<Change> &changes) {
+std::string RepositoryStore::commit(const std::string &repository, const std::string &branch, const std::string &parent,
+                                    const std::string &summary, const std::vector<Change> &changes) {
   const std::lock_guard lock(commits_);
   const std::map<std::string, std::string> heads = branches(repository);
   const auto head = heads.find(branch);
@@ -139,7 +142,8 @@ std::string RepositoryStore::commit(const std::string &repository, const std::st
   for (const Change &change : changes) {
     manifest::check_relative_path(change.path, manifest::Bytecode::allowed);
     if (change.kind == Change::Kind::put) {
-      if (!find_object(change.file.sha256)) throw Error(ErrorKind::not_found, change.path + ": object " + change.file.sha256 + " was never uploaded");
+      if (!find_object(change.file.sha256))
+        throw Error(ErrorKind::not_found, change.path + ": object " + change.file.sha256 + " was never uploaded");
       tree[change.path] = change.file;
     } else if (change.kind == Change::Kind::remove_file) {
       tree.erase(change.path);
@@ -148,7 +152,8 @@ std::string RepositoryStore::commit(const std::string &repository, const std::st
     }
   }
   Json files = Json::object();
-  for (const auto &[path, file] : tree) files[path] = {{"sha256", file.sha256}, {"git_sha1", file.git_sha1}, {"size", file.size}, {"lfs", file.lfs}};
+  for (const auto &[path, file] : tree)
+    files[path] = {{"sha256", file.sha256}, {"git_sha1", file.git_sha1}, {"size", file.size}, {"lfs", file.lfs}};
   const std::string bytes = manifest::write_json(Json{{"parent", head->second}, {"summary", summary}, {"files", files}});
   const std::string id = manifest::sha256_hex(bytes).substr(0, 40);
   manifest::write_file_atomically(folder(repository) / "commits" / (id + ".json"), bytes);

@@ -12,10 +12,10 @@
 namespace lamina::hub {
 
 struct StoredFile {
-  std::string sha256;   // names the object
-  std::string git_sha1; // of the blob, as git would name it
+  std::string sha256;    // names the object
+  std::string git_sha1;  // of the blob, as git would name it
   uint64_t size = 0;
-  bool lfs = false;     // which of the two hashes the hub shows as ETag
+  bool lfs = false;  // which of the two hashes the hub shows as ETag
   const std::string &etag() const { return lfs ? sha256 : git_sha1; }
 };
 using Tree = std::map<std::string, StoredFile>;  // path -> file, sorted by bytes

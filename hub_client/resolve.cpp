@@ -7,7 +7,6 @@
 namespace lamina::hub {
 namespace {
 
-
 // "cu130" is 13.0, "rocm71" 7.1: the last digit is the minor.
 struct Backend {
   std::string kind;  // "cpu", "cu", "rocm", "xpu", "cann", "metal", ...
@@ -25,14 +24,17 @@ std::string backend_problem(const std::string &wanted, const std::string &offere
   const Backend want = parse_backend(wanted), offer = parse_backend(offered);
   if (want.kind == "cu" && offer.kind == "cu") {
     if (want.major != offer.major) return "CUDA major " + std::to_string(offer.major) + ", this machine has " + std::to_string(want.major);
-    if (offer.minor > want.minor) return "CUDA " + std::to_string(offer.major) + "." + std::to_string(offer.minor) + " is newer than this machine's";
+    if (offer.minor > want.minor)
+      return "CUDA " + std::to_string(offer.major) + "." + std::to_string(offer.minor) + " is newer than this machine's";
     return "";
   }
   return wanted == offered ? "" : "backend " + offered + ", wanted " + wanted;
 }
 
 std::string dotted(const std::pair<int, int> &version) { return std::to_string(version.first) + "." + std::to_string(version.second); }
-std::pair<int, int> one_digit_major(const std::string &digits) { return {digits[0] - '0', digits.size() > 1 ? std::stoi(digits.substr(1)) : 0}; }
+std::pair<int, int> one_digit_major(const std::string &digits) {
+  return {digits[0] - '0', digits.size() > 1 ? std::stoi(digits.substr(1)) : 0};
+}
 
 struct Parsed {
   enum class Kind { stable, torch, tvm_ffi, noarch, none } kind = Kind::none;
@@ -61,14 +63,16 @@ std::string noarch_name(const std::string &backend) {
 
 std::string framework_problem(const Parsed &name, const Framework &framework) {
   using Kind = Parsed::Kind;
-  if (name.kind == Kind::stable) return framework.torch && name.version > *framework.torch ? "torch ABI " + dotted(name.version) + " is too new" : "";
+  if (name.kind == Kind::stable)
+    return framework.torch && name.version > *framework.torch ? "torch ABI " + dotted(name.version) + " is too new" : "";
   if (name.kind == Kind::torch) {
     if (!framework.torch) return "for one torch alone";
     if (name.version != *framework.torch) return "for torch " + dotted(name.version);
     if (!name.tag.empty() && (name.tag == "cxx11") != framework.cxx11) return "C++ ABI " + name.tag;
     return "";
   }
-  if (name.kind == Kind::tvm_ffi) return framework.tvm_ffi && *framework.tvm_ffi == name.version ? "" : "for tvm-ffi " + dotted(name.version);
+  if (name.kind == Kind::tvm_ffi)
+    return framework.tvm_ffi && *framework.tvm_ffi == name.version ? "" : "for tvm-ffi " + dotted(name.version);
   return framework.torch ? "" : "for torch";
 }
 
@@ -89,8 +93,8 @@ std::string backend_of(const Machine &machine) {
   return "cu" + std::to_string(machine.cuda_driver / 1000) + std::to_string(machine.cuda_driver % 1000 / 10);
 }
 
-std::vector<Candidate> resolve(const std::vector<std::string> &variants, const std::string &backend, const std::string &cpu, const std::string &os,
-                               const Framework &framework) {
+std::vector<Candidate> resolve(const std::vector<std::string> &variants, const std::string &backend, const std::string &cpu,
+                               const std::string &os, const Framework &framework) {
   std::vector<Candidate> candidates;
   for (const std::string &variant : variants) {
     const Parsed name = parse(variant);
@@ -98,7 +102,8 @@ std::vector<Candidate> resolve(const std::vector<std::string> &variants, const s
     if (name.kind == Parsed::Kind::none) candidate.reason = "not the name of a variant";
     else if (name.kind == Parsed::Kind::noarch) {
       candidate.reason = framework_problem(name, framework);
-      if (candidate.reason.empty() && name.backend != "universal" && name.backend != noarch_name(backend)) candidate.reason = "backend " + name.backend + ", wanted " + noarch_name(backend);
+      if (candidate.reason.empty() && name.backend != "universal" && name.backend != noarch_name(backend))
+        candidate.reason = "backend " + name.backend + ", wanted " + noarch_name(backend);
     } else if (name.cpu != cpu) candidate.reason = "for " + name.cpu + ", this is " + cpu;
     else if (name.os != os) candidate.reason = "for " + name.os + ", this is " + os;
     else if (const std::string problem = framework_problem(name, framework); !problem.empty()) candidate.reason = problem;

@@ -17,7 +17,7 @@ struct Framework {
 
 struct Candidate {
   std::string variant;
-  std::string reason;   // why it was passed over; empty: it fits
+  std::string reason;      // why it was passed over; empty: it fits
   std::vector<int> order;  // among those that fit, the smallest is taken; then the name
 };
 
@@ -26,7 +26,7 @@ std::string backend_of(const Machine &machine);
 
 // Every variant with its verdict, best first.  `backend` as backend_of() gives it.  Names that are no variants are passed over with that
 // reason.  Ties, which the Python library breaks by chance, go by name.  [pure]
-std::vector<Candidate> resolve(const std::vector<std::string> &variants, const std::string &backend, const std::string &cpu, const std::string &os,
-                               const Framework &framework);
+std::vector<Candidate> resolve(const std::vector<std::string> &variants, const std::string &backend, const std::string &cpu,
+                               const std::string &os, const Framework &framework);
 
 }  // namespace lamina::hub

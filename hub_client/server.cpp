@@ -23,7 +23,7 @@ constexpr size_t max_body = 768 << 20;
 
 struct Exchange {  // one request, while its body arrives
   Request request;
-  Answer early;    // an answer that needs no body: status other than 200
+  Answer early;  // an answer that needs no body: status other than 200
   bool too_large = false;
 };
 
@@ -77,8 +77,8 @@ struct Server::State {
   MHD_Daemon *daemon = nullptr;
   uint16_t port = 0;
 
-  static MHD_Result handle(void *self, MHD_Connection *connection, const char *url, const char *method, const char *, const char *data, size_t *size,
-                           void **slot) {
+  static MHD_Result handle(void *self, MHD_Connection *connection, const char *url, const char *method, const char *, const char *data,
+                           size_t *size, void **slot) {
     State &state = *static_cast<State *>(self);
     try {
       return state.receive(connection, url, method, data, size, slot);
@@ -96,13 +96,15 @@ struct Server::State {
       MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, collect_query, &exchange->request.query);
       exchange->early = routes->may_write(exchange->request);
       for (const std::string &segment : exchange->request.path)
-        if (segment.find('\0') != std::string::npos || segment == ".." || segment == ".") exchange->early = failed(400, "", "the path is not one of ours");
+        if (segment.find('\0') != std::string::npos || segment == ".." || segment == ".")
+          exchange->early = failed(400, "", "the path is not one of ours");
       *slot = exchange.release();
       return MHD_YES;
     }
     Exchange &exchange = *static_cast<Exchange *>(*slot);
     if (*size) {  // the body of a refused request is read and dropped, so that the client sees the answer
-      if (exchange.early.status == 200 && exchange.request.body.size() + *size > max_body) exchange.early = failed(413, "", "the body is too large");
+      if (exchange.early.status == 200 && exchange.request.body.size() + *size > max_body)
+        exchange.early = failed(413, "", "the body is too large");
       if (exchange.early.status == 200) exchange.request.body.append(data, *size);
       *size = 0;
       return MHD_YES;
@@ -136,10 +138,11 @@ Server::Server(const ServerOptions &options) : state_(std::make_unique<State>(op
   state_->routes = std::make_unique<Routes>(state_->options, state_->store, url());
   // Percent-decoding is ours: an encoded slash belongs to a segment.
   const auto keep = +[](void *, MHD_Connection *, char *text) -> size_t { return std::strlen(text); };
-  state_->daemon = MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, nullptr, nullptr, &State::handle,
-                                    state_.get(), MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_CONNECTION_LIMIT, max_connections,
-                                    MHD_OPTION_CONNECTION_TIMEOUT, connection_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_memory,
-                                    MHD_OPTION_NOTIFY_COMPLETED, &State::finish, nullptr, MHD_OPTION_UNESCAPE_CALLBACK, keep, nullptr, MHD_OPTION_END);
+  state_->daemon =
+      MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, nullptr, nullptr, &State::handle,
+                       state_.get(), MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_CONNECTION_LIMIT, max_connections,
+                       MHD_OPTION_CONNECTION_TIMEOUT, connection_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_memory,
+                       MHD_OPTION_NOTIFY_COMPLETED, &State::finish, nullptr, MHD_OPTION_UNESCAPE_CALLBACK, keep, nullptr, MHD_OPTION_END);
   if (!state_->daemon) {
     close(listener);
     throw Error(ErrorKind::io, "cannot start the server's threads");

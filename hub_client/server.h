@@ -9,14 +9,14 @@
 namespace lamina::hub {
 
 struct ServerOptions {
-  std::filesystem::path directory;       // made if needed
+  std::filesystem::path directory;  // made if needed
   std::string address = "127.0.0.1";
-  uint16_t port = 0;                     // 0: the system chooses; see url()
-  bool lfs = false;                      // ask clients to upload large or binary files by LFS instead of inside the commit
+  uint16_t port = 0;  // 0: the system chooses; see url()
+  bool lfs = false;   // ask clients to upload large or binary files by LFS instead of inside the commit
   bool read_only = false;
-  std::string token;                     // not empty: needed for every write
-  std::set<std::string> trusted;         // organisations whose overview says trustedKernelPublisher
-  unsigned page_size = 1000;             // entries of a tree listing before a Link to the next page
+  std::string token;              // not empty: needed for every write
+  std::set<std::string> trusted;  // organisations whose overview says trustedKernelPublisher
+  unsigned page_size = 1000;      // entries of a tree listing before a Link to the next page
 };
 
 // Listens from construction to destruction; each client has a thread of its own.

@@ -18,7 +18,9 @@ int status_of(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::not_found: return 404;
     case ErrorKind::conflict: return 412;
-    case ErrorKind::malformed: case ErrorKind::invalid_argument: case ErrorKind::integrity: return 400;
+    case ErrorKind::malformed:
+    case ErrorKind::invalid_argument:
+    case ErrorKind::integrity: return 400;
     case ErrorKind::no_space: return 507;
     default: return 500;
   }
@@ -77,7 +79,8 @@ Answer Routes::may_write(const Request &request) const {
     if (permit != request.query.end() && permit->second == permit_for(options_.token, request.path[1])) return {};
   }
   if (given != request.headers.end() && given->second == "Bearer " + options_.token) return {};
-  return failed(401, "", given == request.headers.end() ? "writing to this hub needs a token" : "Invalid credentials in Authorization header");
+  return failed(401, "",
+                given == request.headers.end() ? "writing to this hub needs a token" : "Invalid credentials in Authorization header");
 }
 
 Answer Routes::answer(const Request &request) {
@@ -85,15 +88,11 @@ Answer Routes::answer(const Request &request) {
   try {
     answer = may_write(request);
     if (answer.status == 200) answer = dispatch(request);
-  } catch (const Refused &refused) {
-    answer = refused.answer;
-  } catch (const Error &error) {
+  } catch (const Refused &refused) { answer = refused.answer; } catch (const Error &error) {
     answer = failed(status_of(error.kind), error.kind == ErrorKind::not_found ? "EntryNotFound" : "", error.what());
   } catch (const Json::exception &) {
     answer = failed(400, "", "the body is not the JSON that this route takes");
-  } catch (const std::exception &error) {
-    answer = failed(500, "", error.what());
-  }
+  } catch (const std::exception &error) { answer = failed(500, "", error.what()); }
   for (auto &[name, value] : answer.headers) value = one_line(value);
   return answer;
 }
@@ -105,11 +104,13 @@ Answer Routes::dispatch(const Request &request) {
   if (path.size() >= 2 && path[0] == "api") {
     if (read && path[1] == "agent-harnesses") return json_answer(Json::object());
     if (read && path[1] == "whoami-v2")
-      return options_.token.empty() || request.headers.contains("authorization") ? json_answer({{"name", "user"}, {"type", "user"}, {"orgs", Json::array()}})
-                                                                                 : failed(401, "", "Invalid credentials in Authorization header");
+      return options_.token.empty() || request.headers.contains("authorization")
+                 ? json_answer({{"name", "user"}, {"type", "user"}, {"orgs", Json::array()}})
+                 : failed(401, "", "Invalid credentials in Authorization header");
     if (read && path.size() == 4 && path[1] == "organizations" && path[3] == "overview")
       return json_answer({{"name", path[2]}, {"trustedKernelPublisher", options_.trusted.contains(path[2])}});
-    if (request.method == "POST" && path[1] == "validate-yaml") return json_answer({{"errors", Json::array()}, {"warnings", Json::array()}});
+    if (request.method == "POST" && path[1] == "validate-yaml")
+      return json_answer({{"errors", Json::array()}, {"warnings", Json::array()}});
     if (path.size() == 3 && path[1] == "repos" && request.method == "POST" && path[2] == "create") return create(request);
     if (path.size() == 3 && path[1] == "repos" && request.method == "DELETE" && path[2] == "delete") return remove(request);
     if (path.size() >= 4 && types.contains(path[1]))
@@ -156,14 +157,24 @@ Answer Routes::info(const std::string &repository, const std::string &revision) 
   const std::string commit = commit_of(repository, revision), name = repository.substr(repository.find('/') + 1);
   Json siblings = Json::array();
   for (const auto &[path, file] : store_.tree(repository, commit)) siblings.push_back({{"rfilename", path}});
-  return json_answer({{"id", name}, {"modelId", name}, {"sha", commit}, {"private", false}, {"gated", false}, {"disabled", false},
-                      {"downloads", 0}, {"likes", 0}, {"tags", Json::array()}, {"siblings", siblings}});
+  return json_answer({{"id", name},
+                      {"modelId", name},
+                      {"sha", commit},
+                      {"private", false},
+                      {"gated", false},
+                      {"disabled", false},
+                      {"downloads", 0},
+                      {"likes", 0},
+                      {"tags", Json::array()},
+                      {"siblings", siblings}});
 }
 
 Answer Routes::refs(const std::string &repository) {
   Json branches = Json::array(), tags = Json::array();
-  for (const auto &[name, commit] : store_.branches(repository)) branches.push_back({{"name", name}, {"ref", "refs/heads/" + name}, {"targetCommit", commit}});
-  for (const auto &[name, commit] : store_.tags(repository)) tags.push_back({{"name", name}, {"ref", "refs/tags/" + name}, {"targetCommit", commit}});
+  for (const auto &[name, commit] : store_.branches(repository))
+    branches.push_back({{"name", name}, {"ref", "refs/heads/" + name}, {"targetCommit", commit}});
+  for (const auto &[name, commit] : store_.tags(repository))
+    tags.push_back({{"name", name}, {"ref", "refs/tags/" + name}, {"targetCommit", commit}});
   return json_answer({{"branches", branches}, {"tags", tags}, {"converts", Json::array()}});
 }
 
@@ -198,7 +209,8 @@ Answer Routes::tree(const Request &request, const std::string &repository, const
   if (entry != entries.end()) {
     std::string next = url_ + "/api/" + repository + "/tree/" + percent_encoded(rest[1]);
     for (size_t i = 2; i < rest.size(); ++i) next += "/" + percent_encoded(rest[i]);
-    answer.headers["Link"] = "<" + next + "?recursive=" + (recursive ? "true" : "false") + "&cursor=" + percent_encoded(last) + ">; rel=\"next\"";
+    answer.headers["Link"] =
+        "<" + next + "?recursive=" + (recursive ? "true" : "false") + "&cursor=" + percent_encoded(last) + ">; rel=\"next\"";
   }
   return answer;
 }
@@ -236,8 +248,11 @@ Answer Routes::resolve(const Request &request, const std::string &repository, co
   Answer answer;
   answer.file = store_.object_path(found->second.sha256);
   answer.file_size = found->second.size;
-  answer.headers = {{"X-Repo-Commit", commit}, {"ETag", "\"" + found->second.etag() + "\""}, {"Accept-Ranges", "bytes"},
-                    {"Content-Type", "application/octet-stream"}, {"X-Linked-Size", std::to_string(found->second.size)}};
+  answer.headers = {{"X-Repo-Commit", commit},
+                    {"ETag", "\"" + found->second.etag() + "\""},
+                    {"Accept-Ranges", "bytes"},
+                    {"Content-Type", "application/octet-stream"},
+                    {"X-Linked-Size", std::to_string(found->second.size)}};
   const auto range = request.headers.find("range"), if_range = request.headers.find("if-range");
   const bool bound = if_range == request.headers.end() || if_range->second == answer.headers["ETag"];
   uint64_t first, last;

@@ -12,8 +12,8 @@
 namespace lamina::hub {
 
 struct Request {
-  std::string method;                        // upper case
-  std::vector<std::string> path;             // segments, percent-decoded; none holds NUL
+  std::string method;             // upper case
+  std::vector<std::string> path;  // segments, percent-decoded; none holds NUL
   std::map<std::string, std::string> query;
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
@@ -23,13 +23,14 @@ struct Answer {
   int status = 200;
   std::map<std::string, std::string> headers;
   std::string body;
-  std::filesystem::path file;                // not empty: the body is this file's
-  uint64_t file_offset = 0, file_size = 0;   // the part of it that is sent
+  std::filesystem::path file;               // not empty: the body is this file's
+  uint64_t file_offset = 0, file_size = 0;  // the part of it that is sent
 };
 
 class Routes {
  public:
-  Routes(const ServerOptions &options, RepositoryStore &store, std::string base_url) : options_(options), store_(store), url_(std::move(base_url)) {}
+  Routes(const ServerOptions &options, RepositoryStore &store, std::string base_url)
+      : options_(options), store_(store), url_(std::move(base_url)) {}
   // Never throws: what goes wrong is an answer.  [thread-safe]
   Answer answer(const Request &request);
   // Why this request may not write, as an answer of status 401 or 403; status 200 when it may.  Known before its body is read.

@@ -19,7 +19,8 @@ Json parse_body(const Request &request) { return manifest::parse_json(request.bo
 // "kernels/org/name" of a create or delete request.
 std::string repository_of(const Json &body) {
   const std::string type = body.value("type", "model"), name = body.at("name").get<std::string>();
-  const std::string organisation = body.contains("organization") && body["organization"].is_string() ? body["organization"].get<std::string>() : "user";
+  const std::string organisation =
+      body.contains("organization") && body["organization"].is_string() ? body["organization"].get<std::string>() : "user";
   const std::string full = name.find('/') == std::string::npos ? organisation + "/" + name : name;
   if ((type != "kernel" && type != "model" && type != "dataset") || !valid_repository_name(full))
     throw Error(ErrorKind::malformed, "'" + full + "' is no repository name, or '" + type + "' no type");
@@ -46,7 +47,8 @@ Answer Routes::remove(const Request &request) {
 
 Answer Routes::branch(const Request &request, const std::string &repository, const std::string &name) {
   const Json body = request.body.empty() ? Json::object() : parse_body(request);
-  const std::string start = body.contains("startingPoint") && body["startingPoint"].is_string() ? body["startingPoint"].get<std::string>() : "main";
+  const std::string start =
+      body.contains("startingPoint") && body["startingPoint"].is_string() ? body["startingPoint"].get<std::string>() : "main";
   if (!valid_ref_name(name)) return failed(400, "", "'" + name + "' is no branch name");
   if (!store_.create_branch(repository, name, commit_of(repository, start))) return failed(409, "", "branch '" + name + "' exists");
   return json_answer(Json::object());
@@ -67,7 +69,9 @@ Answer Routes::preupload(const Request &request, const std::string &repository, 
     if (files.size() >= max_operations) return failed(400, "", "too many files in one request");
     const std::string path = file.at("path").get<std::string>();
     manifest::check_relative_path(path, manifest::Bytecode::allowed);
-    Json entry = {{"path", path}, {"shouldIgnore", false}, {"uploadMode", options_.lfs && wants_lfs(path, file.at("size").get<uint64_t>()) ? "lfs" : "regular"}};
+    Json entry = {{"path", path},
+                  {"shouldIgnore", false},
+                  {"uploadMode", options_.lfs && wants_lfs(path, file.at("size").get<uint64_t>()) ? "lfs" : "regular"}};
     if (const auto known = tree.find(path); known != tree.end()) entry["oid"] = known->second.etag();
     files.push_back(entry);
   }
@@ -88,7 +92,8 @@ Answer Routes::commit(const Request &request, const std::string &repository, con
     const std::string key = entry.at("key").get<std::string>();
     const Json &value = entry.at("value");
     if (key == "header") {
-      summary = value.value("summary", ""), parent = value.contains("parentCommit") && value["parentCommit"].is_string() ? value["parentCommit"].get<std::string>() : "";
+      summary = value.value("summary", ""),
+      parent = value.contains("parentCommit") && value["parentCommit"].is_string() ? value["parentCommit"].get<std::string>() : "";
       continue;
     }
     Change change;
@@ -126,8 +131,9 @@ Answer Routes::lfs_batch(const Request &request, const std::string &repository) 
     const std::string oid = object.at("oid").get<std::string>();
     Json entry = {{"oid", oid}, {"size", object.at("size")}};
     if (!store_.find_object(oid))
-      entry["actions"] = {{"upload", {{"href", url_ + "/lfs-objects/" + oid + "?permit=" + permit_for(options_.token, oid)}, {"header", Json::object()}}},
-                          {"verify", {{"href", url_ + "/lfs-verify"}, {"header", Json::object()}}}};
+      entry["actions"] = {
+          {"upload", {{"href", url_ + "/lfs-objects/" + oid + "?permit=" + permit_for(options_.token, oid)}, {"header", Json::object()}}},
+          {"verify", {{"href", url_ + "/lfs-verify"}, {"header", Json::object()}}}};
     objects.push_back(entry);
   }
   Answer answer = json_answer({{"transfer", "basic"}, {"objects", objects}});

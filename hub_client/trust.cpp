@@ -41,7 +41,8 @@ TrustStore::TrustStore(fs::path user_file, fs::path site_file) : user_file_(std:
 std::vector<PublicKey> TrustStore::keys(const std::string &organisation) const {
   std::vector<PublicKey> all;
   for (const auto *store : {&site_, &user_})
-    if (const auto found = store->find(organisation); found != store->end()) all.insert(all.end(), found->second.begin(), found->second.end());
+    if (const auto found = store->find(organisation); found != store->end())
+      all.insert(all.end(), found->second.begin(), found->second.end());
   return all;
 }
 
@@ -53,11 +54,14 @@ void TrustStore::add(const std::string &organisation, const PublicKey &key, cons
   const bool first = known.empty() && !holds(removed_, organisation, key);
   if (!first) {
     if (endorsement.empty())
-      throw Error(ErrorKind::untrusted, organisation + " is known by another key already" + (known.empty() ? " (this one was removed)" : ", " + known.front().id_text()) +
-                                            ". A new key counts when the old one signed it: have its owner sign the new key's line, and pass --signed-by FILE.minisig");
+      throw Error(
+          ErrorKind::untrusted,
+          organisation + " is known by another key already" + (known.empty() ? " (this one was removed)" : ", " + known.front().id_text()) +
+              ". A new key counts when the old one signed it: have its owner sign the new key's line, and pass --signed-by FILE.minisig");
     const manifest::Signature signature = manifest::parse_signature(endorsement);
     const auto endorser = std::find_if(known.begin(), known.end(), [&](const PublicKey &old) { return old.id == signature.key_id; });
-    if (endorser == known.end()) throw Error(ErrorKind::untrusted, "the new key is signed by " + signature.id_text() + ", which is no trusted key of " + organisation);
+    if (endorser == known.end())
+      throw Error(ErrorKind::untrusted, "the new key is signed by " + signature.id_text() + ", which is no trusted key of " + organisation);
     manifest::verify(*endorser, key.text(), endorsement);
   }
   user_[organisation].push_back(key);
@@ -66,7 +70,8 @@ void TrustStore::add(const std::string &organisation, const PublicKey &key, cons
 }
 
 void TrustStore::remove(const std::string &organisation, const PublicKey &key) {
-  if (holds(site_, organisation, key)) throw Error(ErrorKind::invalid_argument, "this key stands in the site's file; ask who administers this machine");
+  if (holds(site_, organisation, key))
+    throw Error(ErrorKind::invalid_argument, "this key stands in the site's file; ask who administers this machine");
   if (!holds(user_, organisation, key)) throw Error(ErrorKind::not_found, organisation + " has no key " + key.id_text());
   std::erase(user_[organisation], key);
   removed_[organisation].push_back(key);
@@ -91,7 +96,8 @@ void throw_untrusted(const std::string &organisation, const manifest::Signature 
   throw Error(ErrorKind::untrusted,
               "the bundle is signed by key " + signature.id_text() + ", which is not trusted for " + organisation +
                   (known.empty() ? " (no key is)" : " (trusted: " + known + ")") +
-                  ". Get the organisation's public key from a place you trust, compare its fingerprint, then run: lamina trust add " + organisation + " KEY.pub");
+                  ". Get the organisation's public key from a place you trust, compare its fingerprint, then run: lamina trust add " +
+                  organisation + " KEY.pub");
 }
 
 }  // namespace lamina::hub

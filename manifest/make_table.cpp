@@ -68,7 +68,10 @@ struct Contract {
   std::vector<std::string> arguments_of(const Json &op) const {
     std::vector<std::string> names;
     for (const std::string name : op.at("arguments")) {
-      if (name != "@params") { names.push_back(name); continue; }
+      if (name != "@params") {
+        names.push_back(name);
+        continue;
+      }
       for (const Json &argument : json.at("arguments"))
         if (argument.value("role", "input") == "param") names.push_back(argument.at("name"));
     }
@@ -105,7 +108,8 @@ void write_attributes(const std::vector<Json> &attributes) {
       rules += "    {" + name + "_values, " + std::to_string(attribute["values"].size()) + ", 0, 0},\n";
     } else if (kind == "int" || kind == "float") {
       const bool real = kind == "float";
-      defaults += "    {\"" + name + "\", LAMINA_ATTR_" + (real ? "FLOAT" : "INT") + ", 0, {." + (real ? "f" : "i") + " = " + attribute.at("default").dump() + "}},\n";
+      defaults += "    {\"" + name + "\", LAMINA_ATTR_" + (real ? "FLOAT" : "INT") + ", 0, {." + (real ? "f" : "i") + " = " +
+                  attribute.at("default").dump() + "}},\n";
       rules += "    {nullptr, 0, " + attribute.at("minimum").dump() + ", " + attribute.at("maximum").dump() + "},\n";
     } else {
       refuse("attribute " + name + " has unknown kind " + kind);
@@ -136,8 +140,8 @@ void write_op(const Contract &contract, const Json &op) {
     if (argument.contains("may_alias"))
       for (const std::string other : argument["may_alias"])
         if (const int i = index_of(names, other); i >= 0) alias += " | UINT64_C(1) << " + std::to_string(i);
-    printf("    {\"%s\", \"%s\", %s, %s, %s, %s, %d, %d},\n", argument_name.c_str(), shape.c_str(), role_of(argument), flags_of(argument).c_str(),
-           alias.c_str(), dtypes_of(dtype).c_str(), dtype_of, argument.value("align", 0));
+    printf("    {\"%s\", \"%s\", %s, %s, %s, %s, %d, %d},\n", argument_name.c_str(), shape.c_str(), role_of(argument),
+           flags_of(argument).c_str(), alias.c_str(), dtypes_of(dtype).c_str(), dtype_of, argument.value("align", 0));
   }
   printf("};\n}  // namespace %s\n", name.c_str());
 }

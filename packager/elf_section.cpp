@@ -40,7 +40,8 @@ std::string_view elf_section(std::string_view elf, std::string_view name, const 
     const std::string_view rest = names.substr(here.sh_name);
     if (rest.substr(0, rest.find('\0')) == name) return slice(elf, here.sh_offset, here.sh_size, what);
   }
-  throw Error(ErrorKind::not_found, what + " has no section " + std::string(name) + "; was it built by plugin/ and not stripped of sections?");
+  throw Error(ErrorKind::not_found,
+              what + " has no section " + std::string(name) + "; was it built by plugin/ and not stripped of sections?");
 }
 
 std::string_view embedded_contract(std::string_view elf, const std::string &what) { return elf_section(elf, ".lamina.contract", what); }

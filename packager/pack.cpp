@@ -35,10 +35,12 @@ std::map<std::string, std::string> read_hosts(const fs::path &folder, const mani
   std::map<std::string, std::string> hosts;
   if (!fs::is_directory(folder)) return hosts;
   for (const fs::directory_entry &entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() != ".json") throw Error(ErrorKind::malformed, entry.path().string() + " is no host binding; hosts/ holds *.json alone");
+    if (entry.path().extension() != ".json")
+      throw Error(ErrorKind::malformed, entry.path().string() + " is no host binding; hosts/ holds *.json alone");
     const std::string text = manifest::read_file(entry.path(), max_document);
     const manifest::HostBinding binding = manifest::parse_host_binding(text, contract, entry.path().string());
-    if (binding.host != entry.path().stem()) throw Error(ErrorKind::malformed, entry.path().string() + " says its host is '" + binding.host + "'");
+    if (binding.host != entry.path().stem())
+      throw Error(ErrorKind::malformed, entry.path().string() + " says its host is '" + binding.host + "'");
     hosts[binding.host] = manifest::write_json(manifest::parse_json(text, entry.path().string()));
   }
   return hosts;
@@ -59,13 +61,15 @@ Input read_build(const PackOptions &options, const manifest::Contract &contract,
   if (const std::vector<std::string> wrong = manifest::audit_plugin(elf); !wrong.empty())
     throw Error(ErrorKind::malformed, path.string() + " is no plug-in: " + wrong.front());
   if (embedded_contract(input.bytes, path.string()) != contract_text)
-    throw Error(ErrorKind::malformed, path.string() + " was built from another contract.json than " + (options.layer / "contract.json").string() + "; run make");
+    throw Error(ErrorKind::malformed,
+                path.string() + " was built from another contract.json than " + (options.layer / "contract.json").string() + "; run make");
   input.build.arch = arch;
   input.build.build_id = embedded_build_id(input.bytes, path.string());
   input.build.rank = facts.at("rank").get<int64_t>();
   input.build.requires_json = facts.at("requires").dump();
   input.cpu = facts.at("requires").value("cpu", elf.machine);
-  if (input.cpu != elf.machine) throw Error(ErrorKind::malformed, path.string() + " is for " + elf.machine + ", its arch says " + input.cpu);
+  if (input.cpu != elf.machine)
+    throw Error(ErrorKind::malformed, path.string() + " is for " + elf.machine + ", its arch says " + input.cpu);
   input.glibc = elf.max_glibc;
   return input;
 }
@@ -77,7 +81,8 @@ std::vector<std::string> backend_archs(const std::vector<Input> &inputs) {
     const Json needs = Json::parse(input.build.requires_json);
     for (const char *kind : {"cuda", "rocm"})
       if (needs.contains(kind))
-        for (const auto &name : needs[kind].value("capabilities", needs[kind].value("archs", Json::array()))) found.insert(name.get<std::string>());
+        for (const auto &name : needs[kind].value("capabilities", needs[kind].value("archs", Json::array())))
+          found.insert(name.get<std::string>());
   }
   return {found.begin(), found.end()};
 }
@@ -156,7 +161,8 @@ Packed pack(const PackOptions &options) {
   std::map<std::string, std::vector<Input>> variants;
   for (const std::string &arch : options.archs) {
     Input input = read_build(options, contract, contract_text, archs, arch);
-    variants["torch-stable-abi" + std::to_string(options.torch_floor) + "-" + input.backend + "-" + input.cpu + "-linux"].push_back(std::move(input));
+    variants["torch-stable-abi" + std::to_string(options.torch_floor) + "-" + input.backend + "-" + input.cpu + "-linux"].push_back(
+        std::move(input));
   }
   check_output(options.output, packed.repository);
   Staging staging(options.output);

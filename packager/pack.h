@@ -8,18 +8,18 @@
 namespace lamina::packager {
 
 struct PackOptions {
-  std::filesystem::path layer;         // the layer's folder: contract.json, hosts/
-  std::filesystem::path plugins;       // where <layer>-<version>-<arch>.so lie
-  std::vector<std::string> archs;      // which of them to pack; each must be there
-  std::filesystem::path archs_json;    // arch -> rank, backend, requires
-  std::filesystem::path output;        // must not exist, or be an earlier pack of the same repository
+  std::filesystem::path layer;       // the layer's folder: contract.json, hosts/
+  std::filesystem::path plugins;     // where <layer>-<version>-<arch>.so lie
+  std::vector<std::string> archs;    // which of them to pack; each must be there
+  std::filesystem::path archs_json;  // arch -> rank, backend, requires
+  std::filesystem::path output;      // must not exist, or be an earlier pack of the same repository
   std::string organisation;
-  uint64_t counter = 0;                // grows with every release
-  int torch_floor = 29;                // the name claims torch 2.9 and newer; the builds hold no torch symbol
+  uint64_t counter = 0;  // grows with every release
+  int torch_floor = 29;  // the name claims torch 2.9 and newer; the builds hold no torch symbol
 };
 
 struct Packed {
-  std::string repository;              // "org/triangle-multiplication"
+  std::string repository;  // "org/triangle-multiplication"
   std::vector<std::string> variants;
 };
 

@@ -53,11 +53,13 @@ std::string layer_class(const std::string &name, const HostBinding &binding, con
 
 }  // namespace
 
-std::map<std::string, std::string> python_shim(const manifest::Contract &contract, const manifest::Manifest &manifest, const manifest::Bundle &bundle) {
-  std::string layers =
-      "\"\"\"Layer classes of " + bundle.repo + ": one for each host class, with the host's own forward signature.\n\n`self` is the host's module.  "
-      "Generated from the host bindings.\n\"\"\"\nfrom __future__ import annotations\n\nfrom typing import *  # noqa: F403: annotations are the hosts' own text\n\n"
-      "import torch\nfrom torch import Tensor, nn\n\nfrom . import _ops\n";
+std::map<std::string, std::string> python_shim(const manifest::Contract &contract, const manifest::Manifest &manifest,
+                                               const manifest::Bundle &bundle) {
+  std::string layers = "\"\"\"Layer classes of " + bundle.repo +
+                       ": one for each host class, with the host's own forward signature.\n\n`self` is the host's module.  "
+                       "Generated from the host bindings.\n\"\"\"\nfrom __future__ import annotations\n\nfrom typing import *  # noqa: "
+                       "F403: annotations are the hosts' own text\n\n"
+                       "import torch\nfrom torch import Tensor, nn\n\nfrom . import _ops\n";
   std::vector<HostBinding> bindings;
   std::map<std::string, int> uses;  // of a hub name, over all hosts
   for (const auto &[host, text] : manifest.hosts) {
@@ -82,8 +84,8 @@ std::map<std::string, std::string> python_shim(const manifest::Contract &contrac
   std::string all;
   for (const std::string &name : written) all += "    \"" + name + "\",\n";
   layers += "\n\n__all__ = [\n" + all + "]\n";
-  const std::string init = "\"\"\"" + contract.title + " (" + bundle.repo + " " + bundle.version +
-                           ").\"\"\"\nfrom . import layers\n\n__all__ = [\"layers\"]\n";
+  const std::string init =
+      "\"\"\"" + contract.title + " (" + bundle.repo + " " + bundle.version + ").\"\"\"\nfrom . import layers\n\n__all__ = [\"layers\"]\n";
   return {{"__init__.py", init}, {"_ops.py", std::string(ops_template)}, {"layers.py", layers}};
 }
 

@@ -18,7 +18,8 @@ std::vector<fs::path> variant_directories(const fs::path &bundle) {
     for (const fs::directory_entry &entry : fs::directory_iterator(bundle / "build"))
       if (entry.is_directory() && fs::exists(entry.path() / manifest::bundle_file)) found.push_back(entry.path());
   if (found.empty())
-    throw Error(ErrorKind::not_found, bundle.string() + " is not a Lamina bundle: neither it nor a folder of its build/ holds a bundle.json");
+    throw Error(ErrorKind::not_found,
+                bundle.string() + " is not a Lamina bundle: neither it nor a folder of its build/ holds a bundle.json");
   std::sort(found.begin(), found.end());
   return found;
 }

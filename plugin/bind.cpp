@@ -12,10 +12,9 @@ static_assert(bit(DType::float64) == LAMINA_BIT_FLOAT64 && bit(DType::bfloat16) 
               "DType follows the order of the ABI's dtype bits");
 static_assert(static_cast<int>(Status::internal) == LAMINA_INTERNAL, "Status has the ABI's numbers");
 
-constexpr lamina_dtype dtypes[] = {
-    {LAMINA_CODE_FLOAT, 64, 1}, {LAMINA_CODE_FLOAT, 32, 1}, {LAMINA_CODE_FLOAT, 16, 1}, {LAMINA_CODE_BFLOAT, 16, 1},
-    {LAMINA_CODE_BOOL, 8, 1},   {LAMINA_CODE_INT, 8, 1},    {LAMINA_CODE_UINT, 8, 1},   {LAMINA_CODE_INT, 32, 1},
-    {LAMINA_CODE_INT, 64, 1}};
+constexpr lamina_dtype dtypes[] = {{LAMINA_CODE_FLOAT, 64, 1},  {LAMINA_CODE_FLOAT, 32, 1}, {LAMINA_CODE_FLOAT, 16, 1},
+                                   {LAMINA_CODE_BFLOAT, 16, 1}, {LAMINA_CODE_BOOL, 8, 1},   {LAMINA_CODE_INT, 8, 1},
+                                   {LAMINA_CODE_UINT, 8, 1},    {LAMINA_CODE_INT, 32, 1},   {LAMINA_CODE_INT, 64, 1}};
 
 struct Words {  // walks "B N N C" word by word
   const char *at;
@@ -45,7 +44,7 @@ struct Binder {
   BoundCall &bound;
   Failure &failure;
   Memory memory;
-  int8_t from_argument[26] = {}, from_dim[26] = {};  // where a letter's extent was first seen
+  int8_t from_argument[26] = {}, from_dim[26] = {};            // where a letter's extent was first seen
   uint64_t low[max_arguments] = {}, high[max_arguments] = {};  // the bytes of each argument: [low, high)
 
   const lamina_arg &argument(int i) const { return plan.op->args[i]; }
@@ -105,8 +104,8 @@ struct Binder {
         known = extent, from_argument[letter - 'A'] = static_cast<int8_t>(i), from_dim[letter - 'A'] = static_cast<int8_t>(dim);
       } else if (known != extent) {
         const int source = from_argument[letter - 'A'];
-        return refuse(Status::invalid_argument, i, dim, "dimension %d is %lld, expected %c = %lld (from argument %d '%s', dimension %d)", dim,
-                      static_cast<long long>(extent), letter, static_cast<long long>(known), source, argument(source).name,
+        return refuse(Status::invalid_argument, i, dim, "dimension %d is %lld, expected %c = %lld (from argument %d '%s', dimension %d)",
+                      dim, static_cast<long long>(extent), letter, static_cast<long long>(known), source, argument(source).name,
                       from_dim[letter - 'A']);
       }
     }
@@ -125,7 +124,8 @@ struct Binder {
       if (extent == 0) empty = true;
       if (__builtin_mul_overflow(elements, extent ? extent : 1, &elements) || elements > (int64_t{1} << 56) / size)
         return refuse(Status::unsupported, i, dim, "has more elements than memory can hold");
-      if (stride < 0) return refuse(Status::invalid_argument, i, dim, "dimension %d has negative stride %lld", dim, static_cast<long long>(stride));
+      if (stride < 0)
+        return refuse(Status::invalid_argument, i, dim, "dimension %d has negative stride %lld", dim, static_cast<long long>(stride));
       if (extent > 1 && stride == 0 && !(row.flags & LAMINA_BROADCAST))
         return refuse(Status::invalid_argument, i, dim, "dimension %d has stride 0, which this argument does not allow", dim);
       if ((row.flags & LAMINA_LAST_CONTIGUOUS) && dim == tensor.ndim - 1 && extent > 1 && stride != 1)
@@ -166,7 +166,8 @@ struct Binder {
     if (low[i] == high[i] || (row.role == LAMINA_PARAM && packed_given)) return high[i] = low[i], Status::ok;
     if (!bound.tensors[i]->data) return refuse(Status::invalid_argument, i, -1, "data is NULL");
     const uint64_t align = row.align ? row.align : size_of(bound.dtype(i));
-    if (low[i] % align) return refuse(Status::invalid_argument, i, -1, "data must be aligned to %llu bytes", static_cast<unsigned long long>(align));
+    if (low[i] % align)
+      return refuse(Status::invalid_argument, i, -1, "data must be aligned to %llu bytes", static_cast<unsigned long long>(align));
     return Status::ok;
   }
 
@@ -211,7 +212,8 @@ lamina_dtype dtype_to(DType dtype) { return dtypes[static_cast<unsigned>(dtype)]
 
 bool is_written(const lamina_op &op, const lamina_arg &argument) {
   switch (argument.role) {
-    case LAMINA_OUTPUT: case LAMINA_INOUT: return true;
+    case LAMINA_OUTPUT:
+    case LAMINA_INOUT: return true;
     case LAMINA_PACKED: return op.kind == LAMINA_PACK;
     case LAMINA_SAVED: return op.kind == LAMINA_FORWARD_TRAIN;
     default: return false;
@@ -242,8 +244,10 @@ Status bind(const lamina_plan &plan, const lamina_call *given, Memory memory, Bo
   lamina_call call;
   LAMINA_TRY(read_struct(given, call, "lamina_call", failure));
   if (call.tensor_count > op.arg_count)
-    return fail(failure, Status::invalid_argument, "%s.%s: %u tensors given, the op takes %u", op.layer, op.name, call.tensor_count, op.arg_count);
-  if (call.tensor_count && !call.tensors) return fail(failure, Status::invalid_argument, "%s.%s: lamina_call.tensors is NULL", op.layer, op.name);
+    return fail(failure, Status::invalid_argument, "%s.%s: %u tensors given, the op takes %u", op.layer, op.name, call.tensor_count,
+                op.arg_count);
+  if (call.tensor_count && !call.tensors)
+    return fail(failure, Status::invalid_argument, "%s.%s: lamina_call.tensors is NULL", op.layer, op.name);
   for (int64_t &extent : bound.extents) extent = -1;
   bound.stream = call.stream, bound.workspace = call.workspace, bound.workspace_size = call.workspace_size;
   for (uint32_t i = 0; i < call.tensor_count; ++i) bound.tensors[i] = call.tensors[i];
@@ -262,8 +266,8 @@ Status bind(const lamina_plan &plan, const lamina_call *given, Memory memory, Bo
     if (row.role == LAMINA_PACKED && op.kind != LAMINA_PACK) packed_given = true;
     const lamina_device device = bound.tensors[i]->device;
     if (device.type != plan.device.type || device.id != plan.device.id)
-      return binder.refuse(Status::wrong_device, i, -1, "is on device (%d, %d), the plan on (%d, %d)", device.type, device.id, plan.device.type,
-                           plan.device.id);
+      return binder.refuse(Status::wrong_device, i, -1, "is on device (%d, %d), the plan on (%d, %d)", device.type, device.id,
+                           plan.device.type, plan.device.id);
     LAMINA_TRY(binder.check_shape(i));
     LAMINA_TRY(binder.check_dtype(i));
     LAMINA_TRY(binder.check_layout(i));

@@ -12,7 +12,17 @@ namespace lamina::plugin {
 template <int count>
 constexpr lamina_library make_library(const char *layer, const char *version, const char *arch, uint64_t contract_size,
                                       const lamina_op *const (&ops)[count]) {
-  return {sizeof(lamina_library), 0, layer, version, arch, lamina_build_id, lamina_contract_begin, contract_size, ops, count, 0,
+  return {sizeof(lamina_library),
+          0,
+          layer,
+          version,
+          arch,
+          lamina_build_id,
+          lamina_contract_begin,
+          contract_size,
+          ops,
+          count,
+          0,
           [](const char *) -> const void * { return nullptr; }};
 }
 

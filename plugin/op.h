@@ -9,10 +9,10 @@ namespace lamina::plugin {
 
 constexpr int max_arguments = 64, max_attributes = 16, max_rank = 8;
 
-struct AttributeRule {  // beside the lamina_attr of the same index
+struct AttributeRule {        // beside the lamina_attr of the same index
   const char *const *values;  // of a string attribute
   int value_count;
-  double minimum, maximum;    // of a number
+  double minimum, maximum;  // of a number
 };
 
 struct AttributeValue {
@@ -52,7 +52,7 @@ struct Facts {  // of the one build that is linked
 // What a layer does behind a checked call.  `failure.arg` is an index into the op's arguments.
 struct Hooks {
   Facts (*facts)();
-  Status (*create)(lamina_plan &plan, Failure &);   // sets plan.state
+  Status (*create)(lamina_plan &plan, Failure &);  // sets plan.state
   void (*destroy)(lamina_plan &plan);
   Status (*need)(const lamina_plan &plan, const BoundCall &, Need &, Failure &);  // pure; data may be NULL
   Status (*run)(const lamina_plan &plan, const BoundCall &, Failure &);
@@ -77,7 +77,9 @@ constexpr Op make_op(const char *layer, const char *name, uint32_t kind, const l
                      const AttributeRule *rules, uint32_t attribute_count, const Hooks &hooks) {
   static_assert(arguments <= max_arguments, "raise max_arguments");
   return {{sizeof(lamina_op), kind, name, table, defaults, arguments, attribute_count, plan_create, plan_destroy, plan_need, run, infer},
-          layer, rules, &hooks};
+          layer,
+          rules,
+          &hooks};
 }
 
 }  // namespace lamina::plugin
@@ -89,7 +91,7 @@ struct lamina_plan {
   uint32_t flags;
   lamina_host host;  // a copy; all zero where the caller gave none
   lamina::plugin::AttributeValue attributes[lamina::plugin::max_attributes];
-  void *state;       // the layer's
+  void *state;  // the layer's
 
   // The host's threads, or none: loop is NULL then and the layer may use its own.
   lamina::Parallel parallel() const {

@@ -36,8 +36,8 @@ Status set_attribute(const Op &op, int index, const lamina_attr &given, Attribut
   const lamina_attr &row = op.attrs[index];
   const AttributeRule &rule = op.rules[index];
   if (given.kind != row.kind)
-    return fail(failure, Status::invalid_argument, "%s.%s: attribute '%s' is %s, expected %s", op.layer, op.name, row.name, kind_name(given.kind),
-                kind_name(row.kind));
+    return fail(failure, Status::invalid_argument, "%s.%s: attribute '%s' is %s, expected %s", op.layer, op.name, row.name,
+                kind_name(given.kind), kind_name(row.kind));
   if (given.reserved) return fail(failure, Status::unsupported, "%s.%s: attribute '%s': reserved must be 0", op.layer, op.name, row.name);
   if (row.kind == LAMINA_ATTR_STRING) {
     if (!given.value.s) return fail(failure, Status::invalid_argument, "%s.%s: attribute '%s' is NULL", op.layer, op.name, row.name);
@@ -46,8 +46,8 @@ Status set_attribute(const Op &op, int index, const lamina_attr &given, Attribut
     char known[120] = {};
     for (int i = 0, used = 0; i < rule.value_count && used < 100; ++i)
       used += snprintf(known + used, sizeof known - static_cast<size_t>(used), "%s%s", i ? ", " : "", rule.values[i]);
-    return fail(failure, Status::unsupported, "%s.%s: attribute '%s' has the unknown value '%.40s'; it takes %s", op.layer, op.name, row.name,
-                given.value.s, known);
+    return fail(failure, Status::unsupported, "%s.%s: attribute '%s' has the unknown value '%.40s'; it takes %s", op.layer, op.name,
+                row.name, given.value.s, known);
   }
   value.i = given.value.i, value.f = given.value.f;
   const double number = row.kind == LAMINA_ATTR_FLOAT ? value.f : static_cast<double>(value.i);
@@ -68,8 +68,7 @@ Status set_attributes(const Op &op, const lamina_plan_desc &desc, lamina_plan &p
     if (!attr.name) return fail(failure, Status::invalid_argument, "%s.%s: attribute %u has no name", op.layer, op.name, i);
     uint32_t index = 0;
     while (index < op.attr_count && strcmp(attr.name, op.attrs[index].name) != 0) ++index;
-    if (index == op.attr_count)
-      return fail(failure, Status::unsupported, "%s.%s: unknown attribute '%.60s'", op.layer, op.name, attr.name);
+    if (index == op.attr_count) return fail(failure, Status::unsupported, "%s.%s: unknown attribute '%.60s'", op.layer, op.name, attr.name);
     if (given >> index & 1)
       return fail(failure, Status::invalid_argument, "%s.%s: attribute '%s' is given twice", op.layer, op.name, attr.name);
     given |= uint64_t{1} << index;
@@ -89,7 +88,8 @@ Status create(const Op &op, const lamina_plan_desc *given, lamina_plan *&plan, F
   if ((desc.flags & LAMINA_DETERMINISTIC) && !op.hooks->facts().deterministic)
     return fail(failure, Status::unsupported, "%s.%s: this build is not deterministic", op.layer, op.name);
   if (const int32_t type = op.hooks->facts().device_type; desc.device.type != type)
-    return fail(failure, Status::wrong_device, "%s.%s: device type is %d, this build runs on %d", op.layer, op.name, desc.device.type, type);
+    return fail(failure, Status::wrong_device, "%s.%s: device type is %d, this build runs on %d", op.layer, op.name, desc.device.type,
+                type);
   plan = static_cast<lamina_plan *>(calloc(1, sizeof *plan));
   if (!plan) return fail(failure, Status::no_memory, "no memory for a plan");
   plan->op = &op, plan->device = desc.device, plan->flags = desc.flags;
@@ -136,8 +136,8 @@ Status write_need(const Facts &facts, const Need &need, lamina_need *out, Failur
   uint32_t flags = 0;
   if (facts.deterministic) flags |= LAMINA_DETERMINISTIC;
   if (facts.capture_safe) flags |= LAMINA_CAPTURE_SAFE;
-  const lamina_need full{size, flags, need.workspace_size, facts.workspace_align, need.packed_size,
-                         need.packed_size ? facts.packed_format : nullptr};
+  const lamina_need full{
+      size, flags, need.workspace_size, facts.workspace_align, need.packed_size, need.packed_size ? facts.packed_format : nullptr};
   memset(static_cast<void *>(out), 0, size);
   memcpy(static_cast<void *>(out), &full, size < sizeof full ? size : sizeof full);
   return Status::ok;
@@ -149,13 +149,16 @@ Status infer_outputs(const lamina_plan &plan, const BoundCall &bound, const Need
     const lamina_arg &row = op.args[i];
     if (row.role != LAMINA_OUTPUT && row.role != LAMINA_SAVED && row.role != LAMINA_PACKED) continue;
     failure.arg = static_cast<int>(i);
-    if (!out[i].shape) return fail(failure, Status::invalid_argument, "%s.%s: out[%u].shape must point at room for %d int64", op.layer, op.name, i, max_rank);
+    if (!out[i].shape)
+      return fail(failure, Status::invalid_argument, "%s.%s: out[%u].shape must point at room for %d int64", op.layer, op.name, i,
+                  max_rank);
     int64_t *shape = const_cast<int64_t *>(out[i].shape);
     int rank = 0;
     for (const char *at = row.shape; *at; ++at)
       if (*at >= 'A' && *at <= 'Z') {
         const int64_t extent = row.role == LAMINA_PACKED ? static_cast<int64_t>(need.packed_size) : bound.extent(*at);
-        if (extent < 0) return fail(failure, Status::invalid_argument, "%s.%s: no argument gives extent %c of '%s'", op.layer, op.name, *at, row.name);
+        if (extent < 0)
+          return fail(failure, Status::invalid_argument, "%s.%s: no argument gives extent %c of '%s'", op.layer, op.name, *at, row.name);
         shape[rank++] = extent;
       }
     DType dtype = DType::uint8;

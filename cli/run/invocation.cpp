@@ -15,7 +15,7 @@ struct Said {  // what a plug-in answered
   Said() { error.struct_size = sizeof error; }
   void check(lamina_status status, const std::string &step) const {
     if (status == LAMINA_OK) return;
-    const ErrorKind kind = status == LAMINA_UNSUPPORTED ? ErrorKind::unsupported
+    const ErrorKind kind = status == LAMINA_UNSUPPORTED                                         ? ErrorKind::unsupported
                            : status == LAMINA_INVALID_ARGUMENT || status == LAMINA_WRONG_DEVICE ? ErrorKind::invalid_argument
                                                                                                 : ErrorKind::internal;
     throw Error(kind, step + ": " + error.message);
@@ -126,7 +126,8 @@ void Invocation::pack_weights(const Attributes &attributes) {
   Said said;
   said.check(pack.plan_need(plan.get(), &call, &need, &said.error), "asking what pack needs");
   packed_ = device_.allocate(need.packed_size, 64, Edge::front, "packed weights");
-  const std::unique_ptr<conformance::Buffer> workspace = device_.allocate(need.workspace_size, need.workspace_align, Edge::front, "workspace of pack");
+  const std::unique_ptr<conformance::Buffer> workspace =
+      device_.allocate(need.workspace_size, need.workspace_align, Edge::front, "workspace of pack");
   Slot &slot = slots_[static_cast<size_t>(conformance::argument_named(op_, "packed"))];
   slot.shape = {static_cast<int64_t>(need.packed_size)};
   slot.tensor = {packed_->data(), device_.id(), 1, *manifest::dtype_named("uint8"), slot.shape.data(), nullptr, 0};

@@ -19,7 +19,7 @@ struct HostTensor {  // owned, row-major
   manifest::TensorView view() const;
 };
 
-HostTensor to_float64(const manifest::TensorView &view);           // exact for every dtype of the contract but wide integers
+HostTensor to_float64(const manifest::TensorView &view);  // exact for every dtype of the contract but wide integers
 HostTensor copy_of(const manifest::TensorView &view);
 
 using Attributes = std::map<std::string, manifest::AttributeValue>;
@@ -32,7 +32,7 @@ class Invocation {
   Invocation(const conformance::Plugin &plugin, const std::string &op, conformance::Device &device, const Attributes &attributes,
              const Tensors &tensors, bool pack);
   ~Invocation();
-  void run();                              // waits for the device
+  void run();  // waits for the device
   Tensors outputs() const;
   std::map<std::string, int64_t> dims() const;
   uint64_t workspace_bytes() const { return need_.workspace_size; }

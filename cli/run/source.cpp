@@ -17,16 +17,20 @@ std::string binding_text(const Source &source, const std::string &host) {
   if (const auto found = source.hosts.find(host); found != source.hosts.end()) return found->second;
   std::string known;
   for (const auto &[name, text] : source.hosts) known += (known.empty() ? "" : ", ") + name;
-  throw Error(ErrorKind::not_found, "unknown host '" + host + "'; " + (known.empty() ? "with --build give a binding's file: layers/<layer>/hosts/HOST.json" : "the bundle has " + known));
+  throw Error(ErrorKind::not_found,
+              "unknown host '" + host + "'; " +
+                  (known.empty() ? "with --build give a binding's file: layers/<layer>/hosts/HOST.json" : "the bundle has " + known));
 }
 
 }  // namespace
 
-void bind_weights(const Source &source, const manifest::Contract &contract, const WeightsOptions &options, Tensors &tensors, Attributes &attributes) {
+void bind_weights(const Source &source, const manifest::Contract &contract, const WeightsOptions &options, Tensors &tensors,
+                  Attributes &attributes) {
   const manifest::HostBinding binding = manifest::parse_host_binding(binding_text(source, options.host), contract, options.host);
   manifest::BindOptions bind{options.host_class, options.prefix, {}};
   if (options.layer_index >= 0) bind.layer_index = options.layer_index;
-  const manifest::BoundCheckpoint bound = manifest::bind_checkpoint(binding, contract, manifest::SafetensorsFile::open(options.weights), bind);
+  const manifest::BoundCheckpoint bound =
+      manifest::bind_checkpoint(binding, contract, manifest::SafetensorsFile::open(options.weights), bind);
   for (const manifest::BoundArgument &argument : bound.arguments)
     if (argument.present) tensors[argument.name] = copy_of(argument.view);
   for (const manifest::BoundAttribute &attribute : bound.attributes) attributes[attribute.name] = attribute.value;

@@ -9,8 +9,8 @@
 namespace lamina::cli {
 
 struct SourceOptions {
-  std::string build;       // FILE.so, or
-  std::string bundle;      // ORG/NAME[@revision]
+  std::string build;   // FILE.so, or
+  std::string bundle;  // ORG/NAME[@revision]
   std::string backend, signatures;
 };
 struct Source {
@@ -25,6 +25,7 @@ struct WeightsOptions {
   int layer_index = -1;
 };
 // Adds the layer's parameters to `tensors` and what the host fixes to `attributes`.
-void bind_weights(const Source &source, const manifest::Contract &contract, const WeightsOptions &options, Tensors &tensors, Attributes &attributes);
+void bind_weights(const Source &source, const manifest::Contract &contract, const WeightsOptions &options, Tensors &tensors,
+                  Attributes &attributes);
 
 }  // namespace lamina::cli

@@ -149,7 +149,8 @@ bool check_host(const Plugin &plugin, const Contract &contract, const std::files
   for (const ForwardParameter &parameter : binding.forward) {
     if (parameter.use != ForwardUse::feeds || !file->find("forward/" + parameter.name)) continue;
     const TensorView &given = tensor_of(*file, "forward/" + parameter.name);
-    const bool whole = parameter.layout.front() == '*';
+    const int row = lamina::conformance::argument_named(*plugin.op("forward"), parameter.argument);
+    const bool whole = given.shape.size() == lamina::conformance::shape_words(plugin.op("forward")->args[row]).size();
     arguments[parameter.argument] = whole ? given : batched(given);
     if (!whole && parameter.argument == binding.forward.front().argument) output = batched(output);
   }

@@ -13,10 +13,15 @@ constexpr uint64_t bit(DType dtype) { return uint64_t{1} << static_cast<unsigned
 
 constexpr size_t size_of(DType dtype) {
   switch (dtype) {
-    case DType::float64: case DType::int64: return 8;
-    case DType::float32: case DType::int32: return 4;
-    case DType::float16: case DType::bfloat16: return 2;
-    case DType::boolean: case DType::int8: case DType::uint8: return 1;
+    case DType::float64:
+    case DType::int64: return 8;
+    case DType::float32:
+    case DType::int32: return 4;
+    case DType::float16:
+    case DType::bfloat16: return 2;
+    case DType::boolean:
+    case DType::int8:
+    case DType::uint8: return 1;
   }
   return 0;
 }

@@ -12,13 +12,14 @@ struct Parallel {
   int threads = 1;  // how many bodies may run at once: the number of per-thread scratch areas that are needed
 
   // Calls body(begin, end) over [0, count) in pieces of at least `grain`; returns when all are done.
-  template <class F> void for_each(int64_t count, int64_t grain, F &&body) const {
+  template <class F>
+  void for_each(int64_t count, int64_t grain, F &&body) const {
     if (count <= 0) return;
     if (!loop || threads == 1) return body(int64_t{0}, count);
     using Function = std::remove_reference_t<F>;
-    loop(context, count, grain,
-         [](void *argument, int64_t begin, int64_t end) { (*static_cast<Function *>(argument))(begin, end); },
-         const_cast<void *>(static_cast<const void *>(&body)));
+    loop(
+        context, count, grain, [](void *argument, int64_t begin, int64_t end) { (*static_cast<Function *>(argument))(begin, end); },
+        const_cast<void *>(static_cast<const void *>(&body)));
   }
 };
 

@@ -7,7 +7,14 @@
 namespace lamina {
 
 enum class Status : int32_t {
-  ok = 0, invalid_argument = 1, unsupported = 2, wrong_device = 3, workspace = 4, no_memory = 5, device_error = 6, internal = 7
+  ok = 0,
+  invalid_argument = 1,
+  unsupported = 2,
+  wrong_device = 3,
+  workspace = 4,
+  no_memory = 5,
+  device_error = 6,
+  internal = 7
 };
 
 struct Failure {
@@ -24,8 +31,8 @@ struct Failure {
   return status;
 }
 
-#define LAMINA_TRY(expression)                                                    \
-  do {                                                                            \
+#define LAMINA_TRY(expression)                                                                          \
+  do {                                                                                                  \
     if (const ::lamina::Status status_ = (expression); status_ != ::lamina::Status::ok) return status_; \
   } while (0)
 

@@ -15,12 +15,14 @@ constexpr std::string_view arch_name = LAMINA_ARCH;
 constexpr uint64_t activation_dtypes =
     bit(DType::float32) | bit(DType::float16) | bit(DType::bfloat16) | (arch_name == "reference" ? bit(DType::float64) : 0);
 
-struct Device { int32_t type, id; };  // the ABI's numbers: 1 CPU, 2 CUDA, 10 ROCm
+struct Device {
+  int32_t type, id;
+};  // the ABI's numbers: 1 CPU, 2 CUDA, 10 ROCm
 
-struct Run {                 // what a run may use beside the problem
-  void *workspace = nullptr; // workspace_bytes() of it, aligned to workspace_align
+struct Run {                  // what a run may use beside the problem
+  void *workspace = nullptr;  // workspace_bytes() of it, aligned to workspace_align
   void *stream = nullptr;
-  Parallel parallel;         // CPU builds only
+  Parallel parallel;  // CPU builds only
   const void *state = nullptr;
 };
 
@@ -34,11 +36,11 @@ struct Build {
   void (*destroy)(void *state);
   // Says unsupported, and why, for problems this build cannot do.  Pure.
   Status (*check)(const Problem &, const void *state, Failure &);
-  uint64_t (*packed_bytes)(const Problem &, const void *state);                 // depends on C, H, dtypes, settings, presence; not on B, N
-  uint64_t (*workspace_bytes)(const Problem &, const void *state, int threads); // smaller when problem.packed is given
-  Status (*pack)(const Problem &, const Run &, Failure &);                      // parameters -> problem.packed
-  Status (*forward)(const Problem &, const Run &, Failure &);                   // N > 0 and B > 0; packs into the workspace if packed is null
-  Parallel (*own_threads)();                                                    // CPU builds: this process's pool; null on GPUs
+  uint64_t (*packed_bytes)(const Problem &, const void *state);                  // depends on C, H, dtypes, settings, presence; not on B, N
+  uint64_t (*workspace_bytes)(const Problem &, const void *state, int threads);  // smaller when problem.packed is given
+  Status (*pack)(const Problem &, const Run &, Failure &);                       // parameters -> problem.packed
+  Status (*forward)(const Problem &, const Run &, Failure &);  // N > 0 and B > 0; packs into the workspace if packed is null
+  Parallel (*own_threads)();                                   // CPU builds: this process's pool; null on GPUs
 };
 
 extern const Build build;

@@ -23,7 +23,18 @@ Status run_cpu_avx2(const Problem &p, const Run &run, Failure &failure) { return
 
 }  // namespace
 
-const Build build = {"triangle_multiplication/cpu_avx2/1", 1, 64, true, false, create_cpu_avx2, cpu_destroy, cpu_check, cpu_packed_bytes,
-                     cpu_workspace_bytes, cpu_pack, run_cpu_avx2, cpu::own_threads};
+const Build build = {"triangle_multiplication/cpu_avx2/1",
+                     1,
+                     64,
+                     true,
+                     false,
+                     create_cpu_avx2,
+                     cpu_destroy,
+                     cpu_check,
+                     cpu_packed_bytes,
+                     cpu_workspace_bytes,
+                     cpu_pack,
+                     run_cpu_avx2,
+                     cpu::own_threads};
 
 }  // namespace lamina::triangle_multiplication

@@ -13,7 +13,11 @@ constinit const CpuState with_pair_dot{true}, without_pair_dot{false};
 
 Status create_cpu_avx512(const Settings &, Device, void **state, Failure &failure) {
   const cpu::Features has = cpu::features();
-  const char *missing = !has.avx512f ? "AVX512F" : !has.avx512bw ? "AVX512BW" : !has.avx512vl ? "AVX512VL" : !has.avx512dq ? "AVX512DQ" : nullptr;
+  const char *missing = !has.avx512f    ? "AVX512F"
+                        : !has.avx512bw ? "AVX512BW"
+                        : !has.avx512vl ? "AVX512VL"
+                        : !has.avx512dq ? "AVX512DQ"
+                                        : nullptr;
   if (!missing && (!has.fma || !has.f16c)) missing = "FMA and F16C";
   if (missing) return fail(failure, Status::unsupported, "cpu_avx512: this processor or its system lacks %s; use cpu_avx2", missing);
   *state = const_cast<CpuState *>(has.avx512bf16 ? &with_pair_dot : &without_pair_dot);
@@ -24,7 +28,18 @@ Status run_cpu_avx512(const Problem &p, const Run &run, Failure &failure) { retu
 
 }  // namespace
 
-const Build build = {"triangle_multiplication/cpu_avx512/1", 1, 64, true, false, create_cpu_avx512, cpu_destroy, cpu_check, cpu_packed_bytes,
-                     cpu_workspace_bytes, cpu_pack, run_cpu_avx512, cpu::own_threads};
+const Build build = {"triangle_multiplication/cpu_avx512/1",
+                     1,
+                     64,
+                     true,
+                     false,
+                     create_cpu_avx512,
+                     cpu_destroy,
+                     cpu_check,
+                     cpu_packed_bytes,
+                     cpu_workspace_bytes,
+                     cpu_pack,
+                     run_cpu_avx512,
+                     cpu::own_threads};
 
 }  // namespace lamina::triangle_multiplication

@@ -23,20 +23,20 @@ View view_of(const BoundCall &call, int argument) {
 }
 
 // The parameters have the same names in every op: `op` is the namespace of its generated table.
-#define LAMINA_READ_PARAMETERS(op)                                                                            \
-  problem.norm_in = {view_of(call, op::norm_in_weight), view_of(call, op::norm_in_bias)};                     \
-  problem.a_projection = {view_of(call, op::a_projection_weight), view_of(call, op::a_projection_bias)};      \
-  problem.a_gate = {view_of(call, op::a_gate_weight), view_of(call, op::a_gate_bias)};                        \
-  problem.b_projection = {view_of(call, op::b_projection_weight), view_of(call, op::b_projection_bias)};      \
-  problem.b_gate = {view_of(call, op::b_gate_weight), view_of(call, op::b_gate_bias)};                        \
-  problem.norm_out = {view_of(call, op::norm_out_weight), view_of(call, op::norm_out_bias)};                  \
+#define LAMINA_READ_PARAMETERS(op)                                                                             \
+  problem.norm_in = {view_of(call, op::norm_in_weight), view_of(call, op::norm_in_bias)};                      \
+  problem.a_projection = {view_of(call, op::a_projection_weight), view_of(call, op::a_projection_bias)};       \
+  problem.a_gate = {view_of(call, op::a_gate_weight), view_of(call, op::a_gate_bias)};                         \
+  problem.b_projection = {view_of(call, op::b_projection_weight), view_of(call, op::b_projection_bias)};       \
+  problem.b_gate = {view_of(call, op::b_gate_weight), view_of(call, op::b_gate_bias)};                         \
+  problem.norm_out = {view_of(call, op::norm_out_weight), view_of(call, op::norm_out_bias)};                   \
   problem.out_projection = {view_of(call, op::out_projection_weight), view_of(call, op::out_projection_bias)}; \
-  problem.out_gate = {view_of(call, op::out_gate_weight), view_of(call, op::out_gate_bias)};                  \
-  problem.packed = call.data(op::packed);                                                                     \
-  if (problem.settings.operands_exchanged) {                                                                  \
-    const Linear projection = problem.a_projection, gate = problem.a_gate;                                    \
-    problem.a_projection = problem.b_projection, problem.a_gate = problem.b_gate;                             \
-    problem.b_projection = projection, problem.b_gate = gate;                                                 \
+  problem.out_gate = {view_of(call, op::out_gate_weight), view_of(call, op::out_gate_bias)};                   \
+  problem.packed = call.data(op::packed);                                                                      \
+  if (problem.settings.operands_exchanged) {                                                                   \
+    const Linear projection = problem.a_projection, gate = problem.a_gate;                                     \
+    problem.a_projection = problem.b_projection, problem.a_gate = problem.b_gate;                              \
+    problem.b_projection = projection, problem.b_gate = gate;                                                  \
   }
 
 Settings settings_of(const lamina_plan &plan) {
@@ -50,7 +50,8 @@ Settings settings_of(const lamina_plan &plan) {
   settings.eps = values[forward::eps].f;
   return settings;
 }
-static_assert(int{forward::eps} == int{pack::eps} && int{forward::compute} == int{pack::compute}, "both ops list the attributes in one order");
+static_assert(int{forward::eps} == int{pack::eps} && int{forward::compute} == int{pack::compute},
+              "both ops list the attributes in one order");
 static_assert(int{forward::compute_is::fp16} == static_cast<int>(Compute::fp16), "Compute follows the contract's order of values");
 
 Status refuse(Failure &failure, Status status, int argument, int dim, const char *name, const char *why) {
@@ -59,7 +60,8 @@ Status refuse(Failure &failure, Status status, int argument, int dim, const char
 }
 
 // What no argument table can say.
-Status check_widths(const Problem &problem, int64_t gate_width, int c_argument, int c_dim, int h_argument, int gate_argument, Failure &failure) {
+Status check_widths(const Problem &problem, int64_t gate_width, int c_argument, int c_dim, int h_argument, int gate_argument,
+                    Failure &failure) {
   for (const bool hidden : {false, true}) {
     const int64_t channels = hidden ? problem.H : problem.C;
     if (channels >= 8 && channels <= 768 && channels % 8 == 0) continue;
@@ -69,9 +71,10 @@ Status check_widths(const Problem &problem, int64_t gate_width, int c_argument, 
   }
   if (gate_width != problem.gate_width()) {
     failure.arg = gate_argument, failure.dim = 0;
-    return fail(failure, Status::invalid_argument, "triangle_multiplication: out_gate_weight has %lld rows, expected %c = %lld with output_gate %s",
-                static_cast<long long>(gate_width), problem.settings.gate_before_projection ? 'H' : 'C',
-                static_cast<long long>(problem.gate_width()), problem.settings.gate_before_projection ? "before_projection" : "after_projection");
+    return fail(
+        failure, Status::invalid_argument, "triangle_multiplication: out_gate_weight has %lld rows, expected %c = %lld with output_gate %s",
+        static_cast<long long>(gate_width), problem.settings.gate_before_projection ? 'H' : 'C',
+        static_cast<long long>(problem.gate_width()), problem.settings.gate_before_projection ? "before_projection" : "after_projection");
   }
   return Status::ok;
 }
@@ -95,7 +98,8 @@ Status forward_problem(const lamina_plan &plan, const BoundCall &call, Problem &
   problem.out = view_of(call, forward::out);
   LAMINA_READ_PARAMETERS(forward)
   if (call.has(forward::pair_mask) && call.has(forward::token_mask))
-    return refuse(failure, Status::invalid_argument, forward::token_mask, -1, "token_mask", "given beside pair_mask; at most one of the two may be");
+    return refuse(failure, Status::invalid_argument, forward::token_mask, -1, "token_mask",
+                  "given beside pair_mask; at most one of the two may be");
   LAMINA_TRY(check_norm_in(call, forward::norm_in_weight, forward::norm_in_bias, failure));
   LAMINA_TRY(check_widths(problem, call.extent('G'), forward::pair, 3, forward::a_projection_weight, forward::out_gate_weight, failure));
   return build.check(problem, plan.state, failure);
@@ -111,7 +115,8 @@ Status pack_problem(const lamina_plan &plan, const BoundCall &call, Problem &pro
     if (plan.op->args[i].role == LAMINA_PARAM && call.has(i) && call.dtype(i) != problem.dtype && call.dtype(i) != DType::float32)
       return refuse(failure, Status::invalid_argument, i, -1, plan.op->args[i].name, "dtype must be that of attribute 'dtype', or float32");
   LAMINA_TRY(check_norm_in(call, pack::norm_in_weight, pack::norm_in_bias, failure));
-  LAMINA_TRY(check_widths(problem, call.extent('G'), pack::a_projection_weight, 1, pack::a_projection_weight, pack::out_gate_weight, failure));
+  LAMINA_TRY(
+      check_widths(problem, call.extent('G'), pack::a_projection_weight, 1, pack::a_projection_weight, pack::out_gate_weight, failure));
   return build.check(problem, plan.state, failure);
 }
 
@@ -124,13 +129,12 @@ Parallel threads_of(const lamina_plan &plan) {
   return parallel;
 }
 
-plugin::Facts facts() {
-  return {build.device_type, build.deterministic, build.capture_safe, build.workspace_align, build.packed_format};
-}
+plugin::Facts facts() { return {build.device_type, build.deterministic, build.capture_safe, build.workspace_align, build.packed_format}; }
 
 Status create(lamina_plan &plan, Failure &failure) {
   const Settings settings = settings_of(plan);
-  if (plan.op->kind == LAMINA_PACK && plan.attributes[pack::dtype].index == pack::dtype_is::float64 && !(activation_dtypes & bit(DType::float64)))
+  if (plan.op->kind == LAMINA_PACK && plan.attributes[pack::dtype].index == pack::dtype_is::float64 &&
+      !(activation_dtypes & bit(DType::float64)))
     return fail(failure, Status::unsupported, "triangle_multiplication.pack: this build does not take float64");
   return build.create(settings, {plan.device.type, plan.device.id}, &plan.state, failure);
 }

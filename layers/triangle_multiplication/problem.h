@@ -22,33 +22,37 @@ struct View {
   int64_t stride[4] = {};
 };
 
-struct Norm { View weight, bias; };    // [channels]; weight not present: no norm
-struct Linear { View weight, bias; };  // weight [outputs, inputs], any strides; bias [outputs], optional
+struct Norm {
+  View weight, bias;
+};  // [channels]; weight not present: no norm
+struct Linear {
+  View weight, bias;
+};  // weight [outputs, inputs], any strides; bias [outputs], optional
 
 enum class Compute : uint8_t { exact, tf32, bf16, fp16 };
 
 struct Settings {  // a plan's attributes
   bool incoming = false;
-  bool operands_exchanged = false;      // already applied to Problem's a and b
+  bool operands_exchanged = false;  // already applied to Problem's a and b
   bool gate_before_projection = false;
-  bool contraction_fp32 = false;        // a, b and o must not be rounded to 16 bits
-  Compute compute = Compute::exact;     // the least precise arithmetic allowed for float32 tensors
+  bool contraction_fp32 = false;     // a, b and o must not be rounded to 16 bits
+  Compute compute = Compute::exact;  // the least precise arithmetic allowed for float32 tensors
   double eps = 1e-5;
 };
 
 struct Problem {
   Settings settings;
   int64_t B = 0, N = 0, C = 0, H = 0;
-  DType dtype = DType::float32;           // of pair, residual and out
-  View pair, residual, out;               // [B, N, N, C], stride[3] == 1; out may be the memory of pair or residual, or both
-  View dropout_mask;                      // [B, N, N, C], any strides, 0 included; dtype or float32
-  View pair_mask;                         // [B, N, N], any strides, any dtype
-  View token_mask;                        // [B, N]; never beside pair_mask
-  Norm norm_in, norm_out;                 // [C], [H]
+  DType dtype = DType::float32;                       // of pair, residual and out
+  View pair, residual, out;                           // [B, N, N, C], stride[3] == 1; out may be the memory of pair or residual, or both
+  View dropout_mask;                                  // [B, N, N, C], any strides, 0 included; dtype or float32
+  View pair_mask;                                     // [B, N, N], any strides, any dtype
+  View token_mask;                                    // [B, N]; never beside pair_mask
+  Norm norm_in, norm_out;                             // [C], [H]
   Linear a_projection, a_gate, b_projection, b_gate;  // [H, C]
-  Linear out_projection;                  // [C, H]
-  Linear out_gate;                        // [C, C] after the projection, [H, C] before it
-  void *packed = nullptr;                 // 64-byte aligned; op pack writes it, forward reads it if not null
+  Linear out_projection;                              // [C, H]
+  Linear out_gate;                                    // [C, C] after the projection, [H, C] before it
+  void *packed = nullptr;                             // 64-byte aligned; op pack writes it, forward reads it if not null
 
   int64_t gate_width() const { return settings.gate_before_projection ? H : C; }
 };

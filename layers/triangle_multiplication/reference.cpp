@@ -24,9 +24,12 @@ struct Parameters {
 };
 
 // Walks all parameters; `each(view, rows, columns, slot)` with columns = 1 for vectors.
-template <class F> void for_each_parameter(const Problem &p, Parameters &to, F each) {
+template <class F>
+void for_each_parameter(const Problem &p, Parameters &to, F each) {
   const int64_t C = p.C, H = p.H, G = p.gate_width();
-  const auto norm = [&](const Norm &n, int64_t size, const double *(&slot)[2]) { each(n.weight, size, 1, slot[0]), each(n.bias, size, 1, slot[1]); };
+  const auto norm = [&](const Norm &n, int64_t size, const double *(&slot)[2]) {
+    each(n.weight, size, 1, slot[0]), each(n.bias, size, 1, slot[1]);
+  };
   const auto linear = [&](const Linear &l, int64_t rows, int64_t columns, const double *(&slot)[2]) {
     each(l.weight, rows, columns, slot[0]), each(l.bias, rows, 1, slot[1]);
   };
@@ -110,7 +113,8 @@ Status forward(const Problem &p, const Run &run, Failure &failure) {
       double *row = o + ij * H;
       for (int64_t h = 0; h < H; ++h) row[h] = 0;
       for (int64_t k = 0; k < N; ++k) {
-        const double *left = a + (p.settings.incoming ? k * N + i : i * N + k) * H, *right = b + (p.settings.incoming ? k * N + j : j * N + k) * H;
+        const double *left = a + (p.settings.incoming ? k * N + i : i * N + k) * H,
+                     *right = b + (p.settings.incoming ? k * N + j : j * N + k) * H;
         for (int64_t h = 0; h < H; ++h) row[h] += left[h] * right[h];
       }
       layer_norm(row, H, p.settings.eps, w.norm_out, row);
@@ -134,7 +138,18 @@ Status check(const Problem &, const void *, Failure &) { return Status::ok; }
 
 }  // namespace
 
-const Build build = {"triangle_multiplication/reference/1", 1, 64, true, false, create, destroy, check, packed_bytes, workspace_bytes, pack,
-                     forward, nullptr};
+const Build build = {"triangle_multiplication/reference/1",
+                     1,
+                     64,
+                     true,
+                     false,
+                     create,
+                     destroy,
+                     check,
+                     packed_bytes,
+                     workspace_bytes,
+                     pack,
+                     forward,
+                     nullptr};
 
 }  // namespace lamina::triangle_multiplication

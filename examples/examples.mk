@@ -10,3 +10,4 @@ demo: deps ; @$(MAKE) --no-print-directory demo-now  ## the whole road on this m
 .PHONY: demo-now
 demo-now: plugins $(GEN)/archs.json $(BIN)/lamina $(BIN)/ubiquitin $(BIN)/show_pair
 	@examples/demo.sh
+TESTS += examples/demo.sh layers/test_new_layer.sh

@@ -29,9 +29,17 @@ HOSTS = pathlib.Path(__file__).resolve().parent.parent / "hosts"
 
 
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Last finder on the path: what no installed package provides becomes an empty module."""
+    """Last finder on the path: what a host imports and no installed package provides becomes an empty module.  Other packages (scipy,
+    torch) ask what is installed and behave by the answer; they get the truth."""
+
+    hosts = {"boltz", "openfold", "openfold3", "protenix", "tokamax", "alphafold3", "megafold"}
 
     def find_spec(self, name, path=None, target=None):
+        frame = sys._getframe(1)
+        while frame.f_globals.get("__name__", "").startswith("importlib"):
+            frame = frame.f_back
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in self.hosts:
+            return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec):

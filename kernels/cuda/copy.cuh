@@ -1,0 +1,22 @@
+// Asynchronous copies from device to shared memory, 16 bytes a thread and call (cp.async; sm_80 and newer).
+#pragma once
+#include <cstdint>
+
+namespace lamina::cuda {
+
+__device__ inline uint32_t shared_address(const void *pointer) { return static_cast<uint32_t>(__cvta_generic_to_shared(pointer)); }
+
+// Both sides 16-byte aligned.  Where `valid` is false nothing is read and zeros are written.
+__device__ inline void copy_16_async(void *shared, const void *global, bool valid) {
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
+}
+__device__ inline void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most `pending` of this thread's committed groups are under way.
+template <int pending>
+__device__ void copy_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+}
+
+}  // namespace lamina::cuda

@@ -1,0 +1,78 @@
+// Elements of GPU memory as floats: one of any dtype, or eight neighbours at once.  Device code for the CUDA and the HIP compiler.
+#pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "kernels/common/dtype.h"
+
+namespace lamina::gpu {
+
+using bfloat16 = __nv_bfloat16;
+using float16 = __half;
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(float16 x) { return __half2float(x); }
+__device__ inline float to_float(bfloat16 x) { return __bfloat162float(x); }
+
+template <class T>
+__device__ T from_float(float x);
+template <>
+__device__ inline float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ inline float16 from_float<float16>(float x) {
+  return __float2half_rn(x);
+}
+template <>
+__device__ inline bfloat16 from_float<bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+// Eight neighbours, moved in pieces of 16 bytes.
+template <class T>
+struct alignas(16) Eight {
+  T value[8];
+};
+
+template <class T>
+__device__ Eight<T> load_eight(const T *from, bool aligned) {
+  Eight<T> result;
+  if (aligned) {
+    result = *reinterpret_cast<const Eight<T> *>(from);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) result.value[i] = from[i];
+  }
+  return result;
+}
+
+template <class T>
+__device__ void store_eight(T *to, const Eight<T> &eight, bool aligned) {
+  if (aligned) {
+    *reinterpret_cast<Eight<T> *>(to) = eight;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) to[i] = eight.value[i];
+  }
+}
+
+// One element of any dtype; `at` counts elements.
+__device__ inline float load_any(const void *data, DType dtype, int64_t at) {
+  switch (dtype) {
+    case DType::float64: return static_cast<float>(static_cast<const double *>(data)[at]);
+    case DType::float32: return static_cast<const float *>(data)[at];
+    case DType::float16: return to_float(static_cast<const float16 *>(data)[at]);
+    case DType::bfloat16: return to_float(static_cast<const bfloat16 *>(data)[at]);
+    case DType::boolean: return static_cast<const uint8_t *>(data)[at] != 0 ? 1.0f : 0.0f;
+    case DType::int8: return static_cast<const int8_t *>(data)[at];
+    case DType::uint8: return static_cast<const uint8_t *>(data)[at];
+    case DType::int32: return static_cast<float>(static_cast<const int32_t *>(data)[at]);
+    case DType::int64: return static_cast<float>(static_cast<const int64_t *>(data)[at]);
+  }
+  return 0;
+}
+
+__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+}  // namespace lamina::gpu

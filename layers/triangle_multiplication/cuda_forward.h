@@ -1,0 +1,242 @@
+// The host half of the CUDA builds: which kernels serve a problem, how the workspace is cut, and the launches.  cuda_sm80.cu and
+// cuda_sm90a.cu give it their embedded device code.
+#pragma once
+#include "build.h"
+#include "cuda_job.h"
+#include "cuda_kernels.h"
+#include "kernels/cuda/device_code.h"
+
+namespace lamina::triangle_multiplication {
+
+namespace kernel {
+#define LAMINA_ROW(name, ...) name,
+enum Index {
+  LAMINA_FRONT_KERNELS(LAMINA_ROW) LAMINA_GATE_KERNELS(LAMINA_ROW) LAMINA_BACK_KERNELS(LAMINA_ROW) LAMINA_CONTRACT_KERNELS(LAMINA_ROW)
+      LAMINA_PACK_KERNELS(LAMINA_ROW) portable_count
+};
+#undef LAMINA_ROW
+}  // namespace kernel
+
+// Rows of an Image's kernel table, in the order of kernel::Index.  contract takes three stages of two tiles.
+constexpr uint32_t contract_bytes = 3 * 2 * 128 * 80;
+#define LAMINA_ROW(name, ...) {#name, 0},
+#define LAMINA_CONTRACT_ROW(name, ...) {#name, contract_bytes},
+#define LAMINA_PORTABLE_ROWS                                                                                          \
+  LAMINA_FRONT_KERNELS(LAMINA_ROW)                                                                                    \
+  LAMINA_GATE_KERNELS(LAMINA_ROW) LAMINA_BACK_KERNELS(LAMINA_ROW) LAMINA_CONTRACT_KERNELS(LAMINA_CONTRACT_ROW)        \
+      LAMINA_PACK_KERNELS(LAMINA_ROW)
+
+// The order of the modes in every list of cuda_kernels.h.
+enum class Mode { float32, bfloat16, float16, bfloat16_wide, float16_wide };
+
+struct Plan {  // of one problem; pure arithmetic
+  Mode mode;
+  int64_t storage_bytes, operand_bytes, gate_bytes;  // of an element of a, b, o; of weights; of gate planes
+  bool gate_planes;
+  int64_t pitch, per_batch, group;  // batches that one round of launches takes
+  PackedLayout layout;
+  int64_t packed, a, o, gates, workspace;  // offsets; b lies right behind a
+
+  explicit Plan(const Problem &p);
+};
+
+inline Mode mode_of(const Problem &p) {
+  if (p.dtype == DType::float32) return Mode::float32;
+  if (p.dtype == DType::bfloat16) return p.settings.contraction_fp32 ? Mode::bfloat16_wide : Mode::bfloat16;
+  return p.settings.contraction_fp32 ? Mode::float16_wide : Mode::float16;
+}
+
+// Problems this small share their launches: their batches are one group.
+constexpr int64_t group_cells = 1 << 20;
+
+inline Plan::Plan(const Problem &p)
+    : mode(mode_of(p)),
+      storage_bytes(mode == Mode::bfloat16 || mode == Mode::float16 ? 2 : 4),
+      operand_bytes(mode == Mode::float32 ? 4 : 2),
+      gate_bytes(storage_bytes),
+      gate_planes(p.settings.gate_before_projection || p.C > tile_outputs),
+      pitch((p.N + 7) / 8 * 8),
+      per_batch(p.N * pitch),
+      layout(p.C, p.H, p.gate_width(), operand_bytes) {
+  group = per_batch ? group_cells / per_batch : 1;
+  group = group < 1 ? 1 : group > 32768 ? 32768 : group;
+  if (group > p.B) group = p.B;
+  int64_t at = 0;
+  const auto take = [&at](int64_t bytes) {
+    const int64_t here = at;
+    at += (bytes + 255) / 256 * 256;
+    return here;
+  };
+  const int64_t plane = group * per_batch;
+  packed = take(p.packed ? 0 : layout.total);
+  a = take(2 * p.H * plane * storage_bytes);
+  o = take(p.H * plane * storage_bytes);
+  gates = take(gate_planes ? p.gate_width() * plane * gate_bytes : 0);
+  workspace = at;
+}
+
+inline bool aligned_16(const View &view, int64_t element_bytes) {
+  if (!view.present) return true;
+  for (int dim = 0; dim < 3; ++dim)
+    if (view.stride[dim] * element_bytes % 16) return false;
+  return reinterpret_cast<uintptr_t>(view.data) % 16 == 0;
+}
+
+inline const cuda::DeviceCode &code_of(const void *state) { return *static_cast<const cuda::DeviceCode *>(state); }
+
+inline Status cuda_check(const Problem &p, const void *, Failure &failure) {
+  const int64_t pitch = (p.N + 7) / 8 * 8;
+  if (p.N < 46336 && p.N * pitch <= INT32_MAX) return Status::ok;
+  return fail(failure, Status::unsupported, "triangle_multiplication: N is %lld, this build takes at most 46335", static_cast<long long>(p.N));
+}
+
+inline uint64_t cuda_packed_bytes(const Problem &p, const void *) { return static_cast<uint64_t>(Plan(p).layout.total); }
+inline uint64_t cuda_workspace_bytes(const Problem &p, const void *, int) { return static_cast<uint64_t>(Plan(p).workspace); }
+
+inline Status launch_pack(const Problem &p, cuda::Launcher &launcher, void *packed, Failure &failure) {
+  const Plan plan(p);
+  PackJob job{p.norm_in,        p.norm_out, p.a_projection, p.a_gate,       p.b_projection, p.b_gate,
+              p.out_projection, p.out_gate, p.C,            p.H,            p.gate_width(), plan.layout,
+              static_cast<char *>(packed)};
+  const int operand = plan.mode == Mode::float32 ? 0 : p.dtype == DType::bfloat16 ? 1 : 2;
+  void *parameters[] = {&job};
+  return launcher.launch({kernel::pack_float32 + operand, {64, 4, 1}, 256}, parameters, failure);
+}
+
+inline Status cuda_pack(const Problem &p, const Run &run, Failure &failure) {
+  cuda::Launcher launcher(code_of(run.state), run.stream);
+  LAMINA_TRY(launcher.open(failure));
+  return launch_pack(p, launcher, p.packed, failure);
+}
+
+// A view of the same tensor from batch `first` on.
+inline View from_batch(View view, int64_t first) {
+  if (view.present) view.data = static_cast<char *>(view.data) + first * view.stride[0] * static_cast<int64_t>(size_of(view.dtype));
+  return view;
+}
+
+// The launches of one group of batches.
+class GroupLaunch {
+ public:
+  GroupLaunch(const Problem &p, const Plan &plan, const char *packed, char *workspace, cuda::Launcher &launcher)
+      : p_(p), plan_(plan), packed_(packed), workspace_(workspace), launcher_(launcher) {}
+
+  Status run(int64_t first, int64_t batches, Failure &failure) {
+    first_ = first, batches_ = batches;
+    LAMINA_TRY(front(failure));
+    if (plan_.gate_planes) LAMINA_TRY(gate(failure));
+    LAMINA_TRY(contract(failure));
+    return back(failure);
+  }
+
+ private:
+  Cells cells(bool exchanged) const {
+    return {static_cast<int>(p_.N), static_cast<int>(plan_.pitch), static_cast<int>(plan_.per_batch), batches_ * plan_.per_batch,
+            exchanged};
+  }
+  unsigned tiles() const { return static_cast<unsigned>((batches_ * plan_.per_batch + tile_positions - 1) / tile_positions); }
+  unsigned blocks(int64_t rows) const { return static_cast<unsigned>((rows + tile_outputs - 1) / tile_outputs); }
+  PackedLinear linear(int64_t weight, int64_t bias) const { return {packed_ + weight, reinterpret_cast<const float *>(packed_ + bias)}; }
+  PackedNorm norm_in() const {
+    const float *weight = reinterpret_cast<const float *>(packed_ + plan_.layout.norm_in);
+    const bool present = p_.norm_in.weight.present;
+    return {present ? weight : nullptr, weight + p_.C, static_cast<int>(p_.C), static_cast<float>(p_.settings.eps)};
+  }
+  PackedNorm norm_out() const {
+    const float *weight = reinterpret_cast<const float *>(packed_ + plan_.layout.norm_out);
+    return {weight, weight + p_.H, static_cast<int>(p_.H), static_cast<float>(p_.settings.eps)};
+  }
+  int64_t element() const { return static_cast<int64_t>(size_of(p_.dtype)); }
+  int mode() const { return static_cast<int>(plan_.mode); }
+
+  FrontJob front_job(bool exchanged) const {
+    FrontJob job{};
+    job.pair = from_batch(p_.pair, first_);
+    job.pair_aligned = aligned_16(job.pair, element());
+    job.cells = cells(exchanged);
+    job.norm = norm_in();
+    return job;
+  }
+
+  Status front(Failure &failure) {
+    FrontJob job = front_job(p_.settings.incoming);
+    job.pair_mask = from_batch(p_.pair_mask, first_), job.token_mask = from_batch(p_.token_mask, first_);
+    job.linear = linear(plan_.layout.front, plan_.layout.front_bias);
+    job.channels = static_cast<int>(2 * p_.H);
+    job.planes = workspace_ + plan_.a;
+    void *parameters[] = {&job};
+    return launcher_.launch({kernel::front_float32 + mode(), {tiles() * blocks(4 * p_.H), 1, 1}, 128}, parameters, failure);
+  }
+
+  Status gate(Failure &failure) {
+    FrontJob job = front_job(false);
+    job.linear = linear(plan_.layout.out_gate, plan_.layout.gate_bias);
+    job.channels = static_cast<int>(p_.gate_width());
+    job.planes = workspace_ + plan_.gates;
+    void *parameters[] = {&job};
+    return launcher_.launch({kernel::gate_float32 + mode(), {tiles() * blocks(p_.gate_width()), 1, 1}, 128}, parameters, failure);
+  }
+
+  Status contract(Failure &failure) {
+    const int64_t plane = batches_ * plan_.per_batch;
+    char *a = workspace_ + plan_.a;
+    ContractJob job{a,
+                    a + p_.H * plane * plan_.storage_bytes,
+                    workspace_ + plan_.o,
+                    static_cast<int>(p_.N),
+                    static_cast<int>(plan_.pitch),
+                    static_cast<int>(batches_),
+                    plane};
+    const int storage = plan_.storage_bytes == 4 ? 0 : plan_.mode == Mode::bfloat16 ? 1 : 2;
+    const unsigned side = static_cast<unsigned>((p_.N + 127) / 128);
+    void *parameters[] = {&job};
+    return launcher_.launch(
+        {kernel::contract_float32 + storage, {side * side, static_cast<unsigned>(p_.H), static_cast<unsigned>(batches_)}, 256}, parameters,
+        failure);
+  }
+
+  Status back(Failure &failure) {
+    BackJob job{};
+    job.pair = from_batch(p_.pair, first_), job.residual = from_batch(p_.residual, first_);
+    job.out = from_batch(p_.out, first_), job.dropout_mask = from_batch(p_.dropout_mask, first_);
+    job.pair_aligned = aligned_16(job.pair, element());
+    job.out_aligned = aligned_16(job.out, element()) && aligned_16(job.residual, element());
+    job.cells = cells(false);
+    job.norm_in = norm_in(), job.norm_out = norm_out();
+    job.linear = linear(plan_.layout.out, plan_.layout.out_bias);
+    job.gate = linear(plan_.layout.out_gate, plan_.layout.gate_bias);
+    job.o = workspace_ + plan_.o;
+    job.gate_planes = plan_.gate_planes ? workspace_ + plan_.gates : nullptr;
+    job.gate_before_projection = p_.settings.gate_before_projection;
+    job.C = static_cast<int>(p_.C), job.H = static_cast<int>(p_.H);
+    void *parameters[] = {&job};
+    return launcher_.launch({kernel::back_float32 + mode(), {tiles() * blocks(p_.C), 1, 1}, 128}, parameters, failure);
+  }
+
+  const Problem &p_;
+  const Plan &plan_;
+  const char *packed_;
+  char *workspace_;
+  cuda::Launcher &launcher_;
+  int64_t first_ = 0, batches_ = 0;
+};
+
+inline Status cuda_forward(const Problem &p, const Run &run, Failure &failure) {
+  const Plan plan(p);
+  char *workspace = static_cast<char *>(run.workspace);
+  cuda::Launcher launcher(code_of(run.state), run.stream);
+  LAMINA_TRY(launcher.open(failure));
+  const char *packed = static_cast<const char *>(p.packed);
+  if (!packed) {
+    LAMINA_TRY(launch_pack(p, launcher, workspace + plan.packed, failure));
+    packed = workspace + plan.packed;
+  }
+  GroupLaunch group(p, plan, packed, workspace, launcher);
+  for (int64_t first = 0; first < p.B; first += plan.group)
+    LAMINA_TRY(group.run(first, p.B - first < plan.group ? p.B - first : plan.group, failure));
+  return Status::ok;
+}
+
+inline void cuda_destroy(void *state) { cuda::release_device_code(static_cast<cuda::DeviceCode *>(state)); }
+
+}  // namespace lamina::triangle_multiplication

@@ -1,0 +1,98 @@
+// What the CUDA kernels get from the host: plain structs, seen by both compilers.
+//
+// Three steps, each a kernel over a group of batches:
+//   front     a and b, one plane of [N][pitch] cells a channel, from pair: LayerNorm, projections, gates, mask
+//   contract  o = a b' for every channel: a batched matrix product
+//   back      out from o: LayerNorm, projection, output gate, dropout mask, residual
+// For the incoming direction the front writes a and b transposed, so that the contraction always sums along the last axis.
+#pragma once
+#include "problem.h"
+
+namespace lamina::triangle_multiplication {
+
+constexpr int tile_positions = 64;  // cells that one CTA of front or back takes
+constexpr int tile_outputs = 128;   // rows of packed weights that it takes
+
+// Where each part of the packed weights begins, in bytes; every part is a multiple of 64 bytes, its tail zeros.
+//   front      groups of 16 rows of C: 8 channels' projections, then their 8 gates; channels 0..H-1 are a, H..2H-1 are b
+//   out        C rows of H          out_gate  gate-width rows of C
+//   vectors    floats: biases in the order of the rows (missing: zeros), norms
+struct PackedLayout {
+  int64_t front_rows, out_rows, gate_rows;  // rounded up to whole tiles
+  int64_t front, out, out_gate, front_bias, out_bias, gate_bias, norm_in, norm_out, total;
+
+  PackedLayout(int64_t C, int64_t H, int64_t gate_width, int64_t element_bytes) {
+    const auto whole_tiles = [](int64_t rows) { return (rows + tile_outputs - 1) / tile_outputs * tile_outputs; };
+    int64_t at = 0;
+    const auto take = [&at](int64_t bytes) {
+      const int64_t here = at;
+      at += (bytes + 63) / 64 * 64;
+      return here;
+    };
+    front_rows = whole_tiles(4 * H), out_rows = whole_tiles(C), gate_rows = whole_tiles(gate_width);
+    front = take(front_rows * C * element_bytes);
+    out = take(out_rows * H * element_bytes);
+    out_gate = take(gate_rows * C * element_bytes);
+    front_bias = take(front_rows * 4), out_bias = take(out_rows * 4), gate_bias = take(gate_rows * 4);
+    norm_in = take(2 * C * 4), norm_out = take(2 * H * 4);
+    total = at;
+  }
+};
+
+struct PackJob {
+  Norm norm_in, norm_out;
+  Linear a_projection, a_gate, b_projection, b_gate, out_projection, out_gate;
+  int64_t C, H, gate_width;
+  PackedLayout layout;
+  char *packed;
+};
+
+// A linear layer's packed rows.
+struct PackedLinear {
+  const void *weight;
+  const float *bias;
+};
+struct PackedNorm {
+  const float *weight, *bias;  // null: no norm
+  int channels;
+  float eps;
+};
+
+// The cells of a group of batches, in the order in which planes store them: [batch][x][y], y padded to `pitch`.
+struct Cells {
+  int N, pitch;           // pitch: N rounded up to 8
+  int per_batch;          // N * pitch
+  int64_t count;          // batches * per_batch: the elements of one plane
+  bool exchanged;         // cell (x, y) is element (y, x) of the pair tensor
+};
+
+struct FrontJob {  // also of the output gate's own planes: then `linear` has one row a channel and no mask counts
+  View pair, pair_mask, token_mask;
+  bool pair_aligned;  // 16-byte loads are allowed
+  Cells cells;
+  PackedNorm norm;
+  PackedLinear linear;
+  int channels;  // planes to write
+  void *planes;
+};
+
+struct ContractJob {
+  const void *a, *b;  // [H][batches][N][pitch]
+  void *o;
+  int N, pitch, batches;
+  int64_t plane;  // elements of one channel's plane: batches * N * pitch
+};
+
+struct BackJob {
+  View pair, residual, out, dropout_mask;
+  bool pair_aligned, out_aligned;  // out_aligned: residual and out
+  Cells cells;
+  PackedNorm norm_in, norm_out;
+  PackedLinear linear, gate;
+  const void *o;
+  const void *gate_planes;  // null: back computes the gate itself
+  bool gate_before_projection;
+  int C, H;
+};
+
+}  // namespace lamina::triangle_multiplication

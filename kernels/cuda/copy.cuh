@@ -19,4 +19,16 @@ __device__ void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
+// Four 8 x 8 matrices of 16-bit elements into registers; each lane gives the address of one line of 16 bytes.
+__device__ inline void load_matrices(uint32_t (&to)[4], uint32_t line) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(line));
+}
+__device__ inline void load_matrices_transposed(uint32_t (&to)[4], uint32_t line) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(line));
+}
+
 }  // namespace lamina::cuda

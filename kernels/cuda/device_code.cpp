@@ -151,8 +151,9 @@ Status Launcher::open(Failure &failure) {
   const CUresult status = driver.stream_context(stream_, &owner);
   if (status != CUDA_SUCCESS) return driver_failed(driver, status, "cuStreamGetCtx", failure);
   if (owner != code_.context)
-    return fail(failure, Status::wrong_device, "the stream belongs to another CUDA context than the plan; create the plan with the stream's "
-                                               "context current");
+    return fail(failure, Status::wrong_device,
+                "the stream belongs to another CUDA context than the plan; create the plan with the stream's "
+                "context current");
   return Status::ok;
 }
 

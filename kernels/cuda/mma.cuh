@@ -21,17 +21,6 @@ constexpr int line_padding = 16 / sizeof(T);
 template <class T>
 constexpr int chunk = 64 / sizeof(T);
 
-__device__ inline void load_matrices(uint32_t (&to)[4], const void *line) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(shared_address(line)));
-}
-__device__ inline void load_matrices_transposed(uint32_t (&to)[4], const void *line) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(shared_address(line)));
-}
-
 __device__ inline void mma(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bfloat16) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
@@ -80,13 +69,13 @@ struct WarpTile {
       for (int m = 0; m < row_tiles; ++m) {
         // Matrices in the order rows 0-7, rows 8-15 of k 0-7, then of k 8-15.
         const int row = m * 16 + matrix % 2 * 8, depth = k + matrix / 2 * 8;
-        if constexpr (along == Along::k) load_matrices(left[m], a + (row + within) * a_line + depth);
-        else load_matrices_transposed(left[m], a + (depth + within) * a_line + row);
+        if constexpr (along == Along::k) load_matrices(left[m], shared_address(a + (row + within) * a_line + depth));
+        else load_matrices_transposed(left[m], shared_address(a + (depth + within) * a_line + row));
       }
 #pragma unroll
       for (int n = 0; n < column_tiles; n += 2) {
         uint32_t right[4];  // k 0-7, k 8-15 of the first column tile, then of the second
-        load_matrices(right, b + (n * 8 + matrix / 2 * 8 + within) * b_line + k + matrix % 2 * 8);
+        load_matrices(right, shared_address(b + (n * 8 + matrix / 2 * 8 + within) * b_line + k + matrix % 2 * 8));
 #pragma unroll
         for (int m = 0; m < row_tiles; ++m) {
           mma(sum[m][n], left[m], right[0], right[1], T{});

@@ -19,12 +19,16 @@ enum Index {
 
 // Rows of an Image's kernel table, in the order of kernel::Index.  contract takes three stages of two tiles.
 constexpr uint32_t contract_bytes = 3 * 2 * 128 * 80;
-#define LAMINA_ROW(name, ...) {#name, 0},
+// clang-format off
+#define LAMINA_TABLE_ROW(name, ...) {#name, 0},
 #define LAMINA_CONTRACT_ROW(name, ...) {#name, contract_bytes},
-#define LAMINA_PORTABLE_ROWS                                                                                          \
-  LAMINA_FRONT_KERNELS(LAMINA_ROW)                                                                                    \
-  LAMINA_GATE_KERNELS(LAMINA_ROW) LAMINA_BACK_KERNELS(LAMINA_ROW) LAMINA_CONTRACT_KERNELS(LAMINA_CONTRACT_ROW)        \
-      LAMINA_PACK_KERNELS(LAMINA_ROW)
+#define LAMINA_PORTABLE_ROWS              \
+  LAMINA_FRONT_KERNELS(LAMINA_TABLE_ROW)  \
+  LAMINA_GATE_KERNELS(LAMINA_TABLE_ROW)   \
+  LAMINA_BACK_KERNELS(LAMINA_TABLE_ROW)   \
+  LAMINA_CONTRACT_KERNELS(LAMINA_CONTRACT_ROW) \
+  LAMINA_PACK_KERNELS(LAMINA_TABLE_ROW)
+// clang-format on
 
 // The order of the modes in every list of cuda_kernels.h.
 enum class Mode { float32, bfloat16, float16, bfloat16_wide, float16_wide };
@@ -40,10 +44,14 @@ struct Plan {  // of one problem; pure arithmetic
   explicit Plan(const Problem &p);
 };
 
+// a, b and o stay in float where the attribute asks for it, and where 16 bits would save nothing: sums of few terms and norms of few
+// channels do not average rounding errors out.
+inline bool wide_planes(const Problem &p) { return p.settings.contraction_fp32 || p.N <= 32 || p.H <= 16; }
+
 inline Mode mode_of(const Problem &p) {
   if (p.dtype == DType::float32) return Mode::float32;
-  if (p.dtype == DType::bfloat16) return p.settings.contraction_fp32 ? Mode::bfloat16_wide : Mode::bfloat16;
-  return p.settings.contraction_fp32 ? Mode::float16_wide : Mode::float16;
+  if (p.dtype == DType::bfloat16) return wide_planes(p) ? Mode::bfloat16_wide : Mode::bfloat16;
+  return wide_planes(p) ? Mode::float16_wide : Mode::float16;
 }
 
 // Problems this small share their launches: their batches are one group.
@@ -87,7 +95,8 @@ inline const cuda::DeviceCode &code_of(const void *state) { return *static_cast<
 inline Status cuda_check(const Problem &p, const void *, Failure &failure) {
   const int64_t pitch = (p.N + 7) / 8 * 8;
   if (p.N < 46336 && p.N * pitch <= INT32_MAX) return Status::ok;
-  return fail(failure, Status::unsupported, "triangle_multiplication: N is %lld, this build takes at most 46335", static_cast<long long>(p.N));
+  return fail(failure, Status::unsupported, "triangle_multiplication: N is %lld, this build takes at most 46335",
+              static_cast<long long>(p.N));
 }
 
 inline uint64_t cuda_packed_bytes(const Problem &p, const void *) { return static_cast<uint64_t>(Plan(p).layout.total); }
@@ -95,8 +104,18 @@ inline uint64_t cuda_workspace_bytes(const Problem &p, const void *, int) { retu
 
 inline Status launch_pack(const Problem &p, cuda::Launcher &launcher, void *packed, Failure &failure) {
   const Plan plan(p);
-  PackJob job{p.norm_in,        p.norm_out, p.a_projection, p.a_gate,       p.b_projection, p.b_gate,
-              p.out_projection, p.out_gate, p.C,            p.H,            p.gate_width(), plan.layout,
+  PackJob job{p.norm_in,
+              p.norm_out,
+              p.a_projection,
+              p.a_gate,
+              p.b_projection,
+              p.b_gate,
+              p.out_projection,
+              p.out_gate,
+              p.C,
+              p.H,
+              p.gate_width(),
+              plan.layout,
               static_cast<char *>(packed)};
   const int operand = plan.mode == Mode::float32 ? 0 : p.dtype == DType::bfloat16 ? 1 : 2;
   void *parameters[] = {&job};
@@ -118,7 +137,7 @@ inline View from_batch(View view, int64_t first) {
 // The launches of one group of batches.
 class GroupLaunch {
  public:
-  GroupLaunch(const Problem &p, const Plan &plan, const char *packed, char *workspace, cuda::Launcher &launcher)
+  GroupLaunch(const Problem &p, const Plan &plan, const char *packed, char *workspace, const cuda::DeviceCode &, cuda::Launcher &launcher)
       : p_(p), plan_(plan), packed_(packed), workspace_(workspace), launcher_(launcher) {}
 
   Status run(int64_t first, int64_t batches, Failure &failure) {
@@ -221,7 +240,9 @@ class GroupLaunch {
   int64_t first_ = 0, batches_ = 0;
 };
 
-inline Status cuda_forward(const Problem &p, const Run &run, Failure &failure) {
+// Packs where the weights come raw, then launches each group of batches.
+template <class Group>
+Status forward_in_groups(const Problem &p, const Run &run, Failure &failure) {
   const Plan plan(p);
   char *workspace = static_cast<char *>(run.workspace);
   cuda::Launcher launcher(code_of(run.state), run.stream);
@@ -231,11 +252,13 @@ inline Status cuda_forward(const Problem &p, const Run &run, Failure &failure) {
     LAMINA_TRY(launch_pack(p, launcher, workspace + plan.packed, failure));
     packed = workspace + plan.packed;
   }
-  GroupLaunch group(p, plan, packed, workspace, launcher);
+  Group group(p, plan, packed, workspace, code_of(run.state), launcher);
   for (int64_t first = 0; first < p.B; first += plan.group)
     LAMINA_TRY(group.run(first, p.B - first < plan.group ? p.B - first : plan.group, failure));
   return Status::ok;
 }
+
+inline Status cuda_forward(const Problem &p, const Run &run, Failure &failure) { return forward_in_groups<GroupLaunch>(p, run, failure); }
 
 inline void cuda_destroy(void *state) { cuda::release_device_code(static_cast<cuda::DeviceCode *>(state)); }
 

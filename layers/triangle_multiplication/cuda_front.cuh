@@ -4,13 +4,12 @@
 
 namespace lamina::triangle_multiplication {
 
-__device__ inline float mask_of(const FrontJob &job, const Cell &cell) {
-  if (job.pair_mask.present) return gpu::load_any(job.pair_mask.data, job.pair_mask.dtype, cell.offset(job.pair_mask));
-  if (!job.token_mask.present) return 1.0f;
-  const View &mask = job.token_mask;
-  const int64_t batch = cell.batch * mask.stride[0];
-  return gpu::load_any(mask.data, mask.dtype, batch + cell.i * mask.stride[1]) *
-         gpu::load_any(mask.data, mask.dtype, batch + cell.j * mask.stride[1]);
+__device__ inline float mask_of(const View &pair_mask, const View &token_mask, const Cell &cell) {
+  if (pair_mask.present) return gpu::load_any(pair_mask.data, pair_mask.dtype, cell.offset(pair_mask));
+  if (!token_mask.present) return 1.0f;
+  const int64_t batch = cell.batch * token_mask.stride[0];
+  return gpu::load_any(token_mask.data, token_mask.dtype, batch + cell.i * token_mask.stride[1]) *
+         gpu::load_any(token_mask.data, token_mask.dtype, batch + cell.j * token_mask.stride[1]);
 }
 
 // paired: packed rows are 8 projections, then their 8 gates: (value) * sigmoid(gate) * mask.  Otherwise: sigmoid(row).
@@ -32,7 +31,7 @@ __device__ void front(const FrontJob &job) {
   const int64_t first = static_cast<int64_t>(blockIdx.x / blocks) * tile_positions;
   if (threadIdx.x < tile_positions) {
     const Cell cell(job.cells, first + threadIdx.x);
-    mask[threadIdx.x] = paired && cell.inside ? mask_of(job, cell) : 1.0f;
+    mask[threadIdx.x] = paired && cell.inside ? mask_of(job.pair_mask, job.token_mask, cell) : 1.0f;
   }
   PairRows<Io, Operand> rows(job.pair, job.pair_aligned, job.cells, job.norm, first, starts, statistics);
   cuda::WarpTile<2, 8> sum;
@@ -53,7 +52,7 @@ __device__ void front(const FrontJob &job) {
           const int row = position + m * 16 + lane / 4 + e / 2 * 8, within = lane % 4 * 2 + e % 2;
           const float value = sum.sum[m][n][e] + bias[n * 8 + within], gate = sum.sum[m][n + 1][e] + bias[n * 8 + 8 + within];
           // The padding of a row is zero by choice, not by product: it meets the other operand's padding in the contraction.
-          const float result = starts[row] >= 0 ? value * gpu::sigmoid(gate) * mask[row] : 0.0f;
+          const float result = starts[row] >= 0 ? value * gpu::sigmoid(gate / gate_factor) * mask[row] : 0.0f;
           shared.result[(output / 2 + n / 2 * 8 + within) * line + row] = from_float<Plane>(result);
         }
   } else {

@@ -13,8 +13,11 @@ namespace lamina::triangle_multiplication {
 constexpr int tile_positions = 64;  // cells that one CTA of front or back takes
 constexpr int tile_outputs = 128;   // rows of packed weights that it takes
 
+// sigmoid(x) = (1 + tanh(x/2)) / 2: front gates are packed times this.
+constexpr float gate_factor = 0.5f;
+
 // Where each part of the packed weights begins, in bytes; every part is a multiple of 64 bytes, its tail zeros.
-//   front      groups of 16 rows of C: 8 channels' projections, then their 8 gates; channels 0..H-1 are a, H..2H-1 are b
+//   front      groups of 16 rows of C: 8 channels' projections, then their 8 gates, halved; channels 0..H-1 are a, H..2H-1 are b
 //   out        C rows of H          out_gate  gate-width rows of C
 //   vectors    floats: biases in the order of the rows (missing: zeros), norms
 struct PackedLayout {
@@ -60,10 +63,10 @@ struct PackedNorm {
 
 // The cells of a group of batches, in the order in which planes store them: [batch][x][y], y padded to `pitch`.
 struct Cells {
-  int N, pitch;           // pitch: N rounded up to 8
-  int per_batch;          // N * pitch
-  int64_t count;          // batches * per_batch: the elements of one plane
-  bool exchanged;         // cell (x, y) is element (y, x) of the pair tensor
+  int N, pitch;    // pitch: N rounded up to 8
+  int per_batch;   // N * pitch
+  int64_t count;   // batches * per_batch: the elements of one plane
+  bool exchanged;  // cell (x, y) is element (y, x) of the pair tensor
 };
 
 struct FrontJob {  // also of the output gate's own planes: then `linear` has one row a channel and no mask counts

@@ -5,6 +5,7 @@
 // A "wide" mode keeps a, b and o in float beside 16-bit tensors (attribute contraction = fp32).
 #pragma once
 
+// clang-format off
 #define LAMINA_FRONT_KERNELS(row)                           \
   row(front_float32, float, float, float, true)             \
   row(front_bfloat16, bfloat16, bfloat16, bfloat16, true)   \
@@ -36,3 +37,4 @@
   row(pack_float32, float)       \
   row(pack_bfloat16, bfloat16)   \
   row(pack_float16, float16)
+// clang-format on

@@ -8,6 +8,7 @@ namespace lamina::triangle_multiplication {
 struct PackedRow {  // what row of which linear layer a packed row holds
   const Linear *linear;
   int64_t row;  // -1: padding
+  float factor = 1;
 };
 
 __device__ inline PackedRow packed_row(const PackJob &job, int part, int64_t row) {
@@ -15,8 +16,9 @@ __device__ inline PackedRow packed_row(const PackJob &job, int part, int64_t row
   if (part == 2) return {&job.out_gate, row < job.gate_width ? row : -1};
   const int64_t channel = row / 16 * 8 + row % 8;
   const bool gate = row % 16 >= 8;
-  if (channel < job.H) return {gate ? &job.a_gate : &job.a_projection, channel};
-  return {gate ? &job.b_gate : &job.b_projection, channel < 2 * job.H ? channel - job.H : -1};
+  const float factor = gate ? gate_factor : 1;
+  if (channel < job.H) return {gate ? &job.a_gate : &job.a_projection, channel, factor};
+  return {gate ? &job.b_gate : &job.b_projection, channel < 2 * job.H ? channel - job.H : -1, factor};
 }
 
 template <class Operand>
@@ -32,12 +34,13 @@ __device__ void pack_linear(const PackJob &job, int part, int64_t thread, int64_
     const PackedRow source = packed_row(job, part, at / depth);
     const View &from = source.linear->weight;
     weight[at] = gpu::from_float<Operand>(
-        source.row < 0 ? 0.0f : gpu::load_any(from.data, from.dtype, source.row * from.stride[0] + at % depth * from.stride[1]));
+        source.row < 0 ? 0.0f
+                       : source.factor * gpu::load_any(from.data, from.dtype, source.row * from.stride[0] + at % depth * from.stride[1]));
   }
   for (int64_t at = thread; at < rows; at += threads) {
     const PackedRow source = packed_row(job, part, at);
     const View &from = source.linear->bias;
-    bias[at] = source.row < 0 || !from.present ? 0.0f : gpu::load_any(from.data, from.dtype, source.row * from.stride[0]);
+    bias[at] = source.row < 0 || !from.present ? 0.0f : source.factor * gpu::load_any(from.data, from.dtype, source.row * from.stride[0]);
   }
 }
 
@@ -50,7 +53,8 @@ __device__ inline void pack_norm(const Norm &norm, int64_t channels, float *to, 
 
 template <class Operand>
 __device__ void pack(const PackJob &job) {
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x,
+                threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
   if (blockIdx.y < 3) return pack_linear<Operand>(job, static_cast<int>(blockIdx.y), thread, threads);
   pack_norm(job.norm_in, job.C, reinterpret_cast<float *>(job.packed + job.layout.norm_in), thread, threads);
   pack_norm(job.norm_out, job.H, reinterpret_cast<float *>(job.packed + job.layout.norm_out), thread, threads);

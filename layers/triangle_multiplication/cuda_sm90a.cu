@@ -1,24 +1,43 @@
-// Triangle multiplication for Hopper (compute capability 9.0).  First form: the portable kernels, compiled for this GPU alone.
-// Compiled twice: by nvcc for the kernels, by the host compiler for `build`.
+// Triangle multiplication for Hopper (compute capability 9.0).
+//
+// bf16 tensors of 128 or 256 channels take the kernels of sm90a_*.cuh (TMA, wgmma, persistent CTAs); whatever these do not take goes to
+// the portable kernels, compiled for this GPU.  Compiled twice: by nvcc for the kernels, by the host compiler for `build`.
 #ifdef __CUDACC__
 
 #include "cuda_portable.cuh"
+#include "sm90a_back.cuh"
+#include "sm90a_contract.cuh"
+#include "sm90a_front.cuh"
+#include "sm90a_kernels.h"
+
+namespace lamina::triangle_multiplication {
+
+#define LAMINA_ROW(name, shape, Job, call) \
+  extern "C" __global__ void __launch_bounds__(shape.threads, 1) name(const __grid_constant__ Job job) { call(job); }
+LAMINA_HOPPER_KERNELS(LAMINA_ROW)
+#undef LAMINA_ROW
+
+}  // namespace lamina::triangle_multiplication
 
 #else
 
-#include "cuda_forward.h"
+#include "sm90a_forward.h"
 
 extern "C" const char lamina_device_code[];  // the fatbin, embedded by kernels/cuda/embed.S
 
 namespace lamina::triangle_multiplication {
 namespace {
 
-constexpr cuda::KernelEntry kernels[] = {LAMINA_PORTABLE_ROWS};
-static_assert(sizeof kernels / sizeof *kernels == kernel::portable_count, "one row a kernel");
-constexpr cuda::Image image = {lamina_device_code, kernels, kernel::portable_count, 90, 90};
+constexpr cuda::KernelEntry kernels[] = {LAMINA_PORTABLE_ROWS LAMINA_HOPPER_ROWS};
+static_assert(sizeof kernels / sizeof *kernels == kernel::hopper_count, "one row a kernel");
+constexpr cuda::Image image = {lamina_device_code, kernels, kernel::hopper_count, 90, 90};
 
 Status create(const Settings &, Device device, void **state, Failure &failure) {
   return cuda::load_device_code(image, device.id, *reinterpret_cast<cuda::DeviceCode **>(state), failure);
+}
+
+Status forward(const Problem &p, const Run &run, Failure &failure) {
+  return hopper::takes(p) ? forward_in_groups<hopper::GroupLaunch>(p, run, failure) : cuda_forward(p, run, failure);
 }
 
 }  // namespace
@@ -34,7 +53,7 @@ const Build build = {"triangle_multiplication/cuda_mma/1",
                      cuda_packed_bytes,
                      cuda_workspace_bytes,
                      cuda_pack,
-                     cuda_forward,
+                     forward,
                      nullptr};
 
 }  // namespace lamina::triangle_multiplication

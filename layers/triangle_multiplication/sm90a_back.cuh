@@ -1,0 +1,161 @@
+// Step 3 on Hopper: out from pair and o.  The same skeleton as the front's: 128 output channels' weights of both linear layers stay in
+// shared memory, each worker warpgroup walks over tiles of 64 positions with a service thread of its own.
+#pragma once
+#include "cuda_back.cuh"
+#include "sm90a_rows.cuh"
+
+namespace lamina::triangle_multiplication::hopper {
+
+template <int C>
+struct BackShape {
+  static constexpr int splits = back_splits(C);   // CTAs that share a tile, 128 output channels each
+  static constexpr int slots = C == 128 ? 2 : 1;  // pair and o have a slot each, or take turns
+};
+
+template <int C>
+struct BackShared {
+  alignas(1024) bfloat16 gate[C / 64][128][64];
+  alignas(1024) bfloat16 weights[C / 64][128][64];
+  alignas(1024) bfloat16 slot[back_workers][BackShape<C>::slots][tile * C];
+  alignas(1024) bfloat16 staged[back_workers][2][tile][64];
+  float half_gate_bias[128], bias[128];
+  Barrier weights_full[2];
+  Barrier full[back_workers][2], free[back_workers][2];  // of pair, of o
+  Barrier staged_full[back_workers], staged_free[back_workers];
+};
+
+template <int C>
+__device__ void serve_back(const BackJob &job, BackShared<C> &shared, int w, int split, int first, int step) {
+  constexpr bool own_slots = BackShape<C>::slots == 2;
+  const auto load_pair = [&](int t) {
+    shared.full[w][0].expect(tile * C * 2);
+    for (int box = 0; box < C / 64; ++box)
+      cuda::load_box(job.pair, shared.full[w][0], shared.slot[w][0] + box * tile * 64, box * 64, t * tile);
+  };
+  const auto load_o = [&](int t) {
+    shared.full[w][1].expect(tile * C * 2);
+    cuda::load_box(job.o, shared.full[w][1], shared.slot[w][own_slots], t * tile, 0);
+  };
+  if (w < 2) {
+    shared.weights_full[w].expect(128 * C * 2);
+    for (int box = 0; box < C / 64; ++box)
+      cuda::load_box(w ? job.weights : job.gate, shared.weights_full[w], w ? shared.weights[box] : shared.gate[box], box * 64, split * 128);
+  }
+  cuda::wait_for_previous_kernel();
+  if (first < job.tiles) {
+    load_pair(first);
+    if (own_slots) load_o(first);
+  }
+  for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
+    const bool more = t + step < job.tiles;
+    shared.free[w][0].wait(round & 1);
+    if (own_slots && more) load_pair(t + step);
+    if (!own_slots) load_o(t);
+    shared.free[w][1].wait(round & 1);
+    if (own_slots && more) load_o(t + step);
+    if (!own_slots && more) load_pair(t + step);
+    shared.staged_full[w].wait(round & 1);
+    for (int box = 0; box < 2; ++box) cuda::store_box(job.out, shared.staged[w][box], split * 128 + box * 64, t * tile);
+    cuda::commit_stores();
+    cuda::wait_stores_read<0>();
+    shared.staged_free[w].arrive();
+  }
+  cuda::wait_stores<0>();
+}
+
+// Dropout mask and residual for two neighbouring channels of one position.
+__device__ inline void finish_pair(const BackJob &job, const triangle_multiplication::Cell &cell, int channel, float (&u)[2]) {
+  if (!cell.inside) return;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const View &mask = job.dropout_mask, &residual = job.residual;
+    if (mask.present) u[i] *= gpu::load_any(mask.data, mask.dtype, cell.offset(mask) + (channel + i) * mask.stride[3]);
+    if (residual.present) u[i] += gpu::to_float(static_cast<const bfloat16 *>(residual.data)[cell.offset(residual) + channel + i]);
+  }
+}
+
+template <int C, bool extras>
+__device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int split, int first, int step) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, column = lane % 4 * 2, matrix = lane / 8;
+  for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
+    Rows<C> rows;
+    float sum[64];
+    uint32_t gate[32];
+
+    shared.full[w][0].wait(round & 1);
+    rows.load_by_position(shared.slot[w][0]);
+    rows.normalise(GlobalNorm{job.norm_in_weight, job.norm_in_bias}, job.eps, shared.free[w][0]);
+    if (round == 0) shared.weights_full[0].wait(0);
+    rows.multiply(sum, shared.gate);
+    cuda::wait_products<0>();
+#pragma unroll
+    for (int pair = 0; pair < 32; ++pair) {  // sigmoid(x) = (1 + tanh(x / 2)) / 2
+      const float *bias = shared.half_gate_bias + pair / 2 * 8 + column;
+      gate[pair] = cuda::pack(fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair], 0.5f, bias[0])), 0.5f, 0.5f),
+                              fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair + 1], 0.5f, bias[1])), 0.5f, 0.5f));
+    }
+
+    shared.full[w][1].wait(round & 1);
+    rows.load_by_channel(shared.slot[w][BackShape<C>::slots - 1]);
+    rows.normalise(GlobalNorm{job.norm_out_weight, job.norm_out_bias}, job.eps, shared.free[w][1]);
+    if (round == 0) shared.weights_full[1].wait(0);
+    rows.multiply(sum, shared.weights);
+    cuda::wait_products<0>();
+
+    shared.staged_free[w].wait((round & 1) ^ 1);
+    const int64_t position = static_cast<int64_t>(t) * tile + warp * 16 + lane / 4;
+#pragma unroll
+    for (int j = 0; j < 16; j += 2) {  // two column tiles of 8
+      uint32_t result[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {  // upper and lower of the first, then of the second
+        const int pair = (j + i / 2) * 2 + i % 2;
+        const float *bias = shared.bias + (j + i / 2) * 8 + column;
+        float u[2] = {(sum[2 * pair] + bias[0]) * cuda::low_half(gate[pair]), (sum[2 * pair + 1] + bias[1]) * cuda::high_half(gate[pair])};
+        if constexpr (extras)
+          finish_pair(job, triangle_multiplication::Cell(job.cells, position + i % 2 * 8), split * 128 + (j + i / 2) * 8 + column, u);
+        result[i] = cuda::pack(u[0], u[1]);
+      }
+      cuda::store_matrices(
+          cuda::swizzled(cuda::shared_address(shared.staged[w][j / 8]), warp * 16 + matrix % 2 * 8 + lane % 8, j % 8 + matrix / 2),
+          result[0], result[1], result[2], result[3]);
+    }
+    cuda::publish_shared();
+    __syncwarp();
+    if (lane == 0) shared.staged_full[w].arrive();
+  }
+}
+
+// extras: there is a residual or a dropout mask.
+template <int C, bool extras>
+__device__ void back(const BackJob &job) {
+  extern __shared__ __align__(1024) char dynamic[];
+  BackShared<C> &shared = *reinterpret_cast<BackShared<C> *>(dynamic);
+  static_assert(sizeof(BackShared<C>) == back_shape(C).shared_bytes && (back_workers + 1) * 128 == back_shape(C).threads);
+  const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
+  const int split = blockIdx.x % BackShape<C>::splits, step = gridDim.x / BackShape<C>::splits * back_workers;
+  if (threadIdx.x == 0) {
+    cuda::allow_next_kernel();
+    for (Barrier &barrier : shared.weights_full) barrier.init(1);
+    for (int w = 0; w < back_workers; ++w) {
+      for (int which = 0; which < 2; ++which) shared.full[w][which].init(1), shared.free[w][which].init(4);
+      shared.staged_full[w].init(4), shared.staged_free[w].init(1);
+    }
+    cuda::publish_barriers();
+  }
+  if (threadIdx.x < 128) {
+    shared.half_gate_bias[threadIdx.x] = 0.5f * job.gate_bias[split * 128 + threadIdx.x];
+    shared.bias[threadIdx.x] = job.bias[split * 128 + threadIdx.x];
+  }
+  __syncthreads();
+  const int w = group < back_workers ? group : warp, first = blockIdx.x / BackShape<C>::splits * back_workers + w;
+  if (group < back_workers) {
+    cuda::raise_registers<240>();
+    work_back<C, extras>(job, shared, w, split, first, step);
+  } else {
+    cuda::lower_registers<24>();
+    if (warp < back_workers && threadIdx.x % 32 == 0) serve_back<C>(job, shared, w, split, first, step);
+  }
+}
+
+}  // namespace lamina::triangle_multiplication::hopper

@@ -1,0 +1,139 @@
+// Step 2 on Hopper: o = a b' (outgoing) or a' b (incoming) for every channel and batch.
+//
+// Persistent CTAs; one thread loads stages of 64 deep, two warpgroups multiply 64 rows of o each.  For the incoming direction both
+// operands lie along their rows, which wgmma takes as they are: no transposed copy exists.
+#pragma once
+#include "kernels/cuda/wgmma.cuh"
+#include "sm90a_job.h"
+
+namespace lamina::triangle_multiplication::hopper {
+
+using cuda::Barrier, cuda::Lines;
+using bfloat16 = __nv_bfloat16;
+
+constexpr int contract_rows = 128;
+template <int columns>
+constexpr int contract_stages = columns == 256 ? 4 : 5;
+
+template <int columns>
+struct ContractShared {
+  static constexpr int stages = contract_stages<columns>;
+  alignas(1024) bfloat16 a[stages][contract_rows][64];
+  alignas(1024) bfloat16 b[stages][columns][64];
+  alignas(1024) bfloat16 staged[2][2][64][64];  // per warpgroup, two boxes in turn
+  Barrier full[stages], free[stages];
+};
+
+// Which tile of o a running number means: channels in order, so that an operand is used up while it is in the L2 cache.
+struct ContractTile {
+  int matrix, row, column;
+  __device__ ContractTile(const ContractJob &job, int index, int columns) {
+    const int per_matrix = job.row_tiles * job.column_tiles, within = index % per_matrix;
+    matrix = index / per_matrix;
+    column = within / job.row_tiles * columns;
+    row = within % job.row_tiles * contract_rows;
+  }
+};
+
+template <int columns, Lines lines>
+__device__ void serve_contract(const ContractJob &job, ContractShared<columns> &shared, int total) {
+  int stage = 0, parity = 1;
+  for (int index = blockIdx.x; index < total; index += gridDim.x) {
+    const ContractTile at(job, index, columns);
+    for (int chunk = 0; chunk < job.chunks; ++chunk) {
+      shared.free[stage].wait(parity);
+      shared.full[stage].expect((contract_rows + columns) * 64 * 2);
+      if constexpr (lines == Lines::along_k) {
+        cuda::load_box(job.a, shared.full[stage], shared.a[stage], chunk * 64, at.row, at.matrix);
+        cuda::load_box(job.b, shared.full[stage], shared.b[stage], chunk * 64, at.column, at.matrix);
+      } else {
+        for (int part = 0; part < contract_rows / 64; ++part)
+          cuda::load_box(job.a, shared.full[stage], shared.a[stage][part * 64], at.row + part * 64, chunk * 64, at.matrix);
+        for (int part = 0; part < columns / 64; ++part)
+          cuda::load_box(job.b, shared.full[stage], shared.b[stage][part * 64], at.column + part * 64, chunk * 64, at.matrix);
+      }
+      if (++stage == contract_stages<columns>) stage = 0, parity ^= 1;
+    }
+  }
+}
+
+// Among the 128 threads of one warpgroup.
+__device__ inline void meet(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+
+// 64 rows of o, 64 columns at a time: registers -> shared memory -> TMA.
+template <int columns>
+__device__ void store_tile(const ContractJob &job, const float *sum, bfloat16 (&staged)[2][64][64], const ContractTile &at, int group) {
+  const int thread = threadIdx.x % 128, lane = thread % 32, matrix = lane / 8;
+#pragma unroll
+  for (int box = 0; box < columns / 64; ++box) {
+    if (thread == 0) cuda::wait_stores_read<1>();
+    meet(group);
+    const uint32_t to = cuda::shared_address(staged[box % 2]);
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      const float *s = sum + box * 32 + j * 4;
+      cuda::store_matrices(cuda::swizzled(to, thread / 32 * 16 + matrix % 2 * 8 + lane % 8, j + matrix / 2), cuda::pack(s[0], s[1]),
+                           cuda::pack(s[2], s[3]), cuda::pack(s[4], s[5]), cuda::pack(s[6], s[7]));
+    }
+    cuda::publish_shared();
+    meet(group);
+    if (thread == 0) {
+      cuda::store_box(job.o, staged[box % 2], at.column + box * 64, at.row + group * 64, at.matrix);
+      cuda::commit_stores();
+    }
+  }
+}
+
+template <int columns, Lines lines>
+__device__ void work_contract(const ContractJob &job, ContractShared<columns> &shared, int total, int group) {
+  const int thread = threadIdx.x % 128;
+  int stage = 0, parity = 0;
+  for (int index = blockIdx.x; index < total; index += gridDim.x) {
+    float sum[columns / 2];
+    for (int chunk = 0; chunk < job.chunks; ++chunk) {
+      shared.full[stage].wait(parity);
+      const uint64_t a = cuda::operand(cuda::shared_address(shared.a[stage][group * 64]), 8192);
+      const uint64_t b = cuda::operand(cuda::shared_address(shared.b[stage]), 8192);
+      cuda::begin_products();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) cuda::multiply<lines>(sum, cuda::deeper<lines>(a, k), cuda::deeper<lines>(b, k), chunk > 0 || k > 0);
+      cuda::commit_products();
+      if (chunk > 0) {  // the products of the stage before are done: hand it back
+        cuda::wait_products<1>();
+        if (thread == 0) shared.free[stage ? stage - 1 : contract_stages<columns> - 1].arrive();
+      }
+      if (++stage == contract_stages<columns>) stage = 0, parity ^= 1;
+    }
+    cuda::wait_products<0>();
+    if (thread == 0) shared.free[stage ? stage - 1 : contract_stages<columns> - 1].arrive();
+    store_tile<columns>(job, sum, shared.staged[group], ContractTile(job, index, columns), group);
+  }
+  if (thread == 0) cuda::wait_stores<0>();
+}
+
+template <int columns, Lines lines>
+__device__ void contract(const ContractJob &job) {
+  extern __shared__ __align__(1024) char dynamic[];
+  ContractShared<columns> &shared = *reinterpret_cast<ContractShared<columns> *>(dynamic);
+  static_assert(sizeof(ContractShared<columns>) == contract_shape(columns).shared_bytes);
+  const int group = threadIdx.x / 128, total = job.matrices * job.row_tiles * job.column_tiles;
+  if (threadIdx.x == 0) {
+    cuda::allow_next_kernel();
+    for (Barrier &barrier : shared.full) barrier.init(1);
+    for (Barrier &barrier : shared.free) barrier.init(2);
+    cuda::publish_barriers();
+  }
+  __syncthreads();
+  if (group == 2) {
+    cuda::lower_registers<40>();
+    if (threadIdx.x % 128 == 0) {
+      cuda::wait_for_previous_kernel();
+      serve_contract<columns, lines>(job, shared, total);
+    }
+  } else {
+    cuda::raise_registers<232>();
+    work_contract<columns, lines>(job, shared, total, group);
+  }
+}
+
+}  // namespace lamina::triangle_multiplication::hopper

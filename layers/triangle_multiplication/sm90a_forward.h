@@ -1,0 +1,150 @@
+// The host half of the Hopper kernels: which problems they take, their tensor maps, their launches.
+#pragma once
+#include "cuda_forward.h"
+#include "kernels/cuda/tensor_map.h"
+#include "sm90a_job.h"
+#include "sm90a_kernels.h"
+
+namespace lamina::triangle_multiplication {
+
+namespace kernel {
+#define LAMINA_ROW(name, ...) name,
+enum HopperIndex { before_hopper = portable_count - 1, LAMINA_HOPPER_KERNELS(LAMINA_ROW) hopper_count };
+#undef LAMINA_ROW
+}  // namespace kernel
+
+#define LAMINA_HOPPER_ROW(name, shape, ...) {#name, shape.shared_bytes},
+#define LAMINA_HOPPER_ROWS LAMINA_HOPPER_KERNELS(LAMINA_HOPPER_ROW)
+
+namespace hopper {
+
+inline bool dense(const View &view, const Problem &p) {
+  const int64_t row = p.N * p.C;
+  return view.stride[2] == p.C && view.stride[1] == row && (p.B == 1 || view.stride[0] == p.N * row) &&
+         reinterpret_cast<uintptr_t>(view.data) % 16 == 0;
+}
+
+inline bool overlap(const View &one, const View &other, const Problem &p) {
+  const int64_t bytes = p.B * p.N * p.N * p.C * 2;
+  const char *a = static_cast<const char *>(one.data), *b = static_cast<const char *>(other.data);
+  return a < b + bytes && b < a + bytes;
+}
+
+// The two CTAs that share a tile at C = 256 read all of its pair rows and write half of them each, so out may not be pair there.
+inline bool takes(const Problem &p) {
+  return mode_of(p) == Mode::bfloat16 && (p.C == 128 || p.C == 256) && p.H == p.C && !p.settings.gate_before_projection &&
+         p.norm_in.weight.present && p.N % 8 == 0 && p.N * p.N <= INT32_MAX && dense(p.pair, p) && dense(p.out, p) &&
+         (p.C == 128 || !overlap(p.pair, p.out, p));
+}
+
+class GroupLaunch {
+ public:
+  GroupLaunch(const Problem &p, const Plan &plan, const char *packed, char *workspace, const cuda::DeviceCode &code,
+              cuda::Launcher &launcher)
+      : p_(p), plan_(plan), packed_(packed), workspace_(workspace), code_(code), launcher_(launcher), C_(static_cast<int>(p.C)) {}
+
+  Status run(int64_t first, int64_t batches, Failure &failure) {
+    first_ = first, batches_ = batches;
+    positions_ = static_cast<uint64_t>(batches * p_.N * p_.N);
+    tiles_ = static_cast<int>(positions_ / tile);
+    LAMINA_TRY(front(failure));
+    LAMINA_TRY(contract(failure));
+    return back(failure);
+  }
+
+ private:
+  static constexpr uint64_t box = 64;
+  bool wide() const { return p_.C == 256; }
+  const float *floats(int64_t at) const { return reinterpret_cast<const float *>(packed_ + at); }
+  void *pair_rows(const View &view) const { return static_cast<char *>(view.data) + first_ * p_.N * p_.N * p_.C * 2; }
+  Status map(const cuda::TensorBoxes &boxes, CUtensorMap &to, Failure &failure) const {
+    return cuda::make_tensor_map(*code_.driver, boxes, to, failure);
+  }
+  // [rows, columns], dense.
+  Status map(const void *data, uint64_t columns, uint64_t rows, uint32_t box_columns, uint32_t box_rows, CUtensorMap &to,
+             Failure &failure) const {
+    return map({data, {columns, rows, 1}, columns, 0, {box_columns, box_rows, 1}, 2}, to, failure);
+  }
+  Cells cells() const {
+    const int N = static_cast<int>(p_.N);
+    return {N, N, N * N, static_cast<int64_t>(positions_), false};
+  }
+  // Persistent CTAs: as many groups of `splits` as the GPU holds, or as have a tile for each of their workers.
+  unsigned grid(int splits, int workers) const {
+    const int most = code_.processors / splits, useful = (tiles_ + workers - 1) / workers;
+    return static_cast<unsigned>((most < useful ? most : useful) * splits);
+  }
+
+  Status front(Failure &failure) {
+    FrontJob job{};
+    const uint64_t C = static_cast<uint64_t>(p_.C);
+    LAMINA_TRY(map(pair_rows(p_.pair), C, positions_, box, box, job.pair, failure));
+    LAMINA_TRY(map(packed_ + plan_.layout.front, C, 4 * C, box, 128, job.weights, failure));
+    LAMINA_TRY(map(workspace_ + plan_.a, positions_, 2 * C, box, box, job.planes, failure));
+    job.norm_weight = floats(plan_.layout.norm_in), job.norm_bias = job.norm_weight + C;
+    const bool bias = p_.a_projection.bias.present || p_.a_gate.bias.present || p_.b_projection.bias.present || p_.b_gate.bias.present;
+    job.bias = bias ? floats(plan_.layout.front_bias) : nullptr;
+    job.pair_mask = from_batch(p_.pair_mask, first_), job.token_mask = from_batch(p_.token_mask, first_);
+    job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
+    void *parameters[] = {&job};
+    return launcher_.launch({kernel::hopper_front_128 + wide(), {grid(front_splits(C_), front_workers(C_)), 1, 1}, front_shape(C_).threads},
+                            parameters, failure);
+  }
+
+  // 128 x 256 tiles, or 128 x 128 where the wide ones would leave half of their columns empty or most of the GPU idle.
+  static bool square(int64_t N) { return N <= 128 || (N > 256 && N <= 384); }
+
+  Status contract(Failure &failure) {
+    ContractJob job{};
+    const uint64_t N = static_cast<uint64_t>(p_.N), matrices = static_cast<uint64_t>(p_.H * batches_);
+    const uint32_t columns = square(p_.N) ? 128 : 256, a_rows = p_.settings.incoming ? 64 : 128,
+                   b_rows = p_.settings.incoming ? 64 : columns;
+    const char *a = workspace_ + plan_.a;
+    const auto planes = [&](const void *data, uint32_t rows) {
+      return cuda::TensorBoxes{data, {N, N, matrices}, N, N * N, {box, rows, 1}, 3};
+    };
+    LAMINA_TRY(map(planes(a, a_rows), job.a, failure));
+    LAMINA_TRY(map(planes(a + p_.H * static_cast<int64_t>(positions_) * 2, b_rows), job.b, failure));
+    LAMINA_TRY(map(planes(workspace_ + plan_.o, 64), job.o, failure));
+    job.matrices = static_cast<int>(matrices);
+    job.row_tiles = static_cast<int>((p_.N + 127) / 128), job.column_tiles = static_cast<int>((N + columns - 1) / columns);
+    job.chunks = static_cast<int>((p_.N + 63) / 64);
+    const int64_t total = static_cast<int64_t>(job.matrices) * job.row_tiles * job.column_tiles;
+    const unsigned ctas = static_cast<unsigned>(total < code_.processors ? total : code_.processors);
+    void *parameters[] = {&job};
+    const int row = (square(p_.N) ? kernel::hopper_contract_square : kernel::hopper_contract_wide) + p_.settings.incoming;
+    return launcher_.launch({row, {ctas, 1, 1}, contract_shape(256).threads, true}, parameters, failure);
+  }
+
+  Status back(Failure &failure) {
+    BackJob job{};
+    const uint64_t C = static_cast<uint64_t>(p_.C);
+    LAMINA_TRY(map(pair_rows(p_.pair), C, positions_, box, box, job.pair, failure));
+    LAMINA_TRY(map(workspace_ + plan_.o, positions_, C, box, static_cast<uint32_t>(C), job.o, failure));
+    LAMINA_TRY(map(packed_ + plan_.layout.out_gate, C, C, box, 128, job.gate, failure));
+    LAMINA_TRY(map(packed_ + plan_.layout.out, C, C, box, 128, job.weights, failure));
+    LAMINA_TRY(map(pair_rows(p_.out), C, positions_, box, box, job.out, failure));
+    job.norm_in_weight = floats(plan_.layout.norm_in), job.norm_in_bias = job.norm_in_weight + C;
+    job.norm_out_weight = floats(plan_.layout.norm_out), job.norm_out_bias = job.norm_out_weight + C;
+    job.gate_bias = floats(plan_.layout.gate_bias), job.bias = floats(plan_.layout.out_bias);
+    job.residual = from_batch(p_.residual, first_), job.dropout_mask = from_batch(p_.dropout_mask, first_);
+    job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
+    const bool extras = p_.residual.present || p_.dropout_mask.present;
+    void *parameters[] = {&job};
+    const int row = (extras ? kernel::hopper_back_128_extras : kernel::hopper_back_128) + wide();
+    return launcher_.launch({row, {grid(back_splits(C_), back_workers), 1, 1}, back_shape(C_).threads, true}, parameters, failure);
+  }
+
+  const Problem &p_;
+  const Plan &plan_;
+  const char *packed_;
+  char *workspace_;
+  const cuda::DeviceCode &code_;
+  cuda::Launcher &launcher_;
+  int C_, tiles_ = 0;
+  int64_t first_ = 0, batches_ = 0;
+  uint64_t positions_ = 0;
+};
+
+}  // namespace hopper
+}  // namespace lamina::triangle_multiplication

@@ -1,0 +1,54 @@
+// What the Hopper kernels get from the host: tensor maps instead of pointers.  They serve bf16 tensors of 128 or 256 channels, hidden
+// width equal, dense, N a multiple of 8; whatever else comes goes to the portable kernels of cuda_job.h.
+#pragma once
+#include <cuda.h>
+
+#include "cuda_job.h"
+
+namespace lamina::triangle_multiplication::hopper {
+
+constexpr int tile = 64;  // positions of one warpgroup's tile
+
+// Threads and dynamic shared memory of each kernel; the device half asserts that they fit its structs.
+struct LaunchShape {
+  unsigned threads;
+  uint32_t shared_bytes;
+};
+constexpr LaunchShape front_shape(int C) { return C == 128 ? LaunchShape{512, 231424} : LaunchShape{384, 232448}; }
+constexpr LaunchShape contract_shape(int columns) { return columns == 256 ? LaunchShape{384, 230400} : LaunchShape{384, 197632}; }
+constexpr LaunchShape back_shape(int C) { return C == 128 ? LaunchShape{384, 165888} : LaunchShape{384, 231424}; }
+constexpr int front_workers(int C) { return C == 128 ? 3 : 2; }  // warpgroups that work on tiles of their own
+constexpr int front_splits(int C) { return C == 128 ? 1 : 4; }   // CTAs that share a tile
+constexpr int back_workers = 2;
+constexpr int back_splits(int C) { return C / 128; }
+
+struct FrontJob {
+  CUtensorMap pair;     // [positions, C], boxes of 64 x 64
+  CUtensorMap weights;  // packed front [4 C, C], boxes of 128 rows x 64
+  CUtensorMap planes;   // a and b: [2 C, positions], boxes of 64 channels x 64 positions
+  const float *norm_weight, *norm_bias;
+  const float *bias;  // of the packed rows; null where no linear layer has one
+  View pair_mask, token_mask;
+  Cells cells;
+  int tiles;
+  float eps;
+};
+
+struct ContractJob {
+  CUtensorMap a, b, o;  // [matrices, N, N]
+  int matrices;         // channels x batches
+  int row_tiles, column_tiles, chunks;
+};
+
+struct BackJob {
+  CUtensorMap pair, o;        // [positions, C] and [C, positions]
+  CUtensorMap gate, weights;  // packed [C, C] each, boxes of 128 rows x 64
+  CUtensorMap out;            // [positions, C], boxes of 64 x 64
+  const float *norm_in_weight, *norm_in_bias, *norm_out_weight, *norm_out_bias, *gate_bias, *bias;
+  View residual, dropout_mask;
+  Cells cells;
+  int tiles;
+  float eps;
+};
+
+}  // namespace lamina::triangle_multiplication::hopper

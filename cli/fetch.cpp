@@ -1,62 +1,78 @@
 // lamina fetch: resolve, download what is missing, verify.
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 
+#include "fetch/progress.h"
 #include "hub_client/client.h"
 #include "manifest/error.h"
+#include "manifest/json.h"
 #include "verbs.h"
 
 namespace lamina::cli {
 namespace {
 
+using manifest::Json;
+
 struct Options {
-  std::string specification, signatures = "require", torch;
+  std::string specification, signatures = "require", torch, tvm_ffi;
   hub::FetchOptions fetch;
-  bool explain = false, quiet = false;
+  bool explain = false, quiet = false, json = false;
 };
 
 std::pair<int, int> version_of(const std::string &text) {
-  int major = 0, minor = 0;
-  if (std::sscanf(text.c_str(), "%d.%d", &major, &minor) != 2)
-    throw Error(ErrorKind::invalid_argument, "'" + text + "' is no version; expected X.Y");
+  int major = 0, minor = 0, end = 0;
+  if (std::sscanf(text.c_str(), "%d.%d%n", &major, &minor, &end) != 2 || end == 0 ||
+      (text[static_cast<size_t>(end)] && text[static_cast<size_t>(end)] != '.'))
+    throw Error(ErrorKind::invalid_argument, "'" + text + "' is no version; expected X.Y, such as 2.9");
   return {major, minor};
 }
 
-// One line that moves on a terminal, nothing elsewhere: a log wants sentences, not percentages.
-class Bar {
- public:
-  void show(const hub::Progress &now) {
-    if (!isatty(STDERR_FILENO)) return;
-    const auto clock = std::chrono::steady_clock::now();
-    if (now.file != file_) file_ = now.file, start_ = clock;
-    const double seconds = std::chrono::duration<double>(clock - start_).count(),
-                 rate = seconds > 0 ? static_cast<double>(now.done) / seconds : 0;
-    const double left = rate > 0 ? static_cast<double>(now.total - now.done) / rate : 0;
-    std::fprintf(stderr, "\r%3d %%  %7.1f MB/s  %4.0f s left  %s\033[K%s", now.total ? static_cast<int>(100 * now.done / now.total) : 100,
-                 rate * 1e-6, left, now.file.c_str(), now.done == now.total ? "\n" : "");
-  }
-
- private:
-  std::string file_;
-  std::chrono::steady_clock::time_point start_;
-};
+// What is said of a candidate: an empty reason means that it fits.
+std::string verdict(bool taken, const std::string &reason, const char *fits) { return taken ? "taken" : reason.empty() ? fits : reason; }
 
 void explain(const hub::Fetched &fetched) {
-  std::printf("variants of %s at %s\n", fetched.repository.c_str(), fetched.commit.c_str());
-  for (const hub::Candidate &candidate : fetched.candidates)
-    std::printf("  %s %-44s %s\n", candidate.variant == fetched.variant ? ">" : " ", candidate.variant.c_str(),
-                candidate.variant == fetched.variant ? "taken"
-                : candidate.reason.empty()           ? "fits, but comes later"
-                                                     : candidate.reason.c_str());
+  std::printf("variants of %s at %s\n", fetched.repository.c_str(), fetched.commit.empty() ? "LOCAL_KERNELS" : fetched.commit.c_str());
+  for (const hub::Candidate &candidate : fetched.candidates) {
+    const bool taken = candidate.variant == fetched.variant;
+    std::printf("  %s %-44s %s\n", taken ? ">" : " ", candidate.variant.c_str(),
+                verdict(taken, candidate.reason, "fits, but comes later").c_str());
+  }
   std::printf("builds of it, best first\n");
-  for (const hub::BuildVerdict &verdict : fetched.builds)
-    std::printf("  %s %-44s %s\n", verdict.build.arch == fetched.build.arch ? ">" : " ", verdict.build.arch.c_str(),
-                verdict.build.arch == fetched.build.arch ? "taken"
-                : verdict.reason.empty()                 ? "runs here, but comes later"
-                                                         : verdict.reason.c_str());
+  for (const hub::BuildVerdict &build : fetched.builds) {
+    const bool taken = build.build.arch == fetched.build.arch;
+    std::printf("  %s %-44s %s\n", taken ? ">" : " ", build.build.arch.c_str(),
+                verdict(taken, build.reason, "runs here, but comes later").c_str());
+  }
   std::printf("checks\n%s", fetched.report.text().c_str());
+}
+
+Json as_json(const hub::Fetched &fetched) {
+  Json variants = Json::array(), builds = Json::array(), checks = Json::array();
+  for (const hub::Candidate &candidate : fetched.candidates)
+    variants.push_back({{"variant", candidate.variant}, {"taken", candidate.variant == fetched.variant}, {"reason", candidate.reason}});
+  for (const hub::BuildVerdict &build : fetched.builds)
+    builds.push_back({{"arch", build.build.arch},
+                      {"file", build.build.file},
+                      {"taken", build.build.arch == fetched.build.arch},
+                      {"reason", build.reason}});
+  for (const manifest::VerifyStep &step : fetched.report.steps)
+    checks.push_back({{"name", step.name}, {"outcome", manifest::name_of(step.outcome)}, {"detail", step.detail}});
+  return {{"schema", "lamina/fetch/1"},
+          {"repository", fetched.repository},
+          {"revision", fetched.revision},
+          {"commit", fetched.commit},
+          {"version", fetched.bundle.version},
+          {"counter", fetched.bundle.counter},
+          {"variant", fetched.variant},
+          {"directory", fetched.directory.string()},
+          {"build", (fetched.directory / fetched.build.file).string()},
+          {"build_id", fetched.build.build_id},
+          {"signed_by", fetched.report.signed_by ? Json(fetched.report.signed_by->id_text()) : Json()},
+          {"downloaded", {{"files", fetched.downloaded_files}, {"bytes", fetched.downloaded_bytes}}},
+          {"variants", variants},
+          {"builds", builds},
+          {"checks", checks}};
 }
 
 void fetch(const Options &options) {
@@ -65,13 +81,20 @@ void fetch(const Options &options) {
                      : options.signatures == "warn"  ? manifest::SignaturePolicy::warn
                                                      : manifest::SignaturePolicy::off;
   if (!options.torch.empty()) rules.framework.torch = version_of(options.torch);
-  Bar bar;
+  if (!options.tvm_ffi.empty()) rules.framework.tvm_ffi = version_of(options.tvm_ffi);
+  const hub::Environment environment = hub::read_environment();
+  ProgressLine line(stderr, isatty(STDERR_FILENO));
   if (!options.quiet) {
-    rules.log = [](const std::string &sentence) { std::fprintf(stderr, "%s\n", sentence.c_str()); };
-    rules.progress = [&bar](const hub::Progress &now) { bar.show(now); };
+    rules.log = [&line](const std::string &sentence) { line.clear(), std::fprintf(stderr, "%s\n", sentence.c_str()); };
+    if (!environment.no_progress) rules.progress = [&line](const hub::Progress &now) { line.show(now); };
   }
-  const hub::Client client(hub::read_environment());
+  const hub::Client client(environment);
   const hub::Fetched fetched = client.fetch(options.specification, rules);
+  line.clear();
+  if (options.json) {
+    std::fputs(manifest::write_json(as_json(fetched)).c_str(), stdout);
+    return;
+  }
   if (options.explain) explain(fetched);
   std::printf("%s\n", (fetched.directory / fetched.build.file).c_str());
 }
@@ -80,19 +103,27 @@ void fetch(const Options &options) {
 
 void add_fetch(CLI::App &app) {
   auto options = std::make_shared<Options>();
-  CLI::App *verb =
-      app.add_subcommand("fetch",
-                         "Download and verify the build of a bundle that fits this machine; print where it lies.  Files go into the\n"
-                         "shared Hugging Face cache; what is there already is checked, not fetched.  Nothing is loaded.\n\n"
-                         "  lamina fetch my-org/triangle-multiplication@v1 --explain");
+  CLI::App *verb = app.add_subcommand(
+      "fetch",
+      "Download and verify the build of a bundle that fits this machine; print where it lies.  Files go into the shared\n"
+      "Hugging Face cache; what is there already is checked, not fetched; an interrupted download goes on where it stopped.\n"
+      "Nothing is loaded.\n\n"
+      "  lamina fetch my-org/triangle-multiplication                 the newest version\n"
+      "  lamina fetch my-org/triangle-multiplication@v1 --explain    why this variant and this build\n"
+      "  lamina fetch my-org/triangle-multiplication@COMMIT --json   the same commit every time, for a script\n\n"
+      "Environment: HF_ENDPOINT (which hub), HF_TOKEN (for private ones), HF_HUB_CACHE (which cache), HF_HUB_OFFLINE=1 (no\n"
+      "network at all), LOCAL_KERNELS=ORG/NAME=FOLDER (a folder instead of the hub), https_proxy.  lamina doctor shows what\n"
+      "they amount to.");
   verb->add_option("bundle", options->specification, "ORG/NAME, ORG/NAME@vN or ORG/NAME@COMMIT")->required();
   verb->add_option("--signatures", options->signatures, "require: a trusted key must have signed; warn; off")
       ->check(CLI::IsMember({"require", "warn", "off"}))
       ->capture_default_str();
   verb->add_option("--backend", options->fetch.backend, "cpu, cu130, ... instead of this machine's");
   verb->add_option("--torch", options->torch, "X.Y: choose exactly as the Python library would beside that torch");
+  verb->add_option("--tvm-ffi", options->tvm_ffi, "X.Y: and beside that tvm-ffi");
   verb->add_flag("--explain", options->explain, "show every candidate and why it was taken or passed over, and every check");
-  verb->add_flag("--quiet", options->quiet, "print the path alone");
+  verb->add_flag("--json", options->json, "all of that as one JSON object on standard output");
+  verb->add_flag("--quiet", options->quiet, "no word but the result");
   verb->callback([options] { fetch(*options); });
 }
 

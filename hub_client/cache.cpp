@@ -1,11 +1,6 @@
 #include "hub_client/cache.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
+#include <cctype>
 #include <random>
 
 #include "manifest/digest.h"
@@ -19,83 +14,38 @@ namespace fs = std::filesystem;
 
 bool is_hex(std::string_view text) { return text.find_first_not_of("0123456789abcdef") == std::string_view::npos; }
 
-std::string random_name() {
+}  // namespace
+
+bool valid_etag(std::string_view etag) { return (etag.size() == 40 || etag.size() == 64) && is_hex(etag); }
+bool valid_commit(std::string_view text) { return text.size() == 40 && is_hex(text); }
+
+long version_of_ref(std::string_view name) {
+  if (name.size() < 2 || name.size() > 8 || name[0] != 'v' || name.find_first_not_of("0123456789", 1) != std::string_view::npos) return -1;
+  return std::stol(std::string(name.substr(1)));
+}
+
+std::string random_suffix() {
   std::random_device source;
   char text[9];
   std::snprintf(text, sizeof text, "%08x", source());
   return text;
 }
 
-[[noreturn]] void throw_errno(const std::string &what, int code) { throw Error(kind_of_errno(code), what + ": " + std::strerror(code)); }
-
-// A folder of the cache, made if needed; a symbolic link in its place is refused, since it would lead writes elsewhere.
-void make_folder(const fs::path &path) {
+void make_cache_folder(const fs::path &path) {
   std::error_code failure;
   fs::create_directories(path, failure);
-  if (failure) throw Error(kind_of_errno(failure.value()), "cannot make " + path.string() + ": " + failure.message());
+  if (failure)
+    throw Error(kind_of_errno(failure.value()),
+                "cannot make " + path.string() + ": " + failure.message() + "; let HF_HUB_CACHE name a folder that you may write");
   if (fs::is_symlink(path))
     throw Error(ErrorKind::permission, path.string() + " is a symbolic link; the cache's folders must be real ones");
 }
 
-}  // namespace
-
-bool valid_etag(std::string_view etag) { return (etag.size() == 40 || etag.size() == 64) && is_hex(etag); }
-bool valid_commit(std::string_view text) { return text.size() == 40 && is_hex(text); }
-
-struct BlobWriter::State {
-  fs::path blobs, temporary;
-  std::string etag;
-  uint64_t size = 0, written = 0;
-  int file = -1;
-  manifest::Sha256 sha256;
-  manifest::GitBlobSha1 sha1{0};
-};
-
-BlobWriter::BlobWriter(fs::path blobs, std::string etag, uint64_t size) : state_(std::make_unique<State>()) {
-  state_->blobs = std::move(blobs), state_->etag = std::move(etag), state_->size = size;
-  make_folder(state_->blobs);
-  // The name that the Python client gives its own, so that its cleaning knows it.
-  state_->temporary = state_->blobs / (state_->etag + "." + random_name() + ".incomplete");
-  state_->file = open(state_->temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-  if (state_->file < 0) throw_errno("cannot write " + state_->temporary.string(), errno);
-  restart();
-}
-
-BlobWriter::~BlobWriter() {
-  if (state_->file >= 0) close(state_->file);
-  if (!state_->temporary.empty()) unlink(state_->temporary.c_str());
-}
-
-void BlobWriter::restart() {
-  if (ftruncate(state_->file, 0) != 0 || lseek(state_->file, 0, SEEK_SET) != 0) throw_errno(state_->temporary.string(), errno);
-  state_->written = 0;
-  state_->sha256 = manifest::Sha256();
-  state_->sha1 = manifest::GitBlobSha1(state_->size);
-}
-
-void BlobWriter::write(std::string_view bytes) {
-  if (bytes.size() > state_->size - state_->written)
-    throw Error(ErrorKind::integrity,
-                "the hub sent more than the " + std::to_string(state_->size) + " bytes it promised for " + state_->etag);
-  state_->written += bytes.size();
-  state_->etag.size() == 64 ? state_->sha256.add(bytes) : state_->sha1.add(bytes);
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(state_->file, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw_errno("cannot write " + state_->temporary.string(), errno);
-    bytes.remove_prefix(static_cast<size_t>(count));
-  }
-}
-
-void BlobWriter::commit() {
-  if (state_->written != state_->size)
-    throw Error(ErrorKind::integrity,
-                "the hub sent " + std::to_string(state_->written) + " of " + std::to_string(state_->size) + " bytes of " + state_->etag);
-  const std::string found = state_->etag.size() == 64 ? manifest::to_hex(state_->sha256.finish()) : manifest::to_hex(state_->sha1.finish());
-  if (found != state_->etag) throw Error(ErrorKind::integrity, "what the hub sent as " + state_->etag + " hashes to " + found);
-  if (fsync(state_->file) != 0) throw_errno("cannot sync " + state_->temporary.string(), errno);
-  if (rename(state_->temporary.c_str(), (state_->blobs / state_->etag).c_str()) != 0) throw_errno("cannot name " + state_->etag, errno);
-  state_->temporary.clear();
+bool file_matches(const fs::path &path, const std::string &etag, uint64_t size) {
+  std::error_code missing;
+  if (fs::file_size(path, missing) != size || missing) return false;
+  if (etag.size() == 64) return manifest::to_hex(manifest::digest_file(path).sha256) == etag;
+  return manifest::git_blob_hex(manifest::read_file(path, size + 1)) == etag;
 }
 
 RepositoryCache::RepositoryCache(const fs::path &cache, const std::string &repository) {
@@ -107,28 +57,47 @@ fs::path RepositoryCache::blob(const std::string &etag, uint64_t size) const {
   const fs::path path = folder_ / "blobs" / etag;
   if (!fs::is_regular_file(fs::symlink_status(path))) return {};
   // Whoever wrote it may not have hashed or synced it: bytes count, not the name.
-  if (fs::file_size(path) == size) {
-    const std::string bytes = manifest::read_file(path, size + 1);
-    if ((etag.size() == 64 ? manifest::sha256_hex(bytes) : manifest::git_blob_hex(bytes)) == etag) return path;
-  }
+  if (file_matches(path, etag, size)) return path;
   std::error_code ignored;
   fs::remove(path, ignored);
   return {};
 }
 
-std::unique_ptr<BlobWriter> RepositoryCache::write_blob(const std::string &etag, uint64_t size) {
-  return std::make_unique<BlobWriter>(folder_ / "blobs", etag, size);
+fs::path RepositoryCache::lock_file(const std::string &etag) const {
+  const fs::path folder = folder_.parent_path() / ".locks" / folder_.filename();
+  std::error_code ignored;  // without a lock a download only costs more
+  fs::create_directories(folder, ignored);
+  return folder / (etag + ".lock");
+}
+
+uint64_t RepositoryCache::unfinished_bytes(const std::string &etag) const {
+  uint64_t bytes = 0;
+  std::error_code ignored;
+  for (const fs::directory_entry &entry : fs::directory_iterator(blobs(), ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(etag + ".") || !name.ends_with(".incomplete")) continue;
+    const uint64_t size = entry.file_size(ignored);
+    if (!ignored) bytes += size;
+  }
+  return bytes;
+}
+
+bool RepositoryCache::holds_file(const std::string &commit, const std::string &path, const std::string &etag, uint64_t size) const {
+  const fs::path file = snapshot(commit) / path;
+  return fs::is_regular_file(fs::symlink_status(file)) && file_matches(file, etag, size);
 }
 
 void RepositoryCache::link(const std::string &commit, const std::string &path, const std::string &etag) {
   const fs::path pointer = snapshot(commit) / path;
-  make_folder(pointer.parent_path());
+  for (fs::path folder = pointer.parent_path(); folder != folder_; folder = folder.parent_path())
+    if (fs::is_symlink(folder)) make_cache_folder(folder);  // which refuses it
+  make_cache_folder(pointer.parent_path());
   std::string target = "../../";
   for (const char c : path) target += c == '/' ? "../" : "";
   target += "blobs/" + etag;
   std::error_code missing;
   if (fs::read_symlink(pointer, missing) == target && !missing) return;
-  const fs::path temporary = pointer.string() + "." + random_name();
+  const fs::path temporary = pointer.string() + "." + random_suffix();
   fs::create_symlink(target, temporary);
   fs::rename(temporary, pointer);
 }
@@ -141,9 +110,17 @@ std::string RepositoryCache::ref(const std::string &name) const {
   return valid_commit(text) ? text : "";
 }
 
+std::map<std::string, std::string> RepositoryCache::refs() const {
+  std::map<std::string, std::string> found;
+  std::error_code ignored;
+  for (const fs::directory_entry &entry : fs::directory_iterator(folder_ / "refs", ignored))
+    if (const std::string name = entry.path().filename().string(), commit = ref(name); !commit.empty()) found[name] = commit;
+  return found;
+}
+
 void RepositoryCache::write_ref(const std::string &name, const std::string &commit) {
   if (ref(name) == commit) return;
-  make_folder(folder_ / "refs");
+  make_cache_folder(folder_ / "refs");
   manifest::write_file_atomically(folder_ / "refs" / name, commit);
 }
 

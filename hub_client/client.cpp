@@ -17,113 +17,27 @@ namespace {
 namespace fs = std::filesystem;
 using manifest::Json;
 
-constexpr int max_pages = 1000;
-constexpr size_t max_entries = 100000;
-constexpr uint64_t max_file = uint64_t{2} << 30, max_document = 16 << 20;
-
-struct Entry {
-  std::string etag;
-  uint64_t size = 0;
-};
-using Listing = std::map<std::string, Entry>;  // path below the repository -> file
+constexpr uint64_t max_document = 16 << 20;
 
 void say(const FetchOptions &options, const std::string &sentence) {
   if (options.log) options.log(sentence);
 }
 
-// The address of the next page, which must be the hub's own.
-std::string next_page(const HttpAnswer &answer, const std::string &endpoint) {
-  const std::string link = answer.header("link");
-  const size_t open = link.find('<'), close = link.find('>');
-  if (open == std::string::npos || close == std::string::npos || close < open || link.find("rel=\"next\"") == std::string::npos) return "";
-  const std::string url = link.substr(open + 1, close - open - 1);
-  if (origin_of(url) != origin_of(endpoint))
-    throw Error(ErrorKind::network, "the hub's listing continues on another host, which is refused");
-  return url;
-}
-
-Listing list_build(const Http &http, const std::string &repository, const std::string &commit) {
-  Listing listing;
-  std::string url = "/api/kernels/" + repository + "/tree/" + commit + "/build?recursive=true&expand=false";
-  for (int page = 0; !url.empty(); ++page) {
-    if (page == max_pages) throw Error(ErrorKind::integrity, "the hub's listing of " + repository + " does not end");
-    const HttpAnswer answer = http.expect({"GET", url, {}, "", 32 << 20, {}, {}, true}, "the listing of " + repository);
-    for (const Json &item : manifest::parse_json(answer.body, "the listing of " + repository, {32 << 20, 16, true})) {
-      if (item.value("type", "") != "file") continue;
-      const std::string path = item.at("path").get<std::string>();
-      manifest::check_relative_path(path, manifest::Bytecode::allowed);
-      Entry entry{item.at("oid").get<std::string>(), item.at("size").get<uint64_t>()};
-      if (item.contains("lfs") && item["lfs"].is_object())
-        entry = {item["lfs"].at("oid").get<std::string>(), item["lfs"].at("size").get<uint64_t>()};
-      if (!valid_etag(entry.etag)) throw Error(ErrorKind::integrity, path + ": the hub names it by something that is no hash");
-      if (entry.size > max_file) throw Error(ErrorKind::integrity, path + " is larger than any bundle's file may be");
-      if (listing.size() >= max_entries || !listing.emplace(path, entry).second)
-        throw Error(ErrorKind::integrity, "the hub's listing of " + repository + " repeats itself or is too long");
-    }
-    url = next_page(answer, http.environment().endpoint);
-  }
-  return listing;
-}
-
-// Branch -> commit, and the revision that the specification means.
+// The commit that the specification means: its branch's head, or that of the newest version.
 std::string commit_for(const Http &http, Fetched &fetched) {
   if (valid_commit(fetched.revision)) return fetched.revision;
-  const HttpAnswer answer =
-      http.expect({"GET", "/api/kernels/" + fetched.repository + "/refs", {}, "", 4 << 20, {}, {}, true}, fetched.repository);
+  const std::map<std::string, std::string> branches = list_branches(http, fetched.repository);
   std::map<long, std::string> versions;
-  std::string found;
-  const Json refs = manifest::parse_json(answer.body, "the refs of " + fetched.repository, {4 << 20, 16, true});
-  for (const Json &branch : refs.at("branches")) {
-    const std::string name = branch.at("name").get<std::string>(), commit = branch.at("targetCommit").get<std::string>();
-    if (name == fetched.revision) found = commit;
-    if (name.size() > 1 && name.size() < 8 && name[0] == 'v' && name.find_first_not_of("0123456789", 1) == std::string::npos)
-      versions[std::stol(name.substr(1))] = commit;
-  }
-  if (fetched.revision.empty() && !versions.empty())
-    fetched.revision = "v" + std::to_string(versions.rbegin()->first), found = versions.rbegin()->second;
-  if (found.empty()) {
-    std::string known;
-    for (const auto &[number, commit] : versions) known += " v" + std::to_string(number);
-    throw Error(ErrorKind::not_found,
-                fetched.repository + " has no revision '" + fetched.revision + "'; it has" + (known.empty() ? " no version" : known));
-  }
-  if (!valid_commit(found)) throw Error(ErrorKind::integrity, "the hub names a commit by something that is no hash");
-  return found;
+  for (const auto &[name, commit] : branches)
+    if (version_of_ref(name) >= 0) versions[version_of_ref(name)] = name;
+  if (fetched.revision.empty() && !versions.empty()) fetched.revision = versions.rbegin()->second;
+  if (const auto found = branches.find(fetched.revision); found != branches.end()) return found->second;
+  std::string known;
+  for (const auto &[number, name] : versions) known += " " + name;
+  throw Error(ErrorKind::not_found, fetched.repository + " has no " +
+                                        (fetched.revision.empty() ? "version" : "revision '" + fetched.revision + "'") + "; it has" +
+                                        (known.empty() ? " no version" : known));
 }
-
-class Downloader {
- public:
-  Downloader(const Http &http, RepositoryCache &cache, const Fetched &fetched, const FetchOptions &options)
-      : http_(http), cache_(cache), fetched_(fetched), options_(options) {}
-
-  void get(const std::string &path, const Entry &entry) {
-    if (cache_.blob(entry.etag, entry.size).empty()) {
-      say(options_, "downloading " + path + " (" + std::to_string(entry.size) + " bytes)");
-      const auto blob = cache_.write_blob(entry.etag, entry.size);
-      std::string url = "/kernels/" + fetched_.repository + "/resolve/" + fetched_.commit;
-      for (size_t at = 0; at <= path.size();) {
-        const size_t slash = std::min(path.find('/', at), path.size());
-        url += "/" + percent_encoded(std::string_view(path).substr(at, slash - at));
-        at = slash + 1;
-      }
-      uint64_t done = 0;
-      const auto sink = [&](std::string_view bytes) {
-        blob->write(bytes);
-        done += bytes.size();
-        if (options_.progress) options_.progress({path, done, entry.size});
-      };
-      http_.expect({"GET", url, {}, "", entry.size, sink, [&] { blob->restart(), done = 0; }, true}, path);
-      blob->commit();
-    }
-    cache_.link(fetched_.commit, path, entry.etag);
-  }
-
- private:
-  const Http &http_;
-  RepositoryCache &cache_;
-  const Fetched &fetched_;
-  const FetchOptions &options_;
-};
 
 bool is_build(const manifest::Manifest &manifest, const std::string &path) {
   return std::any_of(manifest.builds.begin(), manifest.builds.end(), [&](const manifest::Build &build) { return build.file == path; });
@@ -133,6 +47,23 @@ void read_documents(Fetched &fetched) {
   const auto text = [&](const char *name) { return manifest::read_file(fetched.directory / name, max_document); };
   fetched.bundle = manifest::parse_bundle(text(manifest::bundle_file), manifest::bundle_file);
   fetched.manifest = manifest::parse_manifest(text(manifest::manifest_file), manifest::manifest_file);
+}
+
+// What is there was verified; what a bundle lists and the hub lacks is not.
+void require_build(const Fetched &fetched) {
+  if (!fs::exists(fetched.directory / fetched.build.file))
+    throw Error(ErrorKind::integrity, "the bundle lists " + fetched.build.file + ", and the hub does not have it; tell its publisher");
+}
+
+// Everything is verified: from now on the version is there offline too, for Python as well.
+void note_version(RepositoryCache &cache, const Fetched &fetched, const FetchOptions &options) {
+  if (version_of_ref(fetched.revision) < 0) return;
+  try {
+    cache.write_ref(fetched.revision, fetched.commit);
+  } catch (const Error &error) {
+    if (error.kind != ErrorKind::permission) throw;
+    say(options, "warning: the cache cannot be written, so " + fetched.revision + " will not be found offline: " + error.what());
+  }
 }
 
 }  // namespace
@@ -193,7 +124,7 @@ void Client::verify(Fetched &fetched, const FetchOptions &options) const {
 
 Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const {
   fetched.commit = commit_for(http_, fetched);
-  const Listing listing = list_build(http_, fetched.repository, fetched.commit);
+  const Listing listing = list_files(http_, fetched.repository, fetched.commit, "build");
   std::set<std::string> variants;
   for (const auto &[path, entry] : listing)
     if (const size_t slash = path.find('/', 6); path.starts_with("build/") && slash != std::string::npos)
@@ -216,21 +147,26 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
   RepositoryCache cache(http_.environment().cache, fetched.repository);
   fetched.directory = cache.snapshot(fetched.commit) / "build" / fetched.variant;
   const std::string prefix = "build/" + fetched.variant + "/";
-  Downloader downloader(http_, cache, fetched, options);
-  const auto get = [&](const std::string &name) {
+  Downloader downloader(http_, cache, fetched.repository, fetched.commit, options.log, options.progress);
+  Listing wanted;
+  const auto want = [&](const std::string &name) {
     const auto entry = listing.find(prefix + name);
-    if (entry != listing.end()) downloader.get(entry->first, entry->second);
+    if (entry != listing.end()) wanted.insert(*entry);
   };
   // Who signed it is known before anything else of it is fetched.
   for (const char *name : {manifest::bundle_file, manifest::bundle_signature_file, manifest::metadata_file, manifest::manifest_file})
-    get(name);
+    want(name);
+  downloader.get(wanted);
   verify(fetched, options);
   read_documents(fetched);
   choose_build(fetched);
   for (const manifest::BundleEntry &file : fetched.bundle.files)
-    if (file.path == fetched.build.file || !is_build(fetched.manifest, file.path)) get(file.path);
+    if (file.path == fetched.build.file || !is_build(fetched.manifest, file.path)) want(file.path);
+  downloader.get(wanted);
+  fetched.downloaded_files = downloader.files(), fetched.downloaded_bytes = downloader.bytes();
   verify(fetched, options);
-  if (fetched.revision.starts_with("v")) cache.write_ref(fetched.revision, fetched.commit);
+  require_build(fetched);
+  note_version(cache, fetched, options);
   return fetched;
 }
 
@@ -243,10 +179,15 @@ Fetched Client::fetch_offline(Fetched fetched, const FetchOptions &options) cons
     root = fs::exists(local->second / "build") ? local->second / "build" : local->second;
     say(options, fetched.repository + " is taken from " + root.string() + " (LOCAL_KERNELS)");
   } else {
-    fetched.commit = valid_commit(fetched.revision) ? fetched.revision : cache.ref(fetched.revision.empty() ? "v1" : fetched.revision);
+    if (fetched.revision.empty())  // as online: the newest version
+      for (const auto &[name, commit] : cache.refs())
+        if (version_of_ref(name) > version_of_ref(fetched.revision)) fetched.revision = name;
+    if (valid_commit(fetched.revision)) fetched.commit = fetched.revision;
+    else if (!fetched.revision.empty()) fetched.commit = cache.ref(fetched.revision);
     if (fetched.commit.empty())
-      throw Error(ErrorKind::offline, fetched.repository + " at '" + fetched.revision + "' is not in the cache " +
-                                          environment.cache.string() + ", and the network is switched off");
+      throw Error(ErrorKind::offline, fetched.repository + (fetched.revision.empty() ? "" : " at " + fetched.revision) +
+                                          " is not in the cache " + environment.cache.string() +
+                                          ", and the network is switched off (HF_HUB_OFFLINE); fetch it once with the network on");
     root = cache.snapshot(fetched.commit) / "build";
   }
   std::vector<std::string> variants;

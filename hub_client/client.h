@@ -5,17 +5,13 @@
 #include <vector>
 
 #include "abi/lamina_abi.h"
+#include "hub_client/download.h"
 #include "hub_client/http.h"
 #include "hub_client/resolve.h"
 #include "manifest/bundle.h"
 #include "manifest/verify.h"
 
 namespace lamina::hub {
-
-struct Progress {
-  std::string file;  // what is being downloaded
-  uint64_t done = 0, total = 0;
-};
 
 struct FetchOptions {
   std::string backend;  // "" : of this machine
@@ -40,6 +36,8 @@ struct Fetched {
   std::vector<BuildVerdict> builds;  // by rank
   manifest::Build build;             // the first that this machine runs
   manifest::VerifyReport report;
+  size_t downloaded_files = 0;
+  uint64_t downloaded_bytes = 0;  // over the network; what the cache had is not among them
 };
 
 class Client {

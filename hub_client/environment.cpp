@@ -76,6 +76,7 @@ Environment read_environment() {
   environment.cache = cache.empty() ? hf_home / "hub" : expanded(cache);
   if (cache.empty() && !hf_home_given.empty()) environment.sources["cache"] = "HF_HOME";
   environment.offline = truth(variable("HF_HUB_OFFLINE")) || truth(variable("TRANSFORMERS_OFFLINE"));
+  environment.no_progress = truth(variable("HF_HUB_DISABLE_PROGRESS_BARS"));
   environment.ca_file = first_of(environment, "CA file", {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"});
   environment.trust_file = under_home(variable("XDG_CONFIG_HOME"), ".config") / "lamina" / "trust.json";
   read_token(environment, hf_home);

@@ -12,6 +12,7 @@ struct Environment {
   std::string token_source;                                    // where it came from, for messages; the token itself is never printed
   std::filesystem::path cache;                                 // KERNELS_CACHE, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, $HF_HOME/hub
   bool offline = false;                                        // HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE
+  bool no_progress = false;                                    // HF_HUB_DISABLE_PROGRESS_BARS
   std::map<std::string, std::filesystem::path> local_kernels;  // LOCAL_KERNELS: org/name=folder[:...]
   std::string ca_file;                                         // SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE
   std::filesystem::path trust_file;                            // $XDG_CONFIG_HOME/lamina/trust.json

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <thread>
 
 #include "manifest/error.h"
@@ -14,23 +15,44 @@
 namespace lamina::hub {
 namespace {
 
-constexpr int max_redirects = 10, max_tries = 5;
+constexpr int max_redirects = 10;
+constexpr int max_tries = 5;    // without a new byte in between
+constexpr int max_pieces = 50;  // a body that arrives in more pieces than this is somebody's game
 constexpr size_t max_header_bytes = 64 << 10;
 
 struct Transfer {  // one exchange on the wire
+  explicit Transfer(const HttpRequest &given) : request(given) {}
   const HttpRequest &request;
   HttpAnswer answer;
   size_t header_bytes = 0;
-  uint64_t body_bytes = 0;
+  uint64_t offset = 0, body_bytes = 0;  // where the range that was asked for begins; what came
+  bool begun = false;
   std::string problem;
   std::exception_ptr thrown;  // by the sink: must not cross libcurl
+
+  // Before the first byte of a body for the sink: is it the part that was asked for?
+  void begin() {
+    begun = true;
+    const std::string coding = answer.header("content-encoding");
+    if (!coding.empty() && coding != "identity") problem = "the body is compressed, which was not asked for";
+    const bool part = answer.status == 206;
+    if (part && !answer.header("content-range").starts_with("bytes " + std::to_string(offset) + "-"))
+      problem = "the server sends another part of the file than was asked for";
+    if (part || offset == 0) return;
+    offset = 0;  // it sends the whole file
+    request.restart();
+  }
 };
 
 size_t on_header(char *data, size_t, size_t size, void *to) {
   Transfer &transfer = *static_cast<Transfer *>(to);
   if ((transfer.header_bytes += size) > max_header_bytes) return transfer.problem = "the headers are too long", 0;
   std::string line(data, size);
-  if (line.starts_with("HTTP/")) transfer.answer.headers.clear();  // 100 Continue, then the answer
+  if (line.starts_with("HTTP/")) {  // perhaps 100 Continue, then the answer
+    transfer.answer.headers.clear();
+    const size_t space = line.find(' ');
+    transfer.answer.status = space == std::string::npos ? 0 : std::atoi(line.c_str() + space);
+  }
   const size_t colon = line.find(':');
   if (colon == std::string::npos) return size;
   std::string name = line.substr(0, colon), value = line.substr(colon + 1);
@@ -43,11 +65,14 @@ size_t on_header(char *data, size_t, size_t size, void *to) {
 
 size_t on_body(char *data, size_t, size_t size, void *to) {
   Transfer &transfer = *static_cast<Transfer *>(to);
-  if ((transfer.body_bytes += size) > transfer.request.max_bytes)
-    return transfer.problem = "the body is longer than " + std::to_string(transfer.request.max_bytes) + " bytes", 0;
   try {
-    if (transfer.request.sink) transfer.request.sink({data, size});
-    else transfer.answer.body.append(data, size);
+    const bool to_sink = transfer.request.sink && transfer.answer.ok();
+    if (to_sink && !transfer.begun) transfer.begin();
+    if (!transfer.problem.empty()) return 0;
+    if ((transfer.body_bytes += size) > transfer.request.max_bytes - std::min(transfer.offset, transfer.request.max_bytes))
+      return transfer.problem = "the body is longer than " + std::to_string(transfer.request.max_bytes) + " bytes", 0;
+    if (to_sink) transfer.request.sink({data, size});
+    else if (!transfer.request.sink) transfer.answer.body.append(data, size);
     return size;
   } catch (...) {
     transfer.thrown = std::current_exception();
@@ -96,6 +121,7 @@ CURLcode exchange(const HttpRequest &request, const std::string &url, const Envi
     set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
     set(CURLOPT_POSTFIELDS, request.body.data());
   }
+  if (transfer.offset) curl.header("Range: bytes=" + std::to_string(transfer.offset) + "-");
   for (const auto &[name, value] : request.headers) curl.header(name + ": " + value);
   curl.header("Accept-Encoding: identity");
   curl.header("Expect:");
@@ -114,9 +140,11 @@ CURLcode exchange(const HttpRequest &request, const std::string &url, const Envi
 bool is_transient(int status) { return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504; }
 bool may_repeat(const HttpRequest &request) { return request.method != "POST"; }
 
-// Doubling from a quarter second; a server's Retry-After in seconds counts up to half a minute.
+// Doubling from a quarter second, scattered so that many ranks do not come back at once; a server's Retry-After in seconds counts up
+// to half a minute.
 void wait_before(int attempt, const HttpAnswer &answer) {
-  double seconds = 0.25 * (1 << attempt);
+  std::random_device source;
+  double seconds = 0.25 * (1 << attempt) * std::uniform_real_distribution(0.5, 1.0)(source);
   const std::string asked = answer.header("retry-after");
   if (!asked.empty() && asked.size() < 6 && asked.find_first_not_of("0123456789") == std::string::npos)
     seconds = std::clamp(std::stod(asked), 0.0, 30.0);
@@ -158,39 +186,65 @@ std::string resolved_location(const std::string &base, const std::string &locati
   return origin_of(url).empty() ? "" : url;
 }
 
+std::string shown_url(const std::string &url) { return url.substr(0, url.find_first_of("?#")); }
+
+namespace {
+
+[[noreturn]] void throw_unreachable(CURLcode code, const std::string &url, const std::string &why) {
+  std::string fix = "check the connection, the proxy (https_proxy, no_proxy) and HF_ENDPOINT";
+  if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
+    fix = "check this machine's clock; behind a proxy that inspects, let SSL_CERT_FILE name its certificate";
+  throw Error(ErrorKind::network,
+              "cannot reach " + shown_url(url) + ": " + why + "; " + fix + ".  HF_HUB_OFFLINE=1 takes what the cache has");
+}
+
+// Where an answer leads, or "" when it is the final one.  Errors: network for a redirect that is refused.
+std::string redirect_of(const HttpRequest &request, const std::string &url, const HttpAnswer &answer) {
+  const int status = answer.status;
+  const bool moved = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+  if (!moved || !answer.headers.contains("location")) return "";
+  if (request.method != "GET" && request.method != "HEAD")
+    throw Error(ErrorKind::network, shown_url(url) + " redirects a " + request.method + ", which is not followed");
+  const std::string next = resolved_location(url, answer.header("location"));
+  if (next.empty() || (url.starts_with("https:") && !next.starts_with("https:")))
+    throw Error(ErrorKind::network, shown_url(url) + " redirects to an address that is refused");
+  if (next.starts_with("http:") && !is_loopback(origin_of(next)))
+    throw Error(ErrorKind::network, shown_url(url) + " redirects to plain http on another machine");
+  return next;
+}
+
+}  // namespace
+
 HttpAnswer Http::send(const HttpRequest &request) const {
   std::string url = request.url.starts_with("/") ? environment_.endpoint + request.url : request.url;
-  if (environment_.offline) throw Error(ErrorKind::offline, "the network is switched off (HF_HUB_OFFLINE), and " + url + " is needed");
+  if (environment_.offline)
+    throw Error(ErrorKind::offline, "the network is switched off (HF_HUB_OFFLINE), and " + shown_url(url) + " is needed");
   if (origin_of(environment_.endpoint).starts_with("http://") && !is_loopback(origin_of(environment_.endpoint)))
     throw Error(ErrorKind::network, environment_.endpoint + " is not encrypted; plain http is spoken with this machine alone");
   start_curl();
-  for (int hop = 0, attempt = 0;;) {
-    if (origin_of(url).empty()) throw Error(ErrorKind::network, "a redirect leads to an address that is none");
-    Transfer transfer{request, {}, 0, 0, {}, {}};
+  uint64_t best = 0;
+  for (int hop = 0, attempt = 0, pieces = 0;;) {
+    if (origin_of(url).empty()) throw Error(ErrorKind::network, "'" + shown_url(url) + "' is no address of a hub");
+    Transfer transfer(request);
+    if (request.held) transfer.offset = request.held();
     std::string why;
     const CURLcode code = exchange(request, url, environment_, transfer, why);
     if (transfer.thrown) std::rethrow_exception(transfer.thrown);
-    if (!transfer.problem.empty()) throw Error(ErrorKind::integrity, url + ": " + transfer.problem);
-    const bool again = code != CURLE_OK || is_transient(transfer.answer.status);
-    if (again && may_repeat(request) && ++attempt < max_tries && code != CURLE_PEER_FAILED_VERIFICATION &&
+    if (!transfer.problem.empty()) throw Error(ErrorKind::integrity, shown_url(url) + ": " + transfer.problem);
+    const int status = transfer.answer.status;
+    const bool wrong_range = status == 416 && transfer.offset > 0;  // what is held is no beginning of this file
+    if (const uint64_t held = request.held ? request.held() : 0; held > best && !wrong_range) best = held, attempt = 0;
+    const bool again = code != CURLE_OK || is_transient(status) || wrong_range;
+    if (again && may_repeat(request) && ++attempt < max_tries && ++pieces < max_pieces && code != CURLE_PEER_FAILED_VERIFICATION &&
         code != CURLE_COULDNT_RESOLVE_HOST) {
-      if (request.restart) request.restart();
+      if (request.restart && (wrong_range || !request.held)) request.restart();
       wait_before(attempt, transfer.answer);
       continue;
     }
-    if (code != CURLE_OK) throw Error(ErrorKind::network, "cannot reach " + url + ": " + why);
-    const int status = transfer.answer.status;
-    const bool moved = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
-    if (!moved || !transfer.answer.headers.contains("location")) return transfer.answer;
-    if (request.method != "GET" && request.method != "HEAD")
-      throw Error(ErrorKind::network, url + " redirects a " + request.method + ", which is not followed");
-    if (++hop > max_redirects) throw Error(ErrorKind::network, request.url + ": more than 10 redirects");
-    const std::string next = resolved_location(url, transfer.answer.header("location"));
-    if (next.empty() || (url.starts_with("https:") && !next.starts_with("https:")))
-      throw Error(ErrorKind::network, url + " redirects to an address that is refused");
-    if (next.starts_with("http:") && !is_loopback(origin_of(next)))
-      throw Error(ErrorKind::network, url + " redirects to plain http on another machine");
-    if (request.restart) request.restart();
+    if (code != CURLE_OK) throw_unreachable(code, url, why);
+    const std::string next = redirect_of(request, url, transfer.answer);
+    if (next.empty()) return transfer.answer;
+    if (++hop > max_redirects) throw Error(ErrorKind::network, shown_url(request.url) + ": more than 10 redirects");
     url = next;
   }
 }
@@ -201,7 +255,8 @@ void throw_status(const HttpAnswer &answer, const std::string &what, const Envir
   const std::string code = answer.header("x-error-code");
   const std::string end = words.empty() ? " (HTTP " + std::to_string(answer.status) + ")" : ": " + words.substr(0, 300);
   if (answer.status == 404 || code == "RepoNotFound")
-    throw Error(ErrorKind::not_found, what + " was not found at " + environment.endpoint + end);
+    throw Error(ErrorKind::not_found, what + " was not found at " + environment.endpoint + end +
+                                          (environment.token.empty() ? "; a private one needs HF_TOKEN" : ""));
   if (answer.status == 401 || answer.status == 403)
     throw Error(ErrorKind::permission,
                 what + ": the hub refuses access" +

@@ -17,10 +17,14 @@ struct HttpRequest {
   std::map<std::string, std::string> headers;
   std::string body;
   uint64_t max_bytes = 32 << 20;  // of the answer's body; more is Error(integrity)
-  // Where a successful answer's body goes instead of HttpAnswer::body.  Called again from the start after a retry: see restart.
+  // Where a successful answer's body goes instead of HttpAnswer::body.  Called again from the start after a retry, unless `held` is
+  // there: then only what is missing is asked for.
   std::function<void(std::string_view)> sink;
   std::function<void()> restart;  // forget what sink got
   bool authorise = true;          // send the token, if the origin is the endpoint's
+  // How many bytes the sink holds already: a Range request asks for the rest.  A server that sends all of it instead, or another part,
+  // makes it start again by `restart`.
+  std::function<uint64_t()> held = {};
 };
 
 struct HttpAnswer {
@@ -47,6 +51,8 @@ class Http {
 
 // "https://host:port" in lower case with the port always there; empty when it is no http(s) URL, or carries user info or control characters.
 std::string origin_of(const std::string &url);
+// Without query and fragment, which may hold a signature: what messages show.
+std::string shown_url(const std::string &url);
 // RFC 3986 for the forms a hub sends: absolute, //host/..., /path, relative.  Keeps the query.  Empty when it makes no sense.
 std::string resolved_location(const std::string &base, const std::string &location);
 [[noreturn]] void throw_status(const HttpAnswer &answer, const std::string &what, const Environment &environment);

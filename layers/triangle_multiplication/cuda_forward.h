@@ -33,6 +33,9 @@ constexpr uint32_t contract_bytes = 3 * 2 * 128 * 80;
 // The order of the modes in every list of cuda_kernels.h.
 enum class Mode { float32, bfloat16, float16, bfloat16_wide, float16_wide };
 
+// Whether this build packs the folded parts beside the others: kernels of its own read them.  Defined beside `build`.
+bool packs_folded(const Problem &p);
+
 struct Plan {  // of one problem; pure arithmetic
   Mode mode;
   int64_t storage_bytes, operand_bytes, gate_bytes;  // of an element of a, b, o; of weights; of gate planes
@@ -65,7 +68,7 @@ inline Plan::Plan(const Problem &p)
       gate_planes(p.settings.gate_before_projection || p.C > tile_outputs),
       pitch((p.N + 7) / 8 * 8),
       per_batch(p.N * pitch),
-      layout(p.C, p.H, p.gate_width(), operand_bytes) {
+      layout(p.C, p.H, p.gate_width(), operand_bytes, packs_folded(p)) {
   group = per_batch ? group_cells / per_batch : 1;
   group = group < 1 ? 1 : group > 32768 ? 32768 : group;
   if (group > p.B) group = p.B;
@@ -119,7 +122,7 @@ inline Status launch_pack(const Problem &p, cuda::Launcher &launcher, void *pack
               static_cast<char *>(packed)};
   const int operand = plan.mode == Mode::float32 ? 0 : p.dtype == DType::bfloat16 ? 1 : 2;
   void *parameters[] = {&job};
-  return launcher.launch({kernel::pack_float32 + operand, {64, 4, 1}, 256}, parameters, failure);
+  return launcher.launch({kernel::pack_float32 + operand, {64, 7, 1}, 256}, parameters, failure);
 }
 
 inline Status cuda_pack(const Problem &p, const Run &run, Failure &failure) {
@@ -155,7 +158,7 @@ class GroupLaunch {
   }
   unsigned tiles() const { return static_cast<unsigned>((batches_ * plan_.per_batch + tile_positions - 1) / tile_positions); }
   unsigned blocks(int64_t rows) const { return static_cast<unsigned>((rows + tile_outputs - 1) / tile_outputs); }
-  PackedLinear linear(int64_t weight, int64_t bias) const { return {packed_ + weight, reinterpret_cast<const float *>(packed_ + bias)}; }
+  PackedLinear linear(const PackedPart &part) const { return {packed_ + part.weight, reinterpret_cast<const float *>(packed_ + part.bias)}; }
   PackedNorm norm_in() const {
     const float *weight = reinterpret_cast<const float *>(packed_ + plan_.layout.norm_in);
     const bool present = p_.norm_in.weight.present;
@@ -180,7 +183,7 @@ class GroupLaunch {
   Status front(Failure &failure) {
     FrontJob job = front_job(p_.settings.incoming);
     job.pair_mask = from_batch(p_.pair_mask, first_), job.token_mask = from_batch(p_.token_mask, first_);
-    job.linear = linear(plan_.layout.front, plan_.layout.front_bias);
+    job.linear = linear(plan_.layout.front);
     job.channels = static_cast<int>(2 * p_.H);
     job.planes = workspace_ + plan_.a;
     void *parameters[] = {&job};
@@ -189,7 +192,7 @@ class GroupLaunch {
 
   Status gate(Failure &failure) {
     FrontJob job = front_job(false);
-    job.linear = linear(plan_.layout.out_gate, plan_.layout.gate_bias);
+    job.linear = linear(plan_.layout.out_gate);
     job.channels = static_cast<int>(p_.gate_width());
     job.planes = workspace_ + plan_.gates;
     void *parameters[] = {&job};
@@ -222,8 +225,8 @@ class GroupLaunch {
     job.out_aligned = aligned_16(job.out, element()) && aligned_16(job.residual, element());
     job.cells = cells(false);
     job.norm_in = norm_in(), job.norm_out = norm_out();
-    job.linear = linear(plan_.layout.out, plan_.layout.out_bias);
-    job.gate = linear(plan_.layout.out_gate, plan_.layout.gate_bias);
+    job.linear = linear(plan_.layout.out);
+    job.gate = linear(plan_.layout.out_gate);
     job.o = workspace_ + plan_.o;
     job.gate_planes = plan_.gate_planes ? workspace_ + plan_.gates : nullptr;
     job.gate_before_projection = p_.settings.gate_before_projection;

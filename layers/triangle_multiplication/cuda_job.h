@@ -19,24 +19,33 @@ constexpr float gate_factor = 0.5f;
 // Where each part of the packed weights begins, in bytes; every part is a multiple of 64 bytes, its tail zeros.
 //   front      groups of 16 rows of C: 8 channels' projections, then their 8 gates, halved; channels 0..H-1 are a, H..2H-1 are b
 //   out        C rows of H          out_gate  gate-width rows of C
-//   vectors    floats: biases in the order of the rows (missing: zeros), norms
-struct PackedLayout {
-  int64_t front_rows, out_rows, gate_rows;  // rounded up to whole tiles
-  int64_t front, out, out_gate, front_bias, out_bias, gate_bias, norm_in, norm_out, total;
+//   biases     floats in the order of the rows, zeros where missing; norms: weight, then bias
+// A folded part is the same linear layer with the LayerNorm before it taken in: W' = weight * W with each row's mean subtracted, bias' =
+// bias W + bias, so that LayerNorm(x) W + bias = x W' / deviation(x) + bias'.  The mean of x drops out against the centred rows.
+struct PackedPart {
+  int64_t rows, depth;   // rows rounded up to whole tiles
+  int64_t weight, bias;  // offsets
+};
 
-  PackedLayout(int64_t C, int64_t H, int64_t gate_width, int64_t element_bytes) {
-    const auto whole_tiles = [](int64_t rows) { return (rows + tile_outputs - 1) / tile_outputs * tile_outputs; };
+struct PackedLayout {
+  PackedPart front, out, out_gate;
+  PackedPart folded_front, folded_out, folded_gate;  // rows = 0: not there
+  int64_t norm_in, norm_out, total;
+
+  PackedLayout(int64_t C, int64_t H, int64_t gate_width, int64_t element_bytes, bool folded) {
     int64_t at = 0;
     const auto take = [&at](int64_t bytes) {
       const int64_t here = at;
       at += (bytes + 63) / 64 * 64;
       return here;
     };
-    front_rows = whole_tiles(4 * H), out_rows = whole_tiles(C), gate_rows = whole_tiles(gate_width);
-    front = take(front_rows * C * element_bytes);
-    out = take(out_rows * H * element_bytes);
-    out_gate = take(gate_rows * C * element_bytes);
-    front_bias = take(front_rows * 4), out_bias = take(out_rows * 4), gate_bias = take(gate_rows * 4);
+    const auto part = [&](int64_t rows, int64_t depth) {
+      const int64_t whole = (rows + tile_outputs - 1) / tile_outputs * tile_outputs;
+      const int64_t weight = take(whole * depth * element_bytes);
+      return PackedPart{whole, depth, weight, take(whole * 4)};
+    };
+    front = part(4 * H, C), out = part(C, H), out_gate = part(gate_width, C);
+    folded_front = part(folded ? 4 * H : 0, C), folded_out = part(folded ? C : 0, H), folded_gate = part(folded ? gate_width : 0, C);
     norm_in = take(2 * C * 4), norm_out = take(2 * H * 4);
     total = at;
   }

@@ -16,6 +16,7 @@ struct Cell {
   int batch, i, j;
   bool inside;
 
+  Cell() = default;
   __device__ Cell(const Cells &cells, int64_t index) {
     batch = static_cast<int>(index / cells.per_batch);
     const int within = static_cast<int>(index - static_cast<int64_t>(batch) * cells.per_batch), x = within / cells.pitch,

@@ -11,9 +11,11 @@ struct PackedRow {  // what row of which linear layer a packed row holds
   float factor = 1;
 };
 
-__device__ inline PackedRow packed_row(const PackJob &job, int part, int64_t row) {
-  if (part == 1) return {&job.out_projection, row < job.C ? row : -1};
-  if (part == 2) return {&job.out_gate, row < job.gate_width ? row : -1};
+enum class Part { front, out, out_gate };
+
+__device__ inline PackedRow packed_row(const PackJob &job, Part part, int64_t row) {
+  if (part == Part::out) return {&job.out_projection, row < job.C ? row : -1};
+  if (part == Part::out_gate) return {&job.out_gate, row < job.gate_width ? row : -1};
   const int64_t channel = row / 16 * 8 + row % 8;
   const bool gate = row % 16 >= 8;
   const float factor = gate ? gate_factor : 1;
@@ -21,26 +23,34 @@ __device__ inline PackedRow packed_row(const PackJob &job, int part, int64_t row
   return {gate ? &job.b_gate : &job.b_projection, channel < 2 * job.H ? channel - job.H : -1, factor};
 }
 
+__device__ inline float over_warp(float x) {
+  for (int step = 1; step < 32; step *= 2) x += __shfl_xor_sync(~0u, x, step);
+  return x;
+}
+
+// A warp a row.  norm: the LayerNorm to fold in, or null.
 template <class Operand>
-__device__ void pack_linear(const PackJob &job, int part, int64_t thread, int64_t threads) {
-  const PackedLayout &layout = job.layout;
-  const int64_t rows = part == 0 ? layout.front_rows : part == 1 ? layout.out_rows : layout.gate_rows;
-  const int64_t depth = part == 1 ? job.H : job.C;
-  const int64_t weight_at = part == 0 ? layout.front : part == 1 ? layout.out : layout.out_gate;
-  const int64_t bias_at = part == 0 ? layout.front_bias : part == 1 ? layout.out_bias : layout.gate_bias;
-  Operand *weight = reinterpret_cast<Operand *>(job.packed + weight_at);
-  float *bias = reinterpret_cast<float *>(job.packed + bias_at);
-  for (int64_t at = thread; at < rows * depth; at += threads) {
-    const PackedRow source = packed_row(job, part, at / depth);
-    const View &from = source.linear->weight;
-    weight[at] = gpu::from_float<Operand>(
-        source.row < 0 ? 0.0f
-                       : source.factor * gpu::load_any(from.data, from.dtype, source.row * from.stride[0] + at % depth * from.stride[1]));
-  }
-  for (int64_t at = thread; at < rows; at += threads) {
-    const PackedRow source = packed_row(job, part, at);
-    const View &from = source.linear->bias;
-    bias[at] = source.row < 0 || !from.present ? 0.0f : source.factor * gpu::load_any(from.data, from.dtype, source.row * from.stride[0]);
+__device__ void pack_linear(const PackJob &job, Part which, const PackedPart &part, const Norm *norm, int64_t warp, int64_t warps) {
+  Operand *weight = reinterpret_cast<Operand *>(job.packed + part.weight);
+  float *bias = reinterpret_cast<float *>(job.packed + part.bias);
+  const int lane = threadIdx.x % 32;
+  for (int64_t row = warp; row < part.rows; row += warps) {
+    const PackedRow source = packed_row(job, which, row);
+    const View &from = source.linear->weight, &from_bias = source.linear->bias;
+    const auto value = [&](int64_t k) {
+      return source.row < 0 ? 0.0f : source.factor * gpu::load_any(from.data, from.dtype, source.row * from.stride[0] + k * from.stride[1]);
+    };
+    const auto of_norm = [&](const View &view, int64_t k) { return gpu::load_any(view.data, view.dtype, k * view.stride[0]); };
+    float mean = 0, shift = 0;
+    if (norm) {
+      for (int64_t k = lane; k < part.depth; k += 32) mean += value(k) * of_norm(norm->weight, k), shift += value(k) * of_norm(norm->bias, k);
+      mean = over_warp(mean) / static_cast<float>(part.depth), shift = over_warp(shift);
+    }
+    for (int64_t k = lane; k < part.depth; k += 32)
+      weight[row * part.depth + k] = gpu::from_float<Operand>(norm ? value(k) * of_norm(norm->weight, k) - mean : value(k));
+    if (lane > 0) continue;
+    const bool present = source.row >= 0 && from_bias.present;
+    bias[row] = shift + (present ? source.factor * gpu::load_any(from_bias.data, from_bias.dtype, source.row * from_bias.stride[0]) : 0.0f);
   }
 }
 
@@ -53,11 +63,20 @@ __device__ inline void pack_norm(const Norm &norm, int64_t channels, float *to, 
 
 template <class Operand>
 __device__ void pack(const PackJob &job) {
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x,
-                threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  if (blockIdx.y < 3) return pack_linear<Operand>(job, static_cast<int>(blockIdx.y), thread, threads);
-  pack_norm(job.norm_in, job.C, reinterpret_cast<float *>(job.packed + job.layout.norm_in), thread, threads);
-  pack_norm(job.norm_out, job.H, reinterpret_cast<float *>(job.packed + job.layout.norm_out), thread, threads);
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  const int64_t warp = thread / 32, warps = threads / 32;
+  const PackedLayout &layout = job.layout;
+  switch (blockIdx.y) {
+    case 0: return pack_linear<Operand>(job, Part::front, layout.front, nullptr, warp, warps);
+    case 1: return pack_linear<Operand>(job, Part::out, layout.out, nullptr, warp, warps);
+    case 2: return pack_linear<Operand>(job, Part::out_gate, layout.out_gate, nullptr, warp, warps);
+    case 3: return pack_linear<Operand>(job, Part::front, layout.folded_front, &job.norm_in, warp, warps);
+    case 4: return pack_linear<Operand>(job, Part::out, layout.folded_out, &job.norm_out, warp, warps);
+    case 5: return pack_linear<Operand>(job, Part::out_gate, layout.folded_gate, &job.norm_in, warp, warps);
+    default:
+      pack_norm(job.norm_in, job.C, reinterpret_cast<float *>(job.packed + layout.norm_in), thread, threads);
+      pack_norm(job.norm_out, job.H, reinterpret_cast<float *>(job.packed + layout.norm_out), thread, threads);
+  }
 }
 
 }  // namespace lamina::triangle_multiplication

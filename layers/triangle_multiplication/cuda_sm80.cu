@@ -23,6 +23,8 @@ Status create(const Settings &, Device device, void **state, Failure &failure) {
 
 }  // namespace
 
+bool packs_folded(const Problem &) { return false; }
+
 const Build build = {"triangle_multiplication/cuda_mma/1",
                      2,
                      256,

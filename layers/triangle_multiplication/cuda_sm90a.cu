@@ -42,7 +42,9 @@ Status forward(const Problem &p, const Run &run, Failure &failure) {
 
 }  // namespace
 
-const Build build = {"triangle_multiplication/cuda_mma/1",
+bool packs_folded(const Problem &p) { return hopper::takes_weights(p); }
+
+const Build build = {"triangle_multiplication/cuda_sm90a/1",
                      2,
                      256,
                      true,

@@ -84,22 +84,26 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
 
     shared.full[w][0].wait(round & 1);
     rows.load_by_position(shared.slot[w][0]);
-    rows.normalise(GlobalNorm{job.norm_in_weight, job.norm_in_bias}, job.eps, shared.free[w][0]);
+    rows.release(shared.free[w][0]);
     if (round == 0) shared.weights_full[0].wait(0);
     rows.multiply(sum, shared.gate);
+    RowPair scale = rows.scale(rows.mean(), job.eps);
     cuda::wait_products<0>();
+    scale.upper *= 0.5f, scale.lower *= 0.5f;
 #pragma unroll
     for (int pair = 0; pair < 32; ++pair) {  // sigmoid(x) = (1 + tanh(x / 2)) / 2
       const float *bias = shared.half_gate_bias + pair / 2 * 8 + column;
-      gate[pair] = cuda::pack(fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair], 0.5f, bias[0])), 0.5f, 0.5f),
-                              fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair + 1], 0.5f, bias[1])), 0.5f, 0.5f));
+      const float s = pair % 2 ? scale.lower : scale.upper;
+      gate[pair] = cuda::pack(fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair], s, bias[0])), 0.5f, 0.5f),
+                              fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair + 1], s, bias[1])), 0.5f, 0.5f));
     }
 
     shared.full[w][1].wait(round & 1);
     rows.load_by_channel(shared.slot[w][BackShape<C>::slots - 1]);
-    rows.normalise(GlobalNorm{job.norm_out_weight, job.norm_out_bias}, job.eps, shared.free[w][1]);
+    rows.release(shared.free[w][1]);
     if (round == 0) shared.weights_full[1].wait(0);
     rows.multiply(sum, shared.weights);
+    scale = rows.scale(rows.mean(), job.eps);
     cuda::wait_products<0>();
 
     shared.staged_free[w].wait((round & 1) ^ 1);
@@ -111,7 +115,9 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
       for (int i = 0; i < 4; ++i) {  // upper and lower of the first, then of the second
         const int pair = (j + i / 2) * 2 + i % 2;
         const float *bias = shared.bias + (j + i / 2) * 8 + column;
-        float u[2] = {(sum[2 * pair] + bias[0]) * cuda::low_half(gate[pair]), (sum[2 * pair + 1] + bias[1]) * cuda::high_half(gate[pair])};
+        const float s = i % 2 ? scale.lower : scale.upper;
+        float u[2] = {fmaf(sum[2 * pair], s, bias[0]) * cuda::low_half(gate[pair]),
+                      fmaf(sum[2 * pair + 1], s, bias[1]) * cuda::high_half(gate[pair])};
         if constexpr (extras)
           finish_pair(job, triangle_multiplication::Cell(job.cells, position + i % 2 * 8), split * 128 + (j + i / 2) * 8 + column, u);
         result[i] = cuda::pack(u[0], u[1]);

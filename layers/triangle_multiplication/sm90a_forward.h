@@ -30,10 +30,15 @@ inline bool overlap(const View &one, const View &other, const Problem &p) {
   return a < b + bytes && b < a + bytes;
 }
 
+// The part of takes() that is known when weights are packed.
+inline bool takes_weights(const Problem &p) {
+  return p.dtype == DType::bfloat16 && (p.C == 128 || p.C == 256) && p.H == p.C && !p.settings.gate_before_projection &&
+         p.norm_in.weight.present;
+}
+
 // The two CTAs that share a tile at C = 256 read all of its pair rows and write half of them each, so out may not be pair there.
 inline bool takes(const Problem &p) {
-  return mode_of(p) == Mode::bfloat16 && (p.C == 128 || p.C == 256) && p.H == p.C && !p.settings.gate_before_projection &&
-         p.norm_in.weight.present && p.N % 8 == 0 && p.N * p.N <= INT32_MAX && dense(p.pair, p) && dense(p.out, p) &&
+  return takes_weights(p) && mode_of(p) == Mode::bfloat16 && p.N % 8 == 0 && p.N * p.N <= INT32_MAX && dense(p.pair, p) && dense(p.out, p) &&
          (p.C == 128 || !overlap(p.pair, p.out, p));
 }
 
@@ -79,11 +84,12 @@ class GroupLaunch {
     FrontJob job{};
     const uint64_t C = static_cast<uint64_t>(p_.C);
     LAMINA_TRY(map(pair_rows(p_.pair), C, positions_, box, box, job.pair, failure));
-    LAMINA_TRY(map(packed_ + plan_.layout.front, C, 4 * C, box, 128, job.weights, failure));
+    const PackedPart &part = front_folds(C_) ? plan_.layout.folded_front : plan_.layout.front;
+    LAMINA_TRY(map(packed_ + part.weight, C, 4 * C, box, 128, job.weights, failure));
     LAMINA_TRY(map(workspace_ + plan_.a, positions_, 2 * C, box, box, job.planes, failure));
     job.norm_weight = floats(plan_.layout.norm_in), job.norm_bias = job.norm_weight + C;
     const bool bias = p_.a_projection.bias.present || p_.a_gate.bias.present || p_.b_projection.bias.present || p_.b_gate.bias.present;
-    job.bias = bias ? floats(plan_.layout.front_bias) : nullptr;
+    job.bias = bias || front_folds(C_) ? floats(part.bias) : nullptr;
     job.pair_mask = from_batch(p_.pair_mask, first_), job.token_mask = from_batch(p_.token_mask, first_);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     void *parameters[] = {&job};
@@ -121,12 +127,10 @@ class GroupLaunch {
     const uint64_t C = static_cast<uint64_t>(p_.C);
     LAMINA_TRY(map(pair_rows(p_.pair), C, positions_, box, box, job.pair, failure));
     LAMINA_TRY(map(workspace_ + plan_.o, positions_, C, box, static_cast<uint32_t>(C), job.o, failure));
-    LAMINA_TRY(map(packed_ + plan_.layout.out_gate, C, C, box, 128, job.gate, failure));
-    LAMINA_TRY(map(packed_ + plan_.layout.out, C, C, box, 128, job.weights, failure));
+    LAMINA_TRY(map(packed_ + plan_.layout.folded_gate.weight, C, C, box, 128, job.gate, failure));
+    LAMINA_TRY(map(packed_ + plan_.layout.folded_out.weight, C, C, box, 128, job.weights, failure));
     LAMINA_TRY(map(pair_rows(p_.out), C, positions_, box, box, job.out, failure));
-    job.norm_in_weight = floats(plan_.layout.norm_in), job.norm_in_bias = job.norm_in_weight + C;
-    job.norm_out_weight = floats(plan_.layout.norm_out), job.norm_out_bias = job.norm_out_weight + C;
-    job.gate_bias = floats(plan_.layout.gate_bias), job.bias = floats(plan_.layout.out_bias);
+    job.gate_bias = floats(plan_.layout.folded_gate.bias), job.bias = floats(plan_.layout.folded_out.bias);
     job.residual = from_batch(p_.residual, first_), job.dropout_mask = from_batch(p_.dropout_mask, first_);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     const bool extras = p_.residual.present || p_.dropout_mask.present;

@@ -1,4 +1,4 @@
-// A warpgroup's tile of 64 positions as register operand of wgmma: loaded from swizzled shared memory, normalised in place.
+// A warpgroup's tile of 64 positions as register operand of wgmma: loaded from swizzled shared memory; its LayerNorm.
 //
 // Lane l of warp w holds positions 16 w + l/4 ("upper") and eight further ("lower"); of each 16 channels the pairs 2*(l%4) and
 // 8 + 2*(l%4): a[k] = {upper low pair, lower low pair, upper high pair, lower high pair}.
@@ -15,24 +15,15 @@ struct alignas(16) NormPair {  // of two neighbouring channels
   float weight[2], bias[2];
 };
 
-// Where normalise() finds them: copied to shared memory, or, where that is full, in device memory by way of the L1 cache.
-struct SharedNorm {
-  const NormPair *pairs;
-  __device__ NormPair operator()(int pair) const { return pairs[pair]; }
-};
-struct GlobalNorm {
-  const float *weight, *bias;
-  __device__ NormPair operator()(int pair) const {
-    const float2 w = __ldg(reinterpret_cast<const float2 *>(weight) + pair), b = __ldg(reinterpret_cast<const float2 *>(bias) + pair);
-    return {{w.x, w.y}, {b.x, b.y}};
-  }
-};
-
 template <int C>
 __device__ void load_norm(NormPair *to, const float *weight, const float *bias) {
   for (int pair = threadIdx.x; pair < C / 2; pair += blockDim.x)
     to[pair] = {{weight[2 * pair], weight[2 * pair + 1]}, {bias[2 * pair], bias[2 * pair + 1]}};
 }
+
+struct RowPair {  // one number for each of a lane's two positions
+  float upper, lower;
+};
 
 template <int C>
 struct Rows {
@@ -51,42 +42,55 @@ struct Rows {
     const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8, within = lane % 8;
 #pragma unroll
     for (int k = 0; k < C / 16; ++k)
-      cuda::load_matrices_transposed(a[k],
-                                     cuda::swizzled(cuda::shared_address(box), k * 16 + matrix / 2 * 8 + within, warp * 2 + matrix % 2));
+      cuda::load_matrices_transposed(
+          a[k], cuda::swizzled(cuda::shared_address(box), k * 16 + matrix / 2 * 8 + within, warp * 2 + matrix % 2));
   }
 
-  // LayerNorm of each position; four lanes share one.  Frees the tile's shared memory as soon as all of it is surely in registers: an
-  // arrive right behind ldmatrix can overtake the loads, so it hangs on the mean, which needs them all.
-  template <class Norm>
-  __device__ void normalise(const Norm &norm, float eps, Barrier &free) {
-    float upper = 0, lower = 0;
+  // Frees the tile's shared memory once all of it is surely in registers.  An arrive right behind ldmatrix can overtake the loads, so it
+  // hangs on a vote that needs them all.
+  __device__ void release(Barrier &free) const {
+    uint32_t mixed = 0;
+#pragma unroll
+    for (int k = 0; k < C / 16; ++k) mixed ^= a[k][3];
+    const bool unlikely = __any_sync(~0u, mixed == 0x7fc17fc3u);
+    if (threadIdx.x % 32 == (unlikely ? 1 : 0)) free.arrive();
+  }
+
+  __device__ RowPair mean() const {
+    RowPair sum{0, 0};
 #pragma unroll
     for (int k = 0; k < C / 16; ++k) {
-      upper += (cuda::low_half(a[k][0]) + cuda::high_half(a[k][0])) + (cuda::low_half(a[k][2]) + cuda::high_half(a[k][2]));
-      lower += (cuda::low_half(a[k][1]) + cuda::high_half(a[k][1])) + (cuda::low_half(a[k][3]) + cuda::high_half(a[k][3]));
+      sum.upper += (cuda::low_half(a[k][0]) + cuda::high_half(a[k][0])) + (cuda::low_half(a[k][2]) + cuda::high_half(a[k][2]));
+      sum.lower += (cuda::low_half(a[k][1]) + cuda::high_half(a[k][1])) + (cuda::low_half(a[k][3]) + cuda::high_half(a[k][3]));
     }
-    const float upper_mean = over_quad(upper) / C, lower_mean = over_quad(lower) / C;
-    const int lane = threadIdx.x % 32;
-    if (lane == (__any_sync(~0u, __float_as_uint(upper_mean + lower_mean) == 0x7fc12345u) ? 1 : 0)) free.arrive();
+    return {over_quad(sum.upper) / C, over_quad(sum.lower) / C};
+  }
 
-    float upper_square = 0, lower_square = 0;
+  // 1 / deviation, by a second pass, so that a mean far above the deviation costs no digits.  May run while wgmma reads the registers.
+  __device__ RowPair scale(RowPair mean, float eps) const {
+    RowPair sum{0, 0};
 #pragma unroll
     for (int k = 0; k < C / 16; ++k)
 #pragma unroll
       for (int half = 0; half < 4; half += 2) {
-        const float u0 = cuda::low_half(a[k][half]) - upper_mean, u1 = cuda::high_half(a[k][half]) - upper_mean;
-        const float l0 = cuda::low_half(a[k][half + 1]) - lower_mean, l1 = cuda::high_half(a[k][half + 1]) - lower_mean;
-        upper_square = fmaf(u0, u0, fmaf(u1, u1, upper_square));
-        lower_square = fmaf(l0, l0, fmaf(l1, l1, lower_square));
+        const float u0 = cuda::low_half(a[k][half]) - mean.upper, u1 = cuda::high_half(a[k][half]) - mean.upper;
+        const float l0 = cuda::low_half(a[k][half + 1]) - mean.lower, l1 = cuda::high_half(a[k][half + 1]) - mean.lower;
+        sum.upper = fmaf(u0, u0, fmaf(u1, u1, sum.upper));
+        sum.lower = fmaf(l0, l0, fmaf(l1, l1, sum.lower));
       }
-    const float upper_scale = rsqrtf(over_quad(upper_square) / C + eps), lower_scale = rsqrtf(over_quad(lower_square) / C + eps);
-    const float upper_shift = -upper_mean * upper_scale, lower_shift = -lower_mean * lower_scale;
+    return {rsqrtf(over_quad(sum.upper) / C + eps), rsqrtf(over_quad(sum.lower) / C + eps)};
+  }
+
+  // LayerNorm in place.
+  __device__ void normalise(const NormPair *norm, float eps) {
+    const RowPair m = mean(), s = scale(m, eps);
+    const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < C / 16; ++k)
 #pragma unroll
       for (int half = 0; half < 4; half += 2) {
-        const NormPair n = norm(k * 8 + half * 2 + lane % 4);
-        apply(a[k][half], upper_scale, upper_shift, n), apply(a[k][half + 1], lower_scale, lower_shift, n);
+        const NormPair n = norm[k * 8 + half * 2 + lane % 4];
+        apply(a[k][half], s.upper, -m.upper * s.upper, n), apply(a[k][half + 1], s.lower, -m.lower * s.lower, n);
       }
   }
 

@@ -16,6 +16,8 @@ PLUGIN_STUBS := $(BUILD)/stubs/$(HOST_CPU)
 PLUGIN_LIBRARIES := $(addprefix $(PLUGIN_STUBS)/,libc.so.6 libm.so.6 libdl.so.2 libpthread.so.0)
 PLUGIN_LINK := $(CC) -shared -nostartfiles -nodefaultlibs -Wl,--version-script=plugin/export.map,-z,defs,-z,nodelete,-z,noexecstack,-z,relro,-z,now \
   -Wl,-Bsymbolic,--build-id=sha1,--hash-style=gnu
+# `make WITHOUT=AVX512BF16 BUILD=...` makes builds that do not see this processor feature.
+PLUGIN_CXXFLAGS += $(addprefix -DLAMINA_WITHOUT_,$(WITHOUT))
 # Sanitizer builds replace both: they need the real C library and undefined symbols.
 ifdef SANITIZE
 PLUGIN_CXXFLAGS += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -g

@@ -36,6 +36,9 @@ Features features() {
     found.amx_bf16 = found.amx_tile && (d >> 22 & 1);
   }
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) found.avx512bf16 = zmm && (a >> 5 & 1);
+#ifdef LAMINA_WITHOUT_AVX512BF16  // a test's build: it goes the way of processors that lack it
+  found.avx512bf16 = false;
+#endif
   return found;
 }
 

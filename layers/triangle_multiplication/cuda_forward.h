@@ -158,7 +158,9 @@ class GroupLaunch {
   }
   unsigned tiles() const { return static_cast<unsigned>((batches_ * plan_.per_batch + tile_positions - 1) / tile_positions); }
   unsigned blocks(int64_t rows) const { return static_cast<unsigned>((rows + tile_outputs - 1) / tile_outputs); }
-  PackedLinear linear(const PackedPart &part) const { return {packed_ + part.weight, reinterpret_cast<const float *>(packed_ + part.bias)}; }
+  PackedLinear linear(const PackedPart &part) const {
+    return {packed_ + part.weight, reinterpret_cast<const float *>(packed_ + part.bias)};
+  }
   PackedNorm norm_in() const {
     const float *weight = reinterpret_cast<const float *>(packed_ + plan_.layout.norm_in);
     const bool present = p_.norm_in.weight.present;

@@ -43,7 +43,8 @@ __device__ void pack_linear(const PackJob &job, Part which, const PackedPart &pa
     const auto of_norm = [&](const View &view, int64_t k) { return gpu::load_any(view.data, view.dtype, k * view.stride[0]); };
     float mean = 0, shift = 0;
     if (norm) {
-      for (int64_t k = lane; k < part.depth; k += 32) mean += value(k) * of_norm(norm->weight, k), shift += value(k) * of_norm(norm->bias, k);
+      for (int64_t k = lane; k < part.depth; k += 32)
+        mean += value(k) * of_norm(norm->weight, k), shift += value(k) * of_norm(norm->bias, k);
       mean = over_warp(mean) / static_cast<float>(part.depth), shift = over_warp(shift);
     }
     for (int64_t k = lane; k < part.depth; k += 32)
@@ -63,7 +64,8 @@ __device__ inline void pack_norm(const Norm &norm, int64_t channels, float *to, 
 
 template <class Operand>
 __device__ void pack(const PackJob &job) {
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x,
+                threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
   const int64_t warp = thread / 32, warps = threads / 32;
   const PackedLayout &layout = job.layout;
   switch (blockIdx.y) {

@@ -38,8 +38,8 @@ inline bool takes_weights(const Problem &p) {
 
 // The two CTAs that share a tile at C = 256 read all of its pair rows and write half of them each, so out may not be pair there.
 inline bool takes(const Problem &p) {
-  return takes_weights(p) && mode_of(p) == Mode::bfloat16 && p.N % 8 == 0 && p.N * p.N <= INT32_MAX && dense(p.pair, p) && dense(p.out, p) &&
-         (p.C == 128 || !overlap(p.pair, p.out, p));
+  return takes_weights(p) && mode_of(p) == Mode::bfloat16 && p.N % 8 == 0 && p.N * p.N <= INT32_MAX && dense(p.pair, p) &&
+         dense(p.out, p) && (p.C == 128 || !overlap(p.pair, p.out, p));
 }
 
 class GroupLaunch {

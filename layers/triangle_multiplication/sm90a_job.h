@@ -26,9 +26,9 @@ constexpr int back_workers = 2;
 constexpr int back_splits(int C) { return C / 128; }
 
 struct FrontJob {
-  CUtensorMap pair;     // [positions, C], boxes of 64 x 64
-  CUtensorMap weights;  // packed front, folded or not: [4 C, C], boxes of 128 rows x 64
-  CUtensorMap planes;   // a and b: [2 C, positions], boxes of 64 channels x 64 positions
+  CUtensorMap pair;                      // [positions, C], boxes of 64 x 64
+  CUtensorMap weights;                   // packed front, folded or not: [4 C, C], boxes of 128 rows x 64
+  CUtensorMap planes;                    // a and b: [2 C, positions], boxes of 64 channels x 64 positions
   const float *norm_weight, *norm_bias;  // where the LayerNorm is not folded in
   const float *bias;                     // of the packed rows; null where all are zero
   View pair_mask, token_mask;
@@ -44,9 +44,9 @@ struct ContractJob {
 };
 
 struct BackJob {
-  CUtensorMap pair, o;        // [positions, C] and [C, positions]
-  CUtensorMap gate, weights;  // packed, folded: [C, C] each, boxes of 128 rows x 64
-  CUtensorMap out;            // [positions, C], boxes of 64 x 64
+  CUtensorMap pair, o;            // [positions, C] and [C, positions]
+  CUtensorMap gate, weights;      // packed, folded: [C, C] each, boxes of 128 rows x 64
+  CUtensorMap out;                // [positions, C], boxes of 64 x 64
   const float *gate_bias, *bias;  // of the packed rows
   View residual, dropout_mask;
   Cells cells;

@@ -42,8 +42,8 @@ struct Rows {
     const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8, within = lane % 8;
 #pragma unroll
     for (int k = 0; k < C / 16; ++k)
-      cuda::load_matrices_transposed(
-          a[k], cuda::swizzled(cuda::shared_address(box), k * 16 + matrix / 2 * 8 + within, warp * 2 + matrix % 2));
+      cuda::load_matrices_transposed(a[k],
+                                     cuda::swizzled(cuda::shared_address(box), k * 16 + matrix / 2 * 8 + within, warp * 2 + matrix % 2));
   }
 
   // Frees the tile's shared memory once all of it is surely in registers.  An arrive right behind ldmatrix can overtake the loads, so it

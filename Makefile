@@ -44,9 +44,10 @@ all: everything
 include kernels/archs.mk
 include install.mk $(sort $(wildcard */*.mk) $(filter-out kernels/archs.mk,$(wildcard kernels/*/*.mk)))
 
-# A change of flags rebuilds what they made.
+# A change of flags rebuilds what they made.  Taken here, not in the recipe: there it would be the flags of whichever target came first.
+flags := $(CXX) $(CXXFLAGS) $(CC) $(CFLAGS) $(CPPFLAGS)
 $(BUILD)/flags: FORCE | $(BUILD)/
-	@echo '$(CXX) $(CXXFLAGS) $(CC) $(CFLAGS) $(CPPFLAGS)' | cmp -s - $@ || echo '$(CXX) $(CXXFLAGS) $(CC) $(CFLAGS) $(CPPFLAGS)' > $@
+	@echo '$(flags)' | cmp -s - $@ || echo '$(flags)' > $@
 .PHONY: FORCE
 FORCE:
 

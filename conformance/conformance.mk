@@ -27,7 +27,7 @@ PROGRAMS += $(LAYER_PROGRAMS)
 CHECKS += abi/tests/header_test.sh abi/tests/layout_test.sh .ci/check-arrows $(BIN)/conformance-audit_plugins
 TESTS += $(BIN)/conformance-units_test conformance/tests/arrows_test.sh conformance/tests/frozen_test.sh conformance/tests/conform_verb_test.sh \
   conformance/tests/mutants_test.sh conformance/tests/conform_builds_test.sh $(wildcard layers/*/tests/*_test.sh)
-SLOW_TESTS += conformance/tests/kernel_abi_check_test.sh
+SLOW_TESTS += conformance/tests/kernel_abi_check_test.sh conformance/tests/sanitizers_test.sh
 
 .PHONY: test-gpu
 test-gpu: everything $(BIN)/conformance-device_gpu  ## on a machine with a GPU: every CUDA build through all cases, and the problem of more than 2^31 elements

@@ -87,7 +87,7 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
     rows.release(shared.free[w][0]);
     if (round == 0) shared.weights_full[0].wait(0);
     rows.multiply(sum, shared.gate);
-    RowPair scale = rows.scale(rows.mean(), job.eps);
+    RowPair scale = rows.statistics(job.eps).scale;
     cuda::wait_products<0>();
     scale.upper *= 0.5f, scale.lower *= 0.5f;
 #pragma unroll
@@ -103,7 +103,7 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
     rows.release(shared.free[w][1]);
     if (round == 0) shared.weights_full[1].wait(0);
     rows.multiply(sum, shared.weights);
-    scale = rows.scale(rows.mean(), job.eps);
+    scale = rows.statistics(job.eps).scale;
     cuda::wait_products<0>();
 
     shared.staged_free[w].wait((round & 1) ^ 1);

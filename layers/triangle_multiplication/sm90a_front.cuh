@@ -123,7 +123,7 @@ __device__ void work_front(const FrontJob &job, FrontShared<C> &shared, int w, i
       if (round == 0) shared.weights_full[pass].wait(0);
       rows.multiply(sum, shared.weights[pass]);
       if constexpr (front_folds(C)) {
-        if (pass == 0) scale = rows.scale(rows.mean(), job.eps);
+        if (pass == 0) scale = rows.statistics(job.eps).scale;
       }
       const int buffer = stores & 1;
       shared.staged_free[w][buffer].wait((stores >> 1 & 1) ^ 1);

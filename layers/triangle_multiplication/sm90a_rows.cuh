@@ -24,6 +24,9 @@ __device__ void load_norm(NormPair *to, const float *weight, const float *bias) 
 struct RowPair {  // one number for each of a lane's two positions
   float upper, lower;
 };
+struct Statistics {
+  RowPair mean, scale;
+};
 
 template <int C>
 struct Rows {
@@ -56,34 +59,26 @@ struct Rows {
     if (threadIdx.x % 32 == (unlikely ? 1 : 0)) free.arrive();
   }
 
-  __device__ RowPair mean() const {
-    RowPair sum{0, 0};
-#pragma unroll
-    for (int k = 0; k < C / 16; ++k) {
-      sum.upper += (cuda::low_half(a[k][0]) + cuda::high_half(a[k][0])) + (cuda::low_half(a[k][2]) + cuda::high_half(a[k][2]));
-      sum.lower += (cuda::low_half(a[k][1]) + cuda::high_half(a[k][1])) + (cuda::low_half(a[k][3]) + cuda::high_half(a[k][3]));
-    }
-    return {over_quad(sum.upper) / C, over_quad(sum.lower) / C};
-  }
-
-  // 1 / deviation, by a second pass, so that a mean far above the deviation costs no digits.  May run while wgmma reads the registers.
-  __device__ RowPair scale(RowPair mean, float eps) const {
-    RowPair sum{0, 0};
+  // Mean and 1 / deviation of each position, in one pass.  Float sums of squares lose (mean / deviation)^2 * 2^-24 of the variance; of
+  // bf16 numbers with a mean of 256 deviations nothing but their own rounding is left.  May run while wgmma reads the registers.
+  __device__ Statistics statistics(float eps) const {
+    RowPair sum{0, 0}, square{0, 0};
 #pragma unroll
     for (int k = 0; k < C / 16; ++k)
 #pragma unroll
       for (int half = 0; half < 4; half += 2) {
-        const float u0 = cuda::low_half(a[k][half]) - mean.upper, u1 = cuda::high_half(a[k][half]) - mean.upper;
-        const float l0 = cuda::low_half(a[k][half + 1]) - mean.lower, l1 = cuda::high_half(a[k][half + 1]) - mean.lower;
-        sum.upper = fmaf(u0, u0, fmaf(u1, u1, sum.upper));
-        sum.lower = fmaf(l0, l0, fmaf(l1, l1, sum.lower));
+        add(a[k][half], sum.upper, square.upper);
+        add(a[k][half + 1], sum.lower, square.lower);
       }
-    return {rsqrtf(over_quad(sum.upper) / C + eps), rsqrtf(over_quad(sum.lower) / C + eps)};
+    const RowPair mean{over_quad(sum.upper) / C, over_quad(sum.lower) / C};
+    return {
+        mean,
+        {inverse_deviation(over_quad(square.upper) / C, mean.upper, eps), inverse_deviation(over_quad(square.lower) / C, mean.lower, eps)}};
   }
 
   // LayerNorm in place.
   __device__ void normalise(const NormPair *norm, float eps) {
-    const RowPair m = mean(), s = scale(m, eps);
+    const auto [m, s] = statistics(eps);
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < C / 16; ++k)
@@ -106,6 +101,14 @@ struct Rows {
   }
 
  private:
+  __device__ static void add(uint32_t pair, float &sum, float &square) {
+    const float low = cuda::low_half(pair), high = cuda::high_half(pair);
+    sum += low, square = fmaf(low, low, square);
+    sum += high, square = fmaf(high, high, square);
+  }
+  __device__ static float inverse_deviation(float square, float mean, float eps) {
+    return rsqrtf(fmaxf(fmaf(-mean, mean, square), 0.0f) + eps);
+  }
   __device__ static float over_quad(float x) {
     x += __shfl_xor_sync(~0u, x, 1);
     return x + __shfl_xor_sync(~0u, x, 2);

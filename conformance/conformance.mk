@@ -11,8 +11,24 @@ CONFORMANCE_PROGRAMS := $(patsubst conformance/tests/%.cpp,$(BIN)/conformance-%,
 $(CONFORMANCE_PROGRAMS): $(BIN)/conformance-%: $(OBJ)/conformance/tests/%.o $(CONFORMANCE_LINK) | $(BIN)/
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(CONFORMANCE_LINK) $(MANIFEST_LIBS) -ldl -lpthread
-# It reads what lies in build/plugins.
-$(BIN)/conformance-audit_plugins: | plugins
+# They read what lies in build/plugins.
+$(BIN)/conformance-audit_plugins $(BIN)/conformance-cuda_host_path: | plugins
+$(BIN)/conformance-cuda_host_path $(BIN)/conformance-fake_cuda: | fake_cuda
+
+# The stand-in driver of tests without a GPU; beside it one that is too old, and a file that is none.  The headers of CUDA come with the
+# CUDA builds' compiler.
+FAKE_CUDA := $(BUILD)/fake_cuda
+.PHONY: fake_cuda
+fake_cuda: $(FAKE_CUDA)/libcuda.so.1 $(FAKE_CUDA)/ancient/libcuda.so.1 $(FAKE_CUDA)/broken/libcuda.so.1
+$(FAKE_CUDA)/libcuda.so.1: $(wildcard conformance/fake_cuda/*.cpp conformance/fake_cuda/*.h) $(BUILD)/flags | plugins
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(CPPFLAGS) -isystem $(CUDA_INCLUDE) $(CXXFLAGS) -shared -Wl,-soname,libcuda.so.1,-z,defs -o $@ $(filter %.cpp,$^)
+$(FAKE_CUDA)/ancient/libcuda.so.1: conformance/fake_cuda/ancient.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -shared -Wl,-soname,libcuda.so.1 -o $@ $<
+$(FAKE_CUDA)/broken/libcuda.so.1:
+	@mkdir -p $(@D) && : > $@
 
 # A layer's own test programs see conformance: layers/<layer>/tests/<name>.cpp is build/bin/<layer>-<name>.
 LAYER_PROGRAMS := $(foreach source,$(wildcard layers/*/tests/*.cpp),$(BIN)/$(word 2,$(subst /, ,$(source)))-$(basename $(notdir $(source))))
@@ -25,7 +41,8 @@ $(foreach source,$(wildcard layers/*/tests/*.cpp),$(eval $(call layer_program,$(
 PROGRAMS += $(LAYER_PROGRAMS)
 
 CHECKS += abi/tests/header_test.sh abi/tests/layout_test.sh .ci/check-arrows $(BIN)/conformance-audit_plugins
-TESTS += $(BIN)/conformance-units_test conformance/tests/arrows_test.sh conformance/tests/frozen_test.sh conformance/tests/conform_verb_test.sh \
+TESTS += $(BIN)/conformance-units_test $(BIN)/conformance-fake_cuda $(BIN)/conformance-cuda_host_path conformance/tests/arrows_test.sh \
+  conformance/tests/frozen_test.sh conformance/tests/conform_verb_test.sh \
   conformance/tests/mutants_test.sh conformance/tests/conform_builds_test.sh $(wildcard layers/*/tests/*_test.sh)
 SLOW_TESTS += conformance/tests/kernel_abi_check_test.sh conformance/tests/sanitizers_test.sh
 

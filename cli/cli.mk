@@ -11,6 +11,12 @@ $(GEN)/cli/verbs.inc: FORCE
 	@mkdir -p $(@D)
 	@printf 'LAMINA_VERB(%s)\n' $(CLI_VERBS) | cmp -s - $@ || printf 'LAMINA_VERB(%s)\n' $(CLI_VERBS) > $@
 
+# What each arch asks of a machine, for `lamina doctor`.
+$(GEN)/cli/archs.inc: $(GEN)/archs.json
+	@mkdir -p $(@D)
+	$(Q){ printf 'R"JSON('; cat $<; printf ')JSON"\n'; } > $@.new && mv $@.new $@
+$(OBJ)/cli/doctor.o: $(GEN)/cli/archs.inc
+
 CLI_LIBRARIES := $(addprefix $(LIB)/,libconformance.a libbench.a libpackager.a liblamina.a)
 $(BIN)/lamina: $(CLI_OBJECTS) $(CLI_LIBRARIES) | $(BIN)/
 	$(call say,LINK,$@)

@@ -48,16 +48,23 @@ fs::path under_home(const std::string &override_value, const char *folder) {
   return expanded("~") / folder;
 }
 
+// A token stands in a header line; one with a line break in it would write further headers.
+void check_token(const Environment &environment) {
+  if (std::any_of(environment.token.begin(), environment.token.end(), [](unsigned char c) { return c <= 0x20 || c >= 0x7f; }))
+    throw Error(ErrorKind::invalid_argument, "the token of " + environment.token_source + " holds a character that no token has");
+}
+
 void read_token(Environment &environment, const fs::path &hf_home) {
   if (truth(variable("HF_HUB_DISABLE_IMPLICIT_TOKEN"))) return;
   environment.token = trimmed(first_of(environment, "token", {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}));
   environment.token_source = environment.sources["token"];
-  if (!environment.token.empty()) return;
+  if (!environment.token.empty()) return check_token(environment);
   const std::string named = variable("HF_TOKEN_PATH");
   const fs::path file = named.empty() ? hf_home / "token" : expanded(named);
   if (!fs::exists(file)) return;
   environment.token = trimmed(manifest::read_file(file, 4096));
   environment.token_source = environment.sources["token"] = file.string();
+  check_token(environment);
 }
 
 }  // namespace

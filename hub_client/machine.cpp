@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <gnu/libc-version.h>
+#include <sched.h>
 #include <sys/utsname.h>
 
 #include <fstream>
@@ -14,10 +15,11 @@ namespace lamina::hub {
 namespace {
 
 // The kernel lists what it also saves and restores, so a word here can be used.
-std::set<std::string> cpu_features() {
+std::set<std::string> cpu_features(std::string &name) {
   std::set<std::string> words;
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name") && name.empty()) name = line.substr(std::min(line.size(), line.find(':') + 2));
     if (!line.starts_with("flags") && !line.starts_with("Features")) continue;
     std::istringstream list(line.substr(line.find(':') + 1));
     for (std::string word; list >> word;) {
@@ -29,9 +31,21 @@ std::set<std::string> cpu_features() {
   return words;
 }
 
+// "CUDA_ERROR_NO_DEVICE (100)".
+std::string cuda_error(void *driver, int code) {
+  const auto name_of = reinterpret_cast<int (*)(int, const char **)>(dlsym(driver, "cuGetErrorName"));
+  const char *name = nullptr;
+  if (name_of) name_of(code, &name);
+  return name ? std::string(name) + " (" + std::to_string(code) + ")" : "error " + std::to_string(code);
+}
+
 void ask_cuda(Machine &machine) {
   void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (!driver) return;
+  if (!driver) {
+    const char *why = dlerror();
+    machine.cuda_problem = std::string("no NVIDIA driver: ") + (why ? why : "libcuda.so.1 does not load");
+    return;
+  }
   const auto entry = [&](auto type, const char *name) { return reinterpret_cast<decltype(type)>(dlsym(driver, name)); };
   using Init = int (*)(unsigned);
   using Get = int (*)(int *);
@@ -43,8 +57,15 @@ void ask_cuda(Machine &machine) {
   const auto device = entry(Device{}, "cuDeviceGet");
   const auto attribute = entry(Attribute{}, "cuDeviceGetAttribute");
   const auto name = entry(Name{}, "cuDeviceGetName");
-  if (!init || !version || !count || !device || !attribute || !name || init(0) != 0) return;
+  if (!init || !version || !count || !device || !attribute || !name) {
+    machine.cuda_problem = "libcuda.so.1 lacks functions that every driver has";
+    return;
+  }
   version(&machine.cuda_driver);
+  if (const int code = init(0); code != 0) {
+    machine.cuda_problem = "the NVIDIA driver answers " + cuda_error(driver, code);
+    return;
+  }
   constexpr int capability_major = 75, capability_minor = 76;
   int devices = 0;
   count(&devices);
@@ -58,6 +79,7 @@ void ask_cuda(Machine &machine) {
     if (name(text, sizeof text - 1, handle) == 0) found.name = text;
     machine.cuda.push_back(found);
   }
+  if (machine.cuda.empty()) machine.cuda_problem = "the NVIDIA driver shows this process no GPU (CUDA_VISIBLE_DEVICES hides them?)";
   std::ifstream file("/proc/driver/nvidia/version");
   for (std::string word; file >> word;)
     if (word.size() >= 7 && std::isdigit(static_cast<unsigned char>(word[0])) && word.find('.') == 3) {
@@ -73,7 +95,9 @@ Machine this_machine() {
   utsname name{};
   uname(&name);
   machine.cpu = name.machine;
-  machine.cpu_features = cpu_features();
+  machine.cpu_features = cpu_features(machine.processor_name);
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) machine.processors = CPU_COUNT(&allowed);
   machine.glibc = gnu_get_libc_version();
   ask_cuda(machine);
   return machine;
@@ -102,7 +126,8 @@ std::string why_not(const Machine &machine, const std::string &requires_json) {
     if (!machine.cpu_features.contains(feature.get<std::string>())) missing += " " + feature.get<std::string>();
   if (!missing.empty()) return "needs" + missing + ", which this processor lacks";
   if (needs.contains("cuda")) {
-    if (machine.cuda.empty()) return "needs an NVIDIA GPU and its driver; libcuda.so.1 finds none";
+    if (machine.cuda.empty())
+      return "needs an NVIDIA GPU and its driver" + (machine.cuda_problem.empty() ? "" : ": " + machine.cuda_problem);
     const int driver = needs["cuda"].value("driver", 0);
     if (machine.nvidia_driver && machine.nvidia_driver < driver)
       return "needs driver " + std::to_string(driver) + ", this machine has " + std::to_string(machine.nvidia_driver);

@@ -18,6 +18,9 @@ struct Machine {
   int cuda_driver = 0;                 // CUDA version of the driver: 13000 for 13.0; 0: no driver
   int nvidia_driver = 0;               // major of its release: 580; 0: unknown
   std::vector<CudaDevice> cuda;
+  std::string cuda_problem;    // why there is no CUDA device; empty when there is one
+  std::string processor_name;  // "Intel(R) Xeon(R) Processor"; may be empty
+  int processors = 0;          // that this process may use
 };
 
 // Asks the processor, the C library and, through libcuda.so.1, the driver.  [thread-safe]

@@ -13,7 +13,7 @@ struct Backend {
   int major = 0, minor = 0;
 };
 Backend parse_backend(const std::string &text) {
-  static const std::regex pattern("^(cu|rocm)([0-9]{2,4})$");
+  static const std::regex pattern("^(cu|rocm|xpu|cann)([0-9]{2,6})$");
   std::smatch match;
   if (!std::regex_match(text, match, pattern)) return {text, 0, 0};
   const int number = std::stoi(match[2]);
@@ -58,7 +58,7 @@ Parsed parse(const std::string &name) {
 
 std::string noarch_name(const std::string &backend) {
   const std::string kind = parse_backend(backend).kind;
-  return kind == "cu" ? "cuda" : kind;
+  return kind == "cu" ? "cuda" : kind == "cann" ? "npu" : kind;
 }
 
 std::string framework_problem(const Parsed &name, const Framework &framework) {

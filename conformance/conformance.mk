@@ -12,8 +12,9 @@ $(CONFORMANCE_PROGRAMS): $(BIN)/conformance-%: $(OBJ)/conformance/tests/%.o $(CO
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(CONFORMANCE_LINK) $(MANIFEST_LIBS) -ldl -lpthread
 # They read what lies in build/plugins.
-$(BIN)/conformance-audit_plugins $(BIN)/conformance-cuda_host_path: | plugins
-$(BIN)/conformance-cuda_host_path $(BIN)/conformance-fake_cuda: | fake_cuda
+CUDA_HOST_TESTS := $(addprefix $(BIN)/conformance-,fake_cuda cuda_host_path cuda_streams)
+$(BIN)/conformance-audit_plugins $(CUDA_HOST_TESTS): | plugins
+$(CUDA_HOST_TESTS): | fake_cuda
 
 # The stand-in driver of tests without a GPU; beside it one that is too old, and a file that is none.  The headers of CUDA come with the
 # CUDA builds' compiler.
@@ -39,11 +40,12 @@ $(BIN)/$(word 2,$(subst /, ,$(1)))-$(basename $(notdir $(1))): $(OBJ)/$(1:.cpp=.
 endef
 $(foreach source,$(wildcard layers/*/tests/*.cpp),$(eval $(call layer_program,$(source))))
 PROGRAMS += $(LAYER_PROGRAMS)
+$(filter %-cuda_launches_test,$(LAYER_PROGRAMS)): | fake_cuda
 
 CHECKS += abi/tests/header_test.sh abi/tests/layout_test.sh .ci/check-arrows $(BIN)/conformance-audit_plugins
-TESTS += $(BIN)/conformance-units_test $(BIN)/conformance-fake_cuda $(BIN)/conformance-cuda_host_path conformance/tests/arrows_test.sh \
+TESTS += $(BIN)/conformance-units_test $(CUDA_HOST_TESTS) conformance/tests/arrows_test.sh \
   conformance/tests/frozen_test.sh conformance/tests/conform_verb_test.sh \
-  conformance/tests/mutants_test.sh conformance/tests/conform_builds_test.sh $(wildcard layers/*/tests/*_test.sh)
+  conformance/tests/mutants_test.sh conformance/tests/conform_builds_test.sh $(wildcard layers/*/tests/*_test.sh) $(filter %_test,$(LAYER_PROGRAMS))
 SLOW_TESTS += conformance/tests/kernel_abi_check_test.sh conformance/tests/sanitizers_test.sh
 
 .PHONY: test-gpu

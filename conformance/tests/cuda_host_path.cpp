@@ -1,17 +1,12 @@
-// The host half of every CUDA build in build/plugins against a stand-in driver: plans, errors, loading, streams, contexts, capture, several
-// devices, and what goes into launches.  No GPU is needed, none is used.
+// The host half of every CUDA build in build/plugins against a stand-in driver: what plans need, share and give back, every failure, and
+// what a run may do.  cuda_streams.cpp has streams, contexts and capture.  No GPU is needed, none is used.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <thread>
-
-#include "conformance/tests/cuda_host.h"
+#include "conformance/tests/cuda_builds.h"
 
 using namespace lamina;
 using namespace lamina::conformance;
@@ -19,80 +14,6 @@ using namespace lamina::conformance;
 namespace {
 
 constexpr int out_of_memory = 2, invalid_image = 200, no_binary = 209, launch_failed = 719, unknown_error = 999;
-
-struct Build {
-  std::string path, layer, arch;
-  std::vector<std::string> capabilities;  // that it is for, in the words of kernels/archs.mk
-  Dims dims;                              // of the layer's first case
-};
-
-std::string text_of(const std::string &path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::vector<Build> find_builds() {
-  const auto archs = nlohmann::json::parse(text_of("build/gen/archs.json"));
-  std::vector<Build> builds;
-  for (const auto &entry : std::filesystem::directory_iterator("build/plugins")) {
-    const std::string name = entry.path().stem().string();
-    const size_t layer = name.find('-'), arch = name.rfind('-');
-    if (entry.path().extension() != ".so" || name.compare(arch + 1, 5, "cuda_") != 0) continue;
-    Build build{entry.path().string(), name.substr(0, layer), name.substr(arch + 1), {}, {}};
-    archs.at(build.arch).at("requires").at("cuda").at("capabilities").get_to(build.capabilities);
-    for (const Case &one : read_cases("layers/" + build.layer + "/cases.json").cases)
-      if (build.dims.empty() && one.op == "forward" && !one.expect && !one.on_gpu_only) build.dims = one.dims;
-    builds.push_back(build);
-  }
-  return builds;
-}
-
-const std::vector<Build> &builds() {
-  static const std::vector<Build> found = find_builds();
-  return found;
-}
-
-// "8.6" also serves the later minors of its major, "8.0+PTX" all that is later, "9.0a" itself alone.
-bool serves(const Build &build, int capability) {
-  for (const std::string &words : build.capabilities) {
-    const int own = (words[0] - '0') * 10 + (words.size() > 3 && words[1] != '.' ? 0 : words[2] - '0');
-    const int wide = words.compare(0, 2, "10") == 0 ? 100 : words.compare(0, 2, "12") == 0 ? 120 : own;
-    if (words.back() == 'a' ? capability == wide
-                            : (capability / 10 == wide / 10 && capability >= wide) || (words.ends_with("+PTX") && capability >= wide))
-      return true;
-  }
-  return false;
-}
-int a_capability(const Build &build) {
-  for (const int capability : {90, 80})
-    if (serves(build, capability)) return capability;
-  throw Error(ErrorKind::failed, build.path + " serves neither 9.0 nor 8.0");
-}
-
-// `work` with the stand-in driver and the build, in a process of its own: both keep state.
-void with_driver(const Build &build, const std::function<void(const Fake &, const Plugin &)> &work, fake_cuda::Machine machine = {}) {
-  CAPTURE(build.path);
-  if (machine.capability == 90) machine.capability = a_capability(build);
-  const std::string found = run_in_child(
-      [&] {
-        const Fake fake;
-        fake->machine() = machine;
-        const Plugin plugin(build.path);
-        work(fake, plugin);
-      },
-      120);
-  CHECK(found == "");
-}
-
-void in_thread(const std::function<void()> &work) {
-  std::exception_ptr thrown;
-  std::thread([&] {
-    try {
-      work();
-    } catch (...) { thrown = std::current_exception(); }
-  }).join();
-  if (thrown) std::rethrow_exception(thrown);
-}
 
 // What this process says about the build where no driver can be opened: exit code 0 if all is as it should be.
 int without_driver(const std::string &path) {
@@ -355,153 +276,6 @@ TEST_CASE("a launch that fails is a DEVICE_ERROR that names the kernel, and the 
         int outside = 0;
         require_status(call.run(&outside), LAMINA_DEVICE_ERROR, "cuStreamGetCtx");  // no stream of this driver
       }
-      fake.nothing_left();
-    });
-}
-
-TEST_CASE("streams: default ones, own ones, on any thread, and none of another context") {
-  for (const Build &build : builds()) {
-    fake_cuda::Machine machine;
-    machine.devices = 2;
-    with_driver(
-        build,
-        [&](const Fake &fake, const Plugin &plugin) {
-          fake.start();
-          {
-            HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
-            void *const primary = fake.retain(0), *const other_device = fake.retain(1);
-            fake.make_current(primary);
-            void *const own = fake.stream(), *const blocking = fake.stream(true);
-            fake.make_current(other_device);
-            void *const foreign = fake.stream();
-            void *const legacy = reinterpret_cast<void *>(1), *const per_thread = reinterpret_cast<void *>(2);
-            // Whatever is current, also nothing.
-            for (void *current : {primary, other_device, static_cast<void *>(nullptr)}) {
-              fake.make_current(current);
-              for (void *stream : {static_cast<void *>(nullptr), legacy, per_thread, own, blocking})
-                for (const bool thread : {false, true}) {
-                  fake->forget();
-                  if (thread) in_thread([&] { call.must_run(stream, "a thread without a context"); });
-                  else call.must_run(stream, "this thread");
-                  for (const auto &launch : fake->launches())
-                    expect(launch.context == primary && launch.stream == stream && launch.device == 0,
-                           launch.kernel + " goes to another context or stream");
-                  expect(fake->stack_depth() == (current ? 1u : 0u), "run changes the thread's stack of contexts");
-                }
-              fake->forget();
-              require_status(call.run(foreign), LAMINA_WRONG_DEVICE, "another CUDA context");
-              expect(fake->launches().empty(), "a refused run launches");
-            }
-            void *const mine = fake.own_context(0);
-            void *const second = fake.stream();
-            require_status(call.run(second), LAMINA_WRONG_DEVICE, "another CUDA context");
-            {  // a plan made while the host's own context is current belongs to it
-              const int before = fake->retained(0);
-              HostCall inside(plugin, {"forward", build.dims, Element::float32, {}, false, {}, 0});
-              expect(fake->retained(0) == before, "the primary context is held by a plan of another one");
-              fake->forget();
-              inside.must_run(second, "a stream of the host's own context");
-              for (const auto &launch : fake->launches()) expect(launch.context == mine, "a launch goes to another context");
-              require_status(inside.run(own), LAMINA_WRONG_DEVICE, "another CUDA context");
-            }
-            fake.destroy_context(mine);
-            fake.make_current(nullptr);
-            fake.release(0), fake.release(1);
-          }
-          fake.nothing_left(2);
-        },
-        machine);
-  }
-}
-
-TEST_CASE("two devices: each plan runs on its own") {
-  for (const Build &build : builds()) {
-    fake_cuda::Machine machine;
-    machine.devices = 2;
-    with_driver(
-        build,
-        [&](const Fake &fake, const Plugin &plugin) {
-          fake.start();
-          {
-            HostCall first(plugin, {"forward", build.dims, Element::bfloat16, {}, true, {}, 0});
-            HostCall second(plugin, {"forward", build.dims, Element::bfloat16, {}, true, {}, 1});
-            expect(fake->loaded_libraries() == 2, "each device has its own device code");
-            for (const int device : {1, 0, 1}) {
-              fake->forget();
-              (device ? second : first).must_run(nullptr, "forward");
-              for (const auto &launch : fake->launches()) expect(launch.device == device, "a launch goes to the other device");
-            }
-          }
-          fake.nothing_left(2);
-        },
-        machine);
-  }
-}
-
-TEST_CASE("run is captured in every mode, and plans come and go beside a capture in another thread") {
-  for (const Build &build : builds())
-    for (const int mode : {0, 1, 2}) {
-      CAPTURE(mode);
-      with_driver(build, [&](const Fake &fake, const Plugin &plugin) {
-        fake.start();
-        {
-          void *const primary = fake.retain(0);
-          fake.make_current(primary);
-          void *const stream = fake.stream(), *const blocking = fake.stream(true);
-          HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});  // its first run is the captured one
-          for (void *captured : {stream, blocking}) {
-            fake.begin_capture(captured, mode);
-            fake->forget();
-            call.must_run(captured, "run under capture");
-            const size_t launched = fake->launches().size();
-            for (const auto &launch : fake->launches()) expect(launch.captured, launch.kernel + " is launched beside the capture");
-            in_thread([&] {
-              lamina_plan *plan = nullptr;
-              require_status(create_plan(plugin, 0, plan), LAMINA_OK, "");
-              plugin.op("forward")->plan_destroy(plan);
-              HostCall(plugin, {"pack", build.dims, Element::bfloat16, {}, false, {}, 0});
-              expect(fake->capture_mode() == 0, "plan creation changes the thread's capture mode");
-            });
-            call.must_run(captured, "a second run under the same capture");
-            expect(fake.end_capture(captured) == 2 * launched, "the graph lacks nodes");
-          }
-          fake.make_current(nullptr);
-          fake.release(0);
-        }
-        fake.nothing_left();
-        // The first and the last plan of a context, whole loads and unloads, while others capture.
-        void *const primary = fake.retain(0);
-        fake.make_current(primary);
-        void *const stream = fake.stream();
-        fake.begin_capture(stream, mode);
-        in_thread([&] {
-          HostCall alone(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
-          alone.must_run(reinterpret_cast<void *>(2), "run on another thread's own stream");
-        });
-        expect(fake.end_capture(stream) == 0, "another thread's launches are in the graph");
-        fake.make_current(nullptr);
-        fake.release(0);
-        fake.nothing_left();
-      });
-    }
-}
-
-TEST_CASE("plans come, run and go on eight threads at once") {
-  for (const Build &build : builds())
-    with_driver(build, [&](const Fake &fake, const Plugin &plugin) {
-      std::vector<std::thread> threads;
-      std::vector<std::string> found(8);
-      for (std::string &mine : found)
-        threads.emplace_back([&] {
-          try {
-            for (int round = 0; round < 20; ++round) {
-              HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
-              call.must_run(nullptr, "forward");
-            }
-          } catch (const std::exception &error) { mine = error.what(); }
-        });
-      for (std::thread &thread : threads) thread.join();
-      for (const std::string &mine : found) expect(mine.empty(), mine);
       fake.nothing_left();
     });
 }

@@ -1,0 +1,190 @@
+// What the CUDA builds launch, seen by the stand-in driver: which kernels in which order, for whole problems and for groups of batches, from
+// raw and from packed weights; grids that cover every cell; addresses that stay in their tensors at the largest size.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <filesystem>
+
+#include "conformance/tests/cuda_host.h"
+
+using namespace lamina;
+using namespace lamina::conformance;
+
+namespace {
+
+std::string build_of(const std::string &arch) {
+  for (const auto &entry : std::filesystem::directory_iterator("build/plugins")) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("triangle_multiplication-") && name.ends_with("-" + arch + ".so")) return entry.path().string();
+  }
+  throw Error(ErrorKind::not_found, "build/plugins has no build of triangle_multiplication for " + arch);
+}
+
+struct Problem {
+  int64_t B, N, C;
+  Element dtype = Element::bfloat16;
+  bool packed = true, contraction_fp32 = false, incoming = false, extras = false;
+};
+
+struct Seen {
+  std::vector<fake_cuda::Launch> launches;
+  uint64_t workspace, packed;
+};
+
+std::string words_of(const Problem &p) {
+  return "B=" + std::to_string(p.B) + " N=" + std::to_string(p.N) + " C=" + std::to_string(p.C) + " " + name_of(p.dtype) +
+         (p.packed ? " packed" : " raw") + (p.contraction_fp32 ? " contraction=fp32" : "") + (p.incoming ? " incoming" : "") +
+         (p.extras ? " with residual and masks" : "");
+}
+
+lamina_attr attribute(const char *name, const char *value) {
+  lamina_attr made{name, LAMINA_ATTR_STRING, 0, {}};
+  made.value.s = value;
+  return made;
+}
+
+// Runs the problem and gives what it launched to `see`, in a process of its own.
+void launch(const std::string &arch, const Problem &p, const std::function<void(const Seen &)> &see) {
+  const std::string found = run_in_child(
+      [&] {
+        const Fake fake;
+        const Plugin plugin(build_of(arch));
+        HostCall::Request request;
+        request.dims = {{"B", p.B}, {"N", p.N}, {"C", p.C}, {"H", p.C}, {"G", p.C}};
+        request.dtype = p.dtype, request.packed = p.packed;
+        request.given = {"norm_in_weight", "norm_in_bias"};
+        if (p.extras) request.given.insert({"residual", "dropout_mask", "pair_mask"});
+        if (p.contraction_fp32) request.attributes.push_back(attribute("contraction", "fp32"));
+        if (p.incoming) request.attributes.push_back(attribute("direction", "incoming"));
+        HostCall call(plugin, request);
+        fake->forget();
+        call.must_run(nullptr, "forward");
+        fake.no_misuse();
+        auto used = check_addresses(fake->launches(), call.addresses());
+        std::set<std::string> wanted = {"pair", "out", "workspace"};
+        if (p.packed) wanted.insert("packed");
+        if (p.extras) wanted.insert({"residual", "dropout_mask", "pair_mask"});
+        for (const std::string &name : wanted) expect(used.contains(name), name + " is not used");
+        see({fake->launches(), call.need().workspace_size, call.need().packed_size});
+      },
+      60);
+  CAPTURE(arch);
+  CAPTURE(words_of(p));
+  CHECK(found == "");
+}
+
+void equal(int64_t found, int64_t expected, const std::string &what) {
+  expect(found == expected, what + " is " + std::to_string(found) + ", expected " + std::to_string(expected));
+}
+int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+// Batches share launches as long as all their cells, rows padded to 8, are at most 2^20.
+std::vector<int64_t> groups_of(const Problem &p) {
+  const int64_t cells = p.N * divide_up(p.N, 8) * 8, most = std::max<int64_t>(1, (1 << 20) / cells);
+  std::vector<int64_t> groups;
+  for (int64_t first = 0; first < p.B; first += most) groups.push_back(std::min(most, p.B - first));
+  return groups;
+}
+
+// Sums of few terms and norms of few channels keep float planes beside 16-bit tensors; the attribute asks for them too.
+bool wide(const Problem &p) { return p.dtype != Element::float32 && (p.contraction_fp32 || p.N <= 32 || p.C <= 16); }
+
+// The portable kernels: 64 cells by 128 packed rows a block in front, gate and back; 128 x 128 of one channel in contract.
+void check_portable(const Problem &p, const std::vector<fake_cuda::Launch> &launches) {
+  const std::string mode = std::string(name_of(p.dtype)) + (wide(p) ? "_wide" : "");
+  size_t at = 0;
+  const auto next = [&](const std::string &name, int64_t x, int64_t y, int64_t z) {
+    expect(at < launches.size(), name + " is not launched");
+    const fake_cuda::Launch &one = launches[at++];
+    expect(one.kernel == name, one.kernel + " is launched where " + name + " is expected");
+    equal(one.grid[0], x, name + "'s grid in x"), equal(one.grid[1], y, name + "'s grid in y"),
+        equal(one.grid[2], z, name + "'s grid in z");
+    expect(!one.overlaps_previous, name + " overlaps the kernel before it");
+  };
+  if (!p.packed) {
+    expect(!launches.empty() && launches[0].kernel == "pack_" + std::string(name_of(p.dtype)), "raw weights are not packed first");
+    ++at;
+  }
+  for (const int64_t batches : groups_of(p)) {
+    const int64_t tiles = divide_up(batches * p.N * divide_up(p.N, 8) * 8, 64), side = divide_up(p.N, 128);
+    next("front_" + mode, tiles * divide_up(4 * p.C, 128), 1, 1);
+    if (p.C > 128) next("gate_" + mode, tiles * divide_up(p.C, 128), 1, 1);
+    next("contract_" + std::string(wide(p) ? "float32" : name_of(p.dtype)), side * side, p.C, batches);
+    next("back_" + mode, tiles * divide_up(p.C, 128), 1, 1);
+  }
+  equal(static_cast<int64_t>(launches.size()), static_cast<int64_t>(at), "the number of launches");
+}
+
+// The Hopper kernels stay on the GPU: no more blocks than it has processors.  Each but the first of a group starts beside the one before.
+void check_hopper(const Problem &p, const std::vector<fake_cuda::Launch> &launches) {
+  constexpr unsigned processors = 132;
+  size_t at = p.packed ? 0 : 1;
+  if (!p.packed) expect(!launches.empty() && launches[0].kernel.starts_with("pack_"), "raw weights are not packed first");
+  for (size_t group = 0; group < groups_of(p).size(); ++group)
+    for (const char *step : {"hopper_front", "hopper_contract", "hopper_back"}) {
+      expect(at < launches.size() && launches[at].kernel.starts_with(step), std::string(step) + " is not launched in its place");
+      const fake_cuda::Launch &one = launches[at++];
+      expect(one.grid[0] <= processors && one.grid[1] == 1 && one.grid[2] == 1, one.kernel + " has more blocks than the GPU holds");
+      expect(one.overlaps_previous == (std::string_view(step) != "hopper_front"),
+             one.kernel + " overlaps what it may not, or waits in vain");
+      expect((one.kernel.find("incoming") != std::string::npos) == (p.incoming && std::string_view(step) == "hopper_contract"),
+             one.kernel + " is launched for the other direction");
+      if (std::string_view(step) != "hopper_contract")
+        expect(one.kernel.find(std::to_string(p.C)) != std::string::npos,
+               one.kernel + " is launched for " + std::to_string(p.C) + " channels");
+    }
+  equal(static_cast<int64_t>(launches.size()), static_cast<int64_t>(at), "the number of launches");
+}
+
+std::vector<Problem> sizes(int64_t C) {
+  std::vector<Problem> all;
+  for (const int64_t N : {1, 33, 76, 129, 256, 4160})
+    for (const int64_t B : {1, 3})
+      for (const bool packed : {false, true})
+        for (const Element dtype : {Element::float32, Element::bfloat16, Element::float16}) all.push_back({B, N, C, dtype, packed});
+  all.push_back({50, 256, C});
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("portable kernels: front, contract and back of every group of batches, over every cell") {
+  for (const int64_t C : {8, 128, 136, 384})
+    for (const Problem &p : sizes(C)) launch("cuda_sm80", p, [&](const Seen &seen) { check_portable(p, seen.launches); });
+  const Problem special[] = {{1, 76, 128, Element::bfloat16, true, true},
+                             {2, 76, 128, Element::float16, true, true},
+                             {2, 76, 128, Element::bfloat16, true, false, true},
+                             {2, 76, 128, Element::bfloat16, false, false, true, true}};
+  for (const Problem &p : special) launch("cuda_sm80", p, [&](const Seen &seen) { check_portable(p, seen.launches); });
+}
+
+TEST_CASE("cuda_sm90a has its own kernels for bf16, 128 and 256 channels, N a multiple of 8, and the portable ones else") {
+  for (const int64_t C : {128, 256})
+    for (const int64_t N : {40, 128, 256, 384, 4160})
+      for (const int64_t B : {1, 3, 50})
+        for (const bool packed : {false, true})
+          for (const bool incoming : {false, true})
+            for (const bool extras : {false, true}) {
+              if (N == 4160 && B > 3) continue;
+              const Problem p{B, N, C, Element::bfloat16, packed, false, incoming, extras};
+              launch("cuda_sm90a", p, [&](const Seen &seen) { check_hopper(p, seen.launches); });
+            }
+  const Problem portable[] = {{1, 76, 128},
+                              {1, 128, 64},
+                              {1, 128, 128, Element::float16},
+                              {3, 4160, 128, Element::float32},
+                              {1, 32, 128},
+                              {1, 128, 128, Element::bfloat16, true, true}};
+  for (const Problem &p : portable) launch("cuda_sm90a", p, [&](const Seen &seen) { check_portable(p, seen.launches); });
+}
+
+TEST_CASE("the workspace is a, b and o of one group, and the packed weights where none come") {
+  for (const char *arch : {"cuda_sm80", "cuda_sm90a"})
+    for (const Problem &p : sizes(128))
+      launch(arch, p, [&](const Seen &seen) {
+        const int64_t cells = groups_of(p)[0] * p.N * divide_up(p.N, 8) * 8, storage = p.dtype == Element::float32 || wide(p) ? 4 : 2;
+        const int64_t planes = 3 * cells * p.C * storage, least = planes + static_cast<int64_t>(p.packed ? 0 : seen.packed);
+        expect(seen.workspace >= static_cast<uint64_t>(least), "the workspace does not hold a, b and o");
+        expect(seen.workspace <= static_cast<uint64_t>(least) + 4 * 256, "the workspace is larger than a, b and o");
+      });
+}

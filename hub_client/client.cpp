@@ -148,7 +148,10 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
   fetched.directory = cache.snapshot(fetched.commit) / "build" / fetched.variant;
   const std::string prefix = "build/" + fetched.variant + "/";
   Downloader downloader(http_, cache, fetched.repository, fetched.commit, options.log, options.progress);
-  Listing wanted;
+  Listing wanted, whole;
+  for (const auto &[path, file] : listing)
+    if (path.starts_with(prefix)) whole.emplace(path, file);
+  downloader.drop_wrong(whole);
   const auto want = [&](const std::string &name) {
     const auto entry = listing.find(prefix + name);
     if (entry != listing.end()) wanted.insert(*entry);

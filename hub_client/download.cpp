@@ -95,6 +95,22 @@ bool Downloader::have(const std::string &path, const ListedFile &file) const {
   return !cache_.blob(file.etag, file.size).empty() || cache_.holds_file(commit_, path, file.etag, file.size);
 }
 
+void Downloader::drop_wrong(const Listing &files) const {
+  for (const auto &[path, file] : files) {
+    const fs::path pointer = cache_.snapshot(commit_) / path;
+    const fs::file_status status = fs::symlink_status(pointer);
+    if (!fs::exists(status)) continue;
+    const bool right = fs::is_symlink(status)
+                           ? fs::read_symlink(pointer).filename() == file.etag && !cache_.blob(file.etag, file.size).empty()
+                           : cache_.holds_file(commit_, path, file.etag, file.size);
+    if (right) continue;
+    say(path + " in the cache is not what the hub lists; it is fetched again");
+    std::error_code failure;
+    if (!fs::remove(pointer, failure))
+      throw Error(kind_of_errno(failure.value()), pointer.string() + " is damaged and cannot be removed: " + failure.message());
+  }
+}
+
 void Downloader::check_space(uint64_t needed) const {
   fs::path folder = cache_.folder();
   while (!fs::exists(folder) && folder.has_parent_path() && folder != folder.parent_path()) folder = folder.parent_path();

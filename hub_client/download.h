@@ -43,6 +43,8 @@ class Downloader {
         log_(std::move(log)),
         progress_(std::move(progress)) {}
 
+  // Removes from the snapshot what leads to other bytes than the hub lists: a bad disk, or a client that linked without hashing.
+  void drop_wrong(const Listing &files) const;
   // Downloads those of the files that the cache lacks, and links all of them.  A file that another process downloads is waited for.
   // Errors: no_space before anything is asked for; those of the network; integrity; permission, io.
   void get(const Listing &files);

@@ -28,6 +28,7 @@ Status check_capability(const Driver &driver, const Image &image, CUdevice devic
   int major = 0, minor = 0;
   driver.device_attribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device);
   driver.device_attribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
+  driver.device_attribute(&code.shared_limit, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device);
   driver.device_attribute(&code.processors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device);
   code.capability = major * 10 + minor;
   if (code.capability < image.lowest_capability)
@@ -56,8 +57,8 @@ Status load_kernels(const Driver &driver, const Image &image, DeviceCode &code, 
     if ((status = driver.kernel_function(&function, code.kernels[i])) != CUDA_SUCCESS)
       return driver_failed(driver, status, row.name, failure);
     if (row.shared_bytes > 48 * 1024) {
-      status = driver.kernel_set_attribute(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(row.shared_bytes),
-                                           code.kernels[i], code.device);
+      const int bytes = row.shared_bytes == all_shared_memory ? code.shared_limit : static_cast<int>(row.shared_bytes);
+      status = driver.kernel_set_attribute(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes, code.kernels[i], code.device);
       if (status != CUDA_SUCCESS) return driver_failed(driver, status, row.name, failure);
     }
   }
@@ -169,7 +170,8 @@ Status Launcher::launch(const Launch &launch, void **parameters, Failure &failur
   CUlaunchConfig config{};
   config.gridDimX = launch.grid[0], config.gridDimY = launch.grid[1], config.gridDimZ = launch.grid[2];
   config.blockDimX = launch.block, config.blockDimY = 1, config.blockDimZ = 1;
-  config.sharedMemBytes = code_.image->rows[launch.kernel].shared_bytes;
+  const uint32_t of_row = code_.image->rows[launch.kernel].shared_bytes;
+  config.sharedMemBytes = of_row == all_shared_memory ? launch.shared_bytes : of_row;
   config.hStream = stream_;
   config.attrs = &overlap, config.numAttrs = launch.overlaps_previous ? 1 : 0;
   // A kernel handle stands for the function in the stream's context.

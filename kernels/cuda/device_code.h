@@ -5,9 +5,12 @@
 
 namespace lamina::cuda {
 
+// For kernels without static shared memory.
+constexpr uint32_t all_shared_memory = ~0u;
+
 struct KernelEntry {
   const char *name;       // extern "C" in the device code
-  uint32_t shared_bytes;  // dynamic shared memory of every launch of it
+  uint32_t shared_bytes;  // dynamic shared memory of a launch of it, or all_shared_memory: each launch says
 };
 
 struct Image {              // what a build embeds
@@ -24,8 +27,8 @@ struct DeviceCode {
   const Image *image;
   CUcontext context;
   CUdevice device;
-  bool primary;  // the context is the device's primary one, retained here
-  int capability, processors, users;
+  bool primary;                                     // the context is the device's primary one, retained here
+  int capability, processors, shared_limit, users;  // shared_limit: bytes that a block may have
   CUlibrary library;
   CUkernel kernels[max_kernels];
   DeviceCode *next;
@@ -41,6 +44,7 @@ struct Launch {
   int kernel;  // row of the image
   unsigned grid[3], block;
   bool overlaps_previous = false;  // programmatic dependent launch: the kernel itself waits for the one before it
+  uint32_t shared_bytes = 0;       // where the row says all_shared_memory
 };
 
 // Enqueues one kernel on `stream` (NULL, legacy and per-thread streams mean those of the plan's context).  wrong_device where the stream

@@ -1,89 +1,134 @@
-// Step 3: out from o.  One CTA makes 64 positions x 128 channels of out.
-//
-// Where C is at most 128 it computes the output gate itself, from its own rows of pair: nobody else needs these rows, so out may be the
-// memory of pair.  Wider layers, and a gate before the projection, read the gate from planes that the front has written.
+// Step 3: out from o and pair.  A CTA holds both normalised tiles of its positions before it writes anything, so out may be the memory of
+// pair or residual.
 #pragma once
 #include "cuda_operands.cuh"
 
 namespace lamina::triangle_multiplication {
 
-// Adds dropout mask and residual to eight neighbouring results and writes them.
+// Dropout mask, residual and store of two neighbouring channels.
 template <class Io>
-__device__ void finish_eight(const BackJob &job, const Cell &cell, int channel, const float *result) {
-  const Io *residual = static_cast<const Io *>(job.residual.data);
-  Eight<Io> before, after;
-  if (job.residual.present) before = gpu::load_eight(residual + cell.offset(job.residual) + channel, job.out_aligned);
-#pragma unroll
-  for (int e = 0; e < 8; ++e) {
-    float u = result[e];
-    if (job.dropout_mask.present) {
-      const View &mask = job.dropout_mask;
-      u *= gpu::load_any(mask.data, mask.dtype, cell.offset(mask) + (channel + e) * mask.stride[3]);
-    }
-    after.value[e] = from_float<Io>(job.residual.present ? u + to_float(before.value[e]) : u);
+__device__ void finish_two(const BackJob &job, const Cell &cell, int channel, float u0, float u1) {
+  struct alignas(2 * sizeof(Io)) Two {
+    Io value[2];
+  };
+  if (job.dropout_mask.present) {
+    const View &mask = job.dropout_mask;
+    u0 *= gpu::load_any(mask.data, mask.dtype, cell.offset(mask) + channel * mask.stride[3]);
+    u1 *= gpu::load_any(mask.data, mask.dtype, cell.offset(mask) + (channel + 1) * mask.stride[3]);
   }
-  gpu::store_eight(static_cast<Io *>(job.out.data) + cell.offset(job.out) + channel, after, job.out_aligned);
+  if (job.residual.present) {
+    const Io *before = static_cast<const Io *>(job.residual.data) + cell.offset(job.residual) + channel;
+    u0 += to_float(before[0]), u1 += to_float(before[1]);
+  }
+  Io *to = static_cast<Io *>(job.out.data) + cell.offset(job.out) + channel;
+  const Two two = {{from_float<Io>(u0), from_float<Io>(u1)}};
+  if (job.out_aligned) *reinterpret_cast<Two *>(to) = two;
+  else to[0] = two.value[0], to[1] = two.value[1];
 }
 
-template <class Io, class Storage, class Gate, class Operand>
-__device__ void back(const BackJob &job) {
-  constexpr int line = tile_outputs + 4;
-  union Shared {
-    OperandTiles<Operand> operands;
-    alignas(16) float result[tile_positions * line];
-    __device__ Shared() {}
-  };
-  __shared__ Shared shared;
-  __shared__ int64_t starts[tile_positions];
-  __shared__ RowStatistics statistics;
-  __shared__ float partial[tile_threads];
+// The chunks of weights in the order of use: for each block of 128 outputs the gate's and then the projection's; or, with the gate before
+// the projection, all of the gate's blocks first.
+template <class Operand>
+struct BackSchedule {
+  const BackJob &job;
+  int gate_chunks, out_chunks, gate_blocks, out_blocks;
 
-  const int blocks = (job.C + tile_outputs - 1) / tile_outputs, block = static_cast<int>(blockIdx.x % blocks);
-  const int64_t first = static_cast<int64_t>(blockIdx.x / blocks) * tile_positions;
-  const int warp = threadIdx.x / 32, position = warp % 2 * 32, output = warp / 2 * 64;
+  __device__ explicit BackSchedule(const BackJob &j)
+      : job(j),
+        gate_chunks((j.C + cuda::chunk<Operand> - 1) / cuda::chunk<Operand>),
+        out_chunks((j.H + cuda::chunk<Operand> - 1) / cuda::chunk<Operand>),
+        gate_blocks(((j.gate_before_projection ? j.H : j.C) + tile_outputs - 1) / tile_outputs),
+        out_blocks((j.C + tile_outputs - 1) / tile_outputs) {}
 
-  cuda::WarpTile<2, 8> gate;
-  if (!job.gate_planes) {
-    PairRows<Io, Operand> rows(job.pair, job.pair_aligned, job.cells, job.norm_in, first, starts, statistics);
-    multiply_tile<cuda::Along::k>(rows, static_cast<const Operand *>(job.gate.weight), job.norm_in.channels, shared.operands, gate);
-    const float *bias = job.gate.bias + output;
-    gate.for_each([&](int, int column, float &value) { value = gpu::sigmoid(value + bias[column]); });
-    __syncthreads();
-  }
-
-  cuda::WarpTile<2, 8> sum;
-  PlaneRows<Storage, Gate, Operand> rows(job.o, job.gate_before_projection ? job.gate_planes : nullptr, job.cells.count, job.norm_out,
-                                         first, partial, statistics);
-  const Operand *weights = static_cast<const Operand *>(job.linear.weight) + static_cast<int64_t>(block) * tile_outputs * job.H;
-  multiply_tile<cuda::Along::rows>(rows, weights, job.H, shared.operands, sum);
-  __syncthreads();
-
-  const float *bias = job.linear.bias + block * tile_outputs + output;
-#pragma unroll
-  for (int m = 0; m < 2; ++m)
-#pragma unroll
-    for (int n = 0; n < 8; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int lane = threadIdx.x % 32, row = position + m * 16 + lane / 4 + e / 2 * 8, column = n * 8 + lane % 4 * 2 + e % 2;
-        float u = sum.sum[m][n][e] + bias[column];
-        if (!job.gate_planes) u *= gate.sum[m][n][e];
-        shared.result[row * line + output + column] = u;
-      }
-  __syncthreads();
-
-  const bool gate_after = job.gate_planes && !job.gate_before_projection;
-  for (int piece = threadIdx.x; piece < tile_positions * (tile_outputs / 8); piece += tile_threads) {
-    const int row = piece / (tile_outputs / 8), at = piece % (tile_outputs / 8) * 8, channel = block * tile_outputs + at;
-    const Cell cell(job.cells, first + row);
-    if (!cell.inside || channel >= job.C) continue;
-    float result[8];
-#pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      result[e] = shared.result[row * line + at + e];
-      if (gate_after) result[e] *= to_float(static_cast<const Gate *>(job.gate_planes)[(channel + e) * job.cells.count + first + row]);
+  __device__ void fetch(WeightStream<Operand> &weights, int index) const {
+    int block, within;
+    bool gate;
+    if (job.gate_before_projection) {
+      gate = index < gate_blocks * gate_chunks;
+      const int at = gate ? index : index - gate_blocks * gate_chunks, chunks = gate ? gate_chunks : out_chunks;
+      block = at / chunks, within = at % chunks;
+    } else {
+      block = index / (gate_chunks + out_chunks), within = index % (gate_chunks + out_chunks);
+      gate = within < gate_chunks;
+      if (!gate) within -= gate_chunks;
     }
-    finish_eight<Io>(job, cell, channel, result);
+    const int depth = gate ? job.C : job.H;
+    const Operand *rows =
+        static_cast<const Operand *>((gate ? job.gate : job.linear).weight) + static_cast<int64_t>(block) * tile_outputs * depth;
+    weights.fetch(block < (gate ? gate_blocks : out_blocks) ? rows : nullptr, depth, within * cuda::chunk<Operand>);
+  }
+};
+
+template <class Io, class Plane, class Operand, int positions>
+__device__ void back(const BackJob &job) {
+  using Layout = WarpLayout<positions>;
+  constexpr int widest = sizeof(Plane) > sizeof(Operand) ? sizeof(Plane) : sizeof(Operand);
+  extern __shared__ __align__(128) char dynamic[];
+  const int z_line = line_bytes(job.C, sizeof(Operand)) / static_cast<int>(sizeof(Operand));
+  const int o_line = line_bytes(job.H, widest) / static_cast<int>(sizeof(Operand));
+  Operand *z = reinterpret_cast<Operand *>(dynamic + stage_count * stage_bytes), *o = z + positions * z_line;
+
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * positions;
+  const BackSchedule<Operand> schedule(job);
+  WeightStream<Operand> weights(dynamic);
+  int fetched = 0;
+  for (; fetched < stage_count - 1; ++fetched) schedule.fetch(weights, fetched);
+  load_pair<positions, Io>(job.pair, job.pair_aligned, job.cells, job.norm_in, first, z);
+  load_planes<positions, Plane, Operand>(static_cast<const Plane *>(job.o), job.cells.count, job.norm_out, first,
+                                         reinterpret_cast<char *>(o));
+
+  const auto multiply = [&](typename Layout::Tile &sum, const Operand *tile, int line, int chunks) {
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const Operand *stage = weights.next();
+      schedule.fetch(weights, fetched++);
+      sum.template multiply<Operand, cuda::Along::k>(tile + Layout::row() * line + chunk * cuda::chunk<Operand>, line,
+                                                     stage + Layout::column() * weights.line, weights.line);
+    }
+  };
+  const auto gates = [&](int block) {
+    typename Layout::Tile gate;
+    multiply(gate, z, z_line, schedule.gate_chunks);
+    const float *bias = job.gate.bias + block * tile_outputs + Layout::column();
+    gate.for_each([&](int, int column, float &value) { value = gpu::sigmoid(value + bias[column]); });
+    return gate;
+  };
+
+  if (job.gate_before_projection) {
+    for (int block = 0; block < schedule.gate_blocks; ++block) {
+      typename Layout::Tile gate = gates(block);
+      gate.for_each([&](int row, int column, float &value) {
+        const int channel = block * tile_outputs + Layout::column() + column;
+        if (channel >= job.H) return;
+        Operand &x = o[(Layout::row() + row) * o_line + channel];
+        x = from_float<Operand>(to_float(x) * value);
+      });
+    }
+  }
+  for (int block = 0; block < schedule.out_blocks; ++block) {
+    typename Layout::Tile sum, gate;
+    if (!job.gate_before_projection) gate = gates(block);
+    multiply(sum, o, o_line, schedule.out_chunks);
+    const float *bias = job.linear.bias + block * tile_outputs + Layout::column();
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int m = 0; m < Layout::rows / 16; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const Cell cell(job.cells, first + Layout::row() + m * 16 + lane / 4 + half * 8);
+        if (!cell.inside) continue;
+#pragma unroll
+        for (int n = 0; n < Layout::columns / 8; ++n) {
+          const int column = n * 8 + lane % 4 * 2, channel = block * tile_outputs + Layout::column() + column;
+          if (channel >= job.C) continue;
+          float u[2];
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            u[e] = sum.sum[m][n][half * 2 + e] + bias[column + e];
+            if (!job.gate_before_projection) u[e] *= gate.sum[m][n][half * 2 + e];
+          }
+          finish_two<Io>(job, cell, channel, u[0], u[1]);
+        }
+      }
   }
 }
 

@@ -29,7 +29,7 @@ __device__ void copy_tile(const T *matrix, int N, int pitch, int row, int k, T *
 
 template <class T>
 __device__ void contract(const ContractJob &job) {
-  extern __shared__ __align__(16) char dynamic[];
+  extern __shared__ __align__(128) char dynamic[];
   ContractStage<T> *stages = reinterpret_cast<ContractStage<T> *>(dynamic);
   constexpr int line = ContractStage<T>::line;
   const int tiles = (job.N + contract_tile - 1) / contract_tile;

@@ -11,8 +11,8 @@ namespace lamina::triangle_multiplication {
 namespace kernel {
 #define LAMINA_ROW(name, ...) name,
 enum Index {
-  LAMINA_FRONT_KERNELS(LAMINA_ROW) LAMINA_GATE_KERNELS(LAMINA_ROW) LAMINA_BACK_KERNELS(LAMINA_ROW) LAMINA_CONTRACT_KERNELS(LAMINA_ROW)
-      LAMINA_PACK_KERNELS(LAMINA_ROW) portable_count
+  LAMINA_FRONT_KERNELS(LAMINA_ROW) LAMINA_BACK_KERNELS(LAMINA_ROW) LAMINA_CONTRACT_KERNELS(LAMINA_ROW) LAMINA_PACK_KERNELS(LAMINA_ROW)
+      portable_count
 };
 #undef LAMINA_ROW
 }  // namespace kernel
@@ -20,12 +20,12 @@ enum Index {
 // Rows of an Image's kernel table, in the order of kernel::Index.  contract takes three stages of two tiles.
 constexpr uint32_t contract_bytes = 3 * 2 * 128 * 80;
 // clang-format off
-#define LAMINA_TABLE_ROW(name, ...) {#name, 0},
+#define LAMINA_SHAPED_ROW(name, ...) {#name, cuda::all_shared_memory},
 #define LAMINA_CONTRACT_ROW(name, ...) {#name, contract_bytes},
+#define LAMINA_TABLE_ROW(name, ...) {#name, 0},
 #define LAMINA_PORTABLE_ROWS              \
-  LAMINA_FRONT_KERNELS(LAMINA_TABLE_ROW)  \
-  LAMINA_GATE_KERNELS(LAMINA_TABLE_ROW)   \
-  LAMINA_BACK_KERNELS(LAMINA_TABLE_ROW)   \
+  LAMINA_FRONT_KERNELS(LAMINA_SHAPED_ROW) \
+  LAMINA_BACK_KERNELS(LAMINA_SHAPED_ROW)  \
   LAMINA_CONTRACT_KERNELS(LAMINA_CONTRACT_ROW) \
   LAMINA_PACK_KERNELS(LAMINA_TABLE_ROW)
 // clang-format on
@@ -38,11 +38,10 @@ bool packs_folded(const Problem &p);
 
 struct Plan {  // of one problem; pure arithmetic
   Mode mode;
-  int64_t storage_bytes, operand_bytes, gate_bytes;  // of an element of a, b, o; of weights; of gate planes
-  bool gate_planes;
-  int64_t pitch, per_batch, group;  // batches that one round of launches takes
+  int64_t storage_bytes, operand_bytes;  // of an element of a, b, o; of weights
+  int64_t pitch, per_batch, group;       // batches that one round of launches takes
   PackedLayout layout;
-  int64_t packed, a, o, gates, workspace;  // offsets; b lies right behind a
+  int64_t packed, a, o, workspace;  // offsets; b lies right behind a
 
   explicit Plan(const Problem &p);
 };
@@ -64,8 +63,6 @@ inline Plan::Plan(const Problem &p)
     : mode(mode_of(p)),
       storage_bytes(mode == Mode::bfloat16 || mode == Mode::float16 ? 2 : 4),
       operand_bytes(mode == Mode::float32 ? 4 : 2),
-      gate_bytes(storage_bytes),
-      gate_planes(p.settings.gate_before_projection || p.C > tile_outputs),
       pitch((p.N + 7) / 8 * 8),
       per_batch(p.N * pitch),
       layout(p.C, p.H, p.gate_width(), operand_bytes, packs_folded(p)) {
@@ -82,7 +79,6 @@ inline Plan::Plan(const Problem &p)
   packed = take(p.packed ? 0 : layout.total);
   a = take(2 * p.H * plane * storage_bytes);
   o = take(p.H * plane * storage_bytes);
-  gates = take(gate_planes ? p.gate_width() * plane * gate_bytes : 0);
   workspace = at;
 }
 
@@ -95,11 +91,33 @@ inline bool aligned_16(const View &view, int64_t element_bytes) {
 
 inline const cuda::DeviceCode &code_of(const void *state) { return *static_cast<const cuda::DeviceCode *>(state); }
 
-inline Status cuda_check(const Problem &p, const void *, Failure &failure) {
+// Positions of a large and a small tile, and the shared memory that front and back need for each.
+constexpr int64_t large_tile = 64, small_tile = 16;
+struct TileBytes {
+  int large, small;
+};
+inline TileBytes front_bytes(const Problem &p, const Plan &plan) {
+  const int C = static_cast<int>(p.C), operand = static_cast<int>(plan.operand_bytes), plane = static_cast<int>(plan.storage_bytes);
+  return {front_shared_bytes(large_tile, C, operand, plane), front_shared_bytes(small_tile, C, operand, plane)};
+}
+inline TileBytes back_bytes(const Problem &p, const Plan &plan) {
+  const int C = static_cast<int>(p.C), H = static_cast<int>(p.H);
+  const int operand = static_cast<int>(plan.operand_bytes), plane = static_cast<int>(plan.storage_bytes);
+  return {back_shared_bytes(large_tile, C, H, operand, plane), back_shared_bytes(small_tile, C, H, operand, plane)};
+}
+
+inline Status cuda_check(const Problem &p, const void *state, Failure &failure) {
   const int64_t pitch = (p.N + 7) / 8 * 8;
-  if (p.N < 46336 && p.N * pitch <= INT32_MAX) return Status::ok;
-  return fail(failure, Status::unsupported, "triangle_multiplication: N is %lld, this build takes at most 46335",
-              static_cast<long long>(p.N));
+  if (p.N >= 46336 || p.N * pitch > INT32_MAX)
+    return fail(failure, Status::unsupported, "triangle_multiplication: N is %lld, this build takes at most 46335",
+                static_cast<long long>(p.N));
+  const Plan plan(p);
+  const int front = front_bytes(p, plan).small, back = back_bytes(p, plan).small, most = front > back ? front : back;
+  if (most > code_of(state).shared_limit)
+    return fail(failure, Status::unsupported,
+                "triangle_multiplication: widths C = %lld and H = %lld in %s need %d bytes of shared memory; this GPU gives a block %d",
+                static_cast<long long>(p.C), static_cast<long long>(p.H), name_of(p.dtype), most, code_of(state).shared_limit);
+  return Status::ok;
 }
 
 inline uint64_t cuda_packed_bytes(const Problem &p, const void *) { return static_cast<uint64_t>(Plan(p).layout.total); }
@@ -140,13 +158,13 @@ inline View from_batch(View view, int64_t first) {
 // The launches of one group of batches.
 class GroupLaunch {
  public:
-  GroupLaunch(const Problem &p, const Plan &plan, const char *packed, char *workspace, const cuda::DeviceCode &, cuda::Launcher &launcher)
-      : p_(p), plan_(plan), packed_(packed), workspace_(workspace), launcher_(launcher) {}
+  GroupLaunch(const Problem &p, const Plan &plan, const char *packed, char *workspace, const cuda::DeviceCode &code,
+              cuda::Launcher &launcher)
+      : p_(p), plan_(plan), packed_(packed), workspace_(workspace), code_(code), launcher_(launcher) {}
 
   Status run(int64_t first, int64_t batches, Failure &failure) {
     first_ = first, batches_ = batches;
     LAMINA_TRY(front(failure));
-    if (plan_.gate_planes) LAMINA_TRY(gate(failure));
     LAMINA_TRY(contract(failure));
     return back(failure);
   }
@@ -156,8 +174,6 @@ class GroupLaunch {
     return {static_cast<int>(p_.N), static_cast<int>(plan_.pitch), static_cast<int>(plan_.per_batch), batches_ * plan_.per_batch,
             exchanged};
   }
-  unsigned tiles() const { return static_cast<unsigned>((batches_ * plan_.per_batch + tile_positions - 1) / tile_positions); }
-  unsigned blocks(int64_t rows) const { return static_cast<unsigned>((rows + tile_outputs - 1) / tile_outputs); }
   PackedLinear linear(const PackedPart &part) const {
     return {packed_ + part.weight, reinterpret_cast<const float *>(packed_ + part.bias)};
   }
@@ -171,34 +187,32 @@ class GroupLaunch {
     return {weight, weight + p_.H, static_cast<int>(p_.H), static_cast<float>(p_.settings.eps)};
   }
   int64_t element() const { return static_cast<int64_t>(size_of(p_.dtype)); }
-  int mode() const { return static_cast<int>(plan_.mode); }
 
-  FrontJob front_job(bool exchanged) const {
-    FrontJob job{};
-    job.pair = from_batch(p_.pair, first_);
-    job.pair_aligned = aligned_16(job.pair, element());
-    job.cells = cells(exchanged);
-    job.norm = norm_in();
-    return job;
+  // One launch of front or back: a CTA a tile, large tiles unless they do not fit or would leave processors idle.
+  Status launch_tiles(int large, int small, const TileBytes &bytes, void *job, Failure &failure) {
+    const int64_t positions = batches_ * plan_.per_batch;
+    const bool is_large = bytes.large <= code_.shared_limit && positions / large_tile >= code_.processors;
+    const int64_t tile = is_large ? large_tile : small_tile;
+    void *parameters[] = {job};
+    return launcher_.launch({(is_large ? large : small) + static_cast<int>(plan_.mode),
+                             {static_cast<unsigned>((positions + tile - 1) / tile), 1, 1},
+                             tile_threads,
+                             false,
+                             static_cast<uint32_t>(is_large ? bytes.large : bytes.small)},
+                            parameters, failure);
   }
 
   Status front(Failure &failure) {
-    FrontJob job = front_job(p_.settings.incoming);
-    job.pair_mask = from_batch(p_.pair_mask, first_), job.token_mask = from_batch(p_.token_mask, first_);
+    FrontJob job{};
+    job.pair = from_batch(p_.pair, first_), job.pair_mask = from_batch(p_.pair_mask, first_);
+    job.token_mask = from_batch(p_.token_mask, first_);
+    job.pair_aligned = aligned_16(job.pair, element());
+    job.cells = cells(p_.settings.incoming);
+    job.norm = norm_in();
     job.linear = linear(plan_.layout.front);
-    job.channels = static_cast<int>(2 * p_.H);
+    job.H = static_cast<int>(p_.H);
     job.planes = workspace_ + plan_.a;
-    void *parameters[] = {&job};
-    return launcher_.launch({kernel::front_float32 + mode(), {tiles() * blocks(4 * p_.H), 1, 1}, 128}, parameters, failure);
-  }
-
-  Status gate(Failure &failure) {
-    FrontJob job = front_job(false);
-    job.linear = linear(plan_.layout.out_gate);
-    job.channels = static_cast<int>(p_.gate_width());
-    job.planes = workspace_ + plan_.gates;
-    void *parameters[] = {&job};
-    return launcher_.launch({kernel::gate_float32 + mode(), {tiles() * blocks(p_.gate_width()), 1, 1}, 128}, parameters, failure);
+    return launch_tiles(kernel::front_float32_large, kernel::front_float32_small, front_bytes(p_, plan_), &job, failure);
   }
 
   Status contract(Failure &failure) {
@@ -230,17 +244,16 @@ class GroupLaunch {
     job.linear = linear(plan_.layout.out);
     job.gate = linear(plan_.layout.out_gate);
     job.o = workspace_ + plan_.o;
-    job.gate_planes = plan_.gate_planes ? workspace_ + plan_.gates : nullptr;
     job.gate_before_projection = p_.settings.gate_before_projection;
     job.C = static_cast<int>(p_.C), job.H = static_cast<int>(p_.H);
-    void *parameters[] = {&job};
-    return launcher_.launch({kernel::back_float32 + mode(), {tiles() * blocks(p_.C), 1, 1}, 128}, parameters, failure);
+    return launch_tiles(kernel::back_float32_large, kernel::back_float32_small, back_bytes(p_, plan_), &job, failure);
   }
 
   const Problem &p_;
   const Plan &plan_;
   const char *packed_;
   char *workspace_;
+  const cuda::DeviceCode &code_;
   cuda::Launcher &launcher_;
   int64_t first_ = 0, batches_ = 0;
 };

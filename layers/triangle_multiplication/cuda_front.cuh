@@ -1,4 +1,4 @@
-// Step 1: a and b from pair.  One CTA makes 64 positions of the planes of 64 channels; or of 128 channels of the output gate alone.
+// Step 1: a and b from pair.  A CTA normalises its positions once and multiplies them with all packed rows, 64 channels at a time.
 #pragma once
 #include "cuda_operands.cuh"
 
@@ -12,62 +12,73 @@ __device__ inline float mask_of(const View &pair_mask, const View &token_mask, c
          gpu::load_any(token_mask.data, token_mask.dtype, batch + cell.j * token_mask.stride[1]);
 }
 
-// paired: packed rows are 8 projections, then their 8 gates: (value) * sigmoid(gate) * mask.  Otherwise: sigmoid(row).
-template <class Io, class Plane, class Operand, bool paired>
+// Column tiles are 8 projections, then their 8 halved gates: (value) * sigmoid(gate) * mask, into [channel][position].
+template <int positions, class Plane, class Tile>
+__device__ void gate_and_stage(const Tile &sum, const float *bias, const float *mask, const int *inside, Plane *staged) {
+  using Layout = WarpLayout<positions>;
+  constexpr int line = staged_line(positions, sizeof(Plane));
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int m = 0; m < Layout::rows / 16; ++m)
+#pragma unroll
+    for (int n = 0; n < Layout::columns / 8; n += 2)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int row = Layout::row() + m * 16 + lane / 4 + e / 2 * 8, within = lane % 4 * 2 + e % 2,
+                  column = Layout::column() + n * 8 + within;
+        const float value = sum.sum[m][n][e] + bias[column], gate = sum.sum[m][n + 1][e] + bias[column + 8];
+        // The padding of a row is zero by choice, not by product: it meets the other operand's padding in the contraction.
+        const float result = inside[row] ? value * gpu::sigmoid(gate / gate_factor) * mask[row] : 0.0f;
+        staged[(column / 16 * 8 + within) * line + row] = from_float<Plane>(result);
+      }
+}
+
+template <class Io, class Plane, class Operand, int positions>
 __device__ void front(const FrontJob &job) {
-  constexpr int channels = paired ? tile_outputs / 2 : tile_outputs, line = tile_positions + line_padding<Plane>;
-  union Shared {
-    OperandTiles<Operand> operands;
-    alignas(16) Plane result[channels * line];
-    __device__ Shared() {}
+  using Layout = WarpLayout<positions>;
+  constexpr int channels = tile_outputs / 2, line = staged_line(positions, sizeof(Plane));
+  extern __shared__ __align__(128) char dynamic[];
+  const int C = job.norm.channels, tile_line = line_bytes(C, sizeof(Operand)) / static_cast<int>(sizeof(Operand));
+  Operand *tile = reinterpret_cast<Operand *>(dynamic + stage_count * stage_bytes);
+  Plane *staged = reinterpret_cast<Plane *>(tile + positions * tile_line);
+  float *mask = reinterpret_cast<float *>(staged + channels * line);
+  int *inside = reinterpret_cast<int *>(mask + positions);
+
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * positions;
+  const int chunks = (C + cuda::chunk<Operand> - 1) / cuda::chunk<Operand>, blocks = (4 * job.H + tile_outputs - 1) / tile_outputs;
+  WeightStream<Operand> weights(dynamic);
+  int fetched = 0;
+  const auto fetch = [&] {
+    const int block = fetched / chunks, k = fetched % chunks * cuda::chunk<Operand>;
+    ++fetched;
+    weights.fetch(
+        block < blocks ? static_cast<const Operand *>(job.linear.weight) + static_cast<int64_t>(block) * tile_outputs * C : nullptr, C, k);
   };
-  __shared__ Shared shared;
-  __shared__ int64_t starts[tile_positions];
-  __shared__ RowStatistics statistics;
-  __shared__ float mask[tile_positions];
-
-  // Neighbouring CTAs take the same positions: the pair rows stay in the L2 cache.
-  const int blocks = (job.channels + channels - 1) / channels, block = static_cast<int>(blockIdx.x % blocks);
-  const int64_t first = static_cast<int64_t>(blockIdx.x / blocks) * tile_positions;
-  if (threadIdx.x < tile_positions) {
+  for (int stage = 0; stage < stage_count - 1; ++stage) fetch();
+  if (threadIdx.x < positions) {
     const Cell cell(job.cells, first + threadIdx.x);
-    mask[threadIdx.x] = paired && cell.inside ? mask_of(job.pair_mask, job.token_mask, cell) : 1.0f;
+    inside[threadIdx.x] = cell.inside;
+    mask[threadIdx.x] = cell.inside ? mask_of(job.pair_mask, job.token_mask, cell) : 0.0f;
   }
-  PairRows<Io, Operand> rows(job.pair, job.pair_aligned, job.cells, job.norm, first, starts, statistics);
-  cuda::WarpTile<2, 8> sum;
-  const Operand *weights = static_cast<const Operand *>(job.linear.weight) + static_cast<int64_t>(block) * tile_outputs * job.norm.channels;
-  multiply_tile<cuda::Along::k>(rows, weights, job.norm.channels, shared.operands, sum);
-  __syncthreads();
-
-  const int warp = threadIdx.x / 32, position = warp % 2 * 32, output = warp / 2 * 64;
-  const float *bias = job.linear.bias + block * tile_outputs + output;
-  if constexpr (paired) {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int n = 0; n < 8; n += 2)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const int row = position + m * 16 + lane / 4 + e / 2 * 8, within = lane % 4 * 2 + e % 2;
-          const float value = sum.sum[m][n][e] + bias[n * 8 + within], gate = sum.sum[m][n + 1][e] + bias[n * 8 + 8 + within];
-          // The padding of a row is zero by choice, not by product: it meets the other operand's padding in the contraction.
-          const float result = starts[row] >= 0 ? value * gpu::sigmoid(gate / gate_factor) * mask[row] : 0.0f;
-          shared.result[(output / 2 + n / 2 * 8 + within) * line + row] = from_float<Plane>(result);
-        }
-  } else {
-    sum.for_each([&](int row, int column, float &value) {
-      shared.result[(output + column) * line + position + row] = from_float<Plane>(gpu::sigmoid(value + bias[column]));
-    });
-  }
-  __syncthreads();
+  load_pair<positions, Io>(job.pair, job.pair_aligned, job.cells, job.norm, first, tile);
 
   Plane *planes = static_cast<Plane *>(job.planes) + first;
-  for (int piece = threadIdx.x; piece < channels * (tile_positions / 8); piece += tile_threads) {
-    const int channel = piece / 8, at = piece % 8 * 8;
-    if (block * channels + channel >= job.channels || first + at >= job.cells.count) continue;
-    const Eight<Plane> eight = *reinterpret_cast<const Eight<Plane> *>(shared.result + channel * line + at);
-    gpu::store_eight(planes + (block * channels + channel) * job.cells.count + at, eight, true);
+  for (int block = 0; block < blocks; ++block) {
+    typename Layout::Tile sum;
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const Operand *stage = weights.next();
+      fetch();
+      sum.template multiply<Operand, cuda::Along::k>(tile + Layout::row() * tile_line + chunk * cuda::chunk<Operand>, tile_line,
+                                                     stage + Layout::column() * weights.line, weights.line);
+    }
+    gate_and_stage<positions>(sum, job.linear.bias + block * tile_outputs, mask, inside, staged);
+    __syncthreads();
+    for (int piece = threadIdx.x; piece < channels * (positions / 8); piece += tile_threads) {
+      const int channel = piece / (positions / 8), at = piece % (positions / 8) * 8;
+      if (block * channels + channel >= 2 * job.H || first + at >= job.cells.count) continue;
+      const Eight<Plane> eight = *reinterpret_cast<const Eight<Plane> *>(staged + channel * line + at);
+      gpu::store_eight(planes + (block * channels + channel) * job.cells.count + at, eight, true);
+    }
   }
 }
 

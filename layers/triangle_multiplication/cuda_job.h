@@ -3,15 +3,32 @@
 // Three steps, each a kernel over a group of batches:
 //   front     a and b, one plane of [N][pitch] cells a channel, from pair: LayerNorm, projections, gates, mask
 //   contract  o = a b' for every channel: a batched matrix product
-//   back      out from o: LayerNorm, projection, output gate, dropout mask, residual
+//   back      out from o and pair: LayerNorms, projection, output gate, dropout mask, residual
 // For the incoming direction the front writes a and b transposed, so that the contraction always sums along the last axis.
 #pragma once
 #include "problem.h"
 
 namespace lamina::triangle_multiplication {
 
-constexpr int tile_positions = 64;  // cells that one CTA of front or back takes
-constexpr int tile_outputs = 128;   // rows of packed weights that it takes
+constexpr int tile_outputs = 128;  // rows of packed weights that front and back multiply with at a time
+constexpr int tile_threads = 256;
+
+// Shared memory of front and back: a line holds one position's channels, zeros behind them, and 16 bytes that keep ldmatrix free of bank
+// conflicts; weights come in stages of 64 bytes a row.
+constexpr int stage_count = 3, stage_bytes = tile_outputs * (64 + 16);
+constexpr int line_bytes(int channels, int element_bytes) { return (channels * element_bytes + 127) / 128 * 128 + 16; }
+// One plane's line of a front tile, on its way to memory.
+constexpr int staged_line(int positions, int element_bytes) { return positions + 16 / element_bytes; }
+
+constexpr int front_shared_bytes(int positions, int C, int operand_bytes, int plane_bytes) {
+  return stage_count * stage_bytes + positions * line_bytes(C, operand_bytes) +
+         tile_outputs / 2 * staged_line(positions, plane_bytes) * plane_bytes + positions * 8;  // and the mask
+}
+// o comes in as the planes' dtype and is normalised to the operand's in place.
+constexpr int back_shared_bytes(int positions, int C, int H, int operand_bytes, int plane_bytes) {
+  return stage_count * stage_bytes +
+         positions * (line_bytes(C, operand_bytes) + line_bytes(H, operand_bytes > plane_bytes ? operand_bytes : plane_bytes));
+}
 
 // sigmoid(x) = (1 + tanh(x/2)) / 2: front gates are packed times this.
 constexpr float gate_factor = 0.5f;
@@ -78,14 +95,14 @@ struct Cells {
   bool exchanged;  // cell (x, y) is element (y, x) of the pair tensor
 };
 
-struct FrontJob {  // also of the output gate's own planes: then `linear` has one row a channel and no mask counts
+struct FrontJob {
   View pair, pair_mask, token_mask;
   bool pair_aligned;  // 16-byte loads are allowed
   Cells cells;
   PackedNorm norm;
   PackedLinear linear;
-  int channels;  // planes to write
-  void *planes;
+  int H;
+  void *planes;  // a, then b: [2 H][cells.count]
 };
 
 struct ContractJob {
@@ -101,8 +118,7 @@ struct BackJob {
   Cells cells;
   PackedNorm norm_in, norm_out;
   PackedLinear linear, gate;
-  const void *o;
-  const void *gate_planes;  // null: back computes the gate itself
+  const void *o;  // [H][cells.count]
   bool gate_before_projection;
   int C, H;
 };

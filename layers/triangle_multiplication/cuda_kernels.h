@@ -1,37 +1,31 @@
 // The rows of the CUDA kernel table, for both compilers: the same macro defines the device code's extern "C" names, the host's indices
 // and the names it asks the driver for.
 //
-//   kind, name, template arguments
-// A "wide" mode keeps a, b and o in float beside 16-bit tensors (attribute contraction = fp32).
+//   name, Io (of pair and out), Plane (of a, b and o), Operand (of the matrix products), positions of a tile
+// A "wide" mode keeps a, b and o in float beside 16-bit tensors (attribute contraction = fp32).  Small tiles serve wide layers and problems
+// too small to fill the GPU with large ones.
 #pragma once
 
 // clang-format off
-#define LAMINA_FRONT_KERNELS(row)                           \
-  row(front_float32, float, float, float, true)             \
-  row(front_bfloat16, bfloat16, bfloat16, bfloat16, true)   \
-  row(front_float16, float16, float16, float16, true)       \
-  row(front_bfloat16_wide, bfloat16, float, bfloat16, true) \
-  row(front_float16_wide, float16, float, float16, true)
+#define LAMINA_MODES(row, step, positions, size)                          \
+  row(step##_float32_##size, float, float, float, positions)              \
+  row(step##_bfloat16_##size, bfloat16, bfloat16, bfloat16, positions)    \
+  row(step##_float16_##size, float16, float16, float16, positions)        \
+  row(step##_bfloat16_wide_##size, bfloat16, float, bfloat16, positions)  \
+  row(step##_float16_wide_##size, float16, float, float16, positions)
 
-// Gate planes are float16 beside 16-bit planes: a gate lies between 0 and 1, where float16 has the finer grid.
-#define LAMINA_GATE_KERNELS(row)                            \
-  row(gate_float32, float, float, float, false)             \
-  row(gate_bfloat16, bfloat16, float16, bfloat16, false)    \
-  row(gate_float16, float16, float16, float16, false)       \
-  row(gate_bfloat16_wide, bfloat16, float, bfloat16, false) \
-  row(gate_float16_wide, float16, float, float16, false)
+#define LAMINA_FRONT_KERNELS(row)    \
+  LAMINA_MODES(row, front, 64, large) \
+  LAMINA_MODES(row, front, 16, small)
+
+#define LAMINA_BACK_KERNELS(row)     \
+  LAMINA_MODES(row, back, 64, large)  \
+  LAMINA_MODES(row, back, 16, small)
 
 #define LAMINA_CONTRACT_KERNELS(row) \
   row(contract_float32, float)       \
   row(contract_bfloat16, bfloat16)   \
   row(contract_float16, float16)
-
-#define LAMINA_BACK_KERNELS(row)                            \
-  row(back_float32, float, float, float, float)             \
-  row(back_bfloat16, bfloat16, bfloat16, float16, bfloat16) \
-  row(back_float16, float16, float16, float16, float16)     \
-  row(back_bfloat16_wide, bfloat16, float, float, bfloat16) \
-  row(back_float16_wide, float16, float, float, float16)
 
 #define LAMINA_PACK_KERNELS(row) \
   row(pack_float32, float)       \

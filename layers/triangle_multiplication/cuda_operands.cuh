@@ -1,15 +1,13 @@
-// The operands of the front's and the back's matrix products, brought into shared memory chunk by chunk of k: rows of pair, normalised
-// on the way; planes of o, normalised on the way; packed weights.
+// The operands of the front's and the back's matrix products in shared memory: a tile of positions, normalised and resident; packed
+// weights, streamed past it.
 #pragma once
 #include "cuda_job.h"
 #include "kernels/cuda/mma.cuh"
 
 namespace lamina::triangle_multiplication {
 
-using cuda::bfloat16, cuda::chunk, cuda::float16, cuda::line_padding;
+using cuda::bfloat16, cuda::float16;
 using gpu::Eight, gpu::from_float, gpu::to_float;
-
-constexpr int tile_threads = 128;
 
 // Where position `index` of the cells lies in a [batch, N, N, ...] tensor, or not at all: padding of a row, or beyond the end.
 struct Cell {
@@ -27,214 +25,162 @@ struct Cell {
   __device__ int64_t offset(const View &view) const { return batch * view.stride[0] + i * view.stride[1] + j * view.stride[2]; }
 };
 
-// LayerNorm of one value whose mean and 1/deviation are known.
-__device__ inline float normalise(const PackedNorm &norm, float x, float mean, float scale, int channel) {
-  return norm.weight ? (x - mean) * scale * norm.weight[channel] + norm.bias[channel] : x;
+__device__ inline float over_warp(float x) {
+  for (int step = 1; step < 32; step *= 2) x += __shfl_xor_sync(~0u, x, step);
+  return x;
 }
 
-// Mean and 1/deviation of every position of a tile.
-struct RowStatistics {
-  float mean[tile_positions], scale[tile_positions];
+// LayerNorm of one row by a warp: each lane holds groups of 8 channels, 256 apart.  Two passes over registers, so that a mean far above the
+// deviation costs no digits.
+constexpr int most_groups = 3;  // of 8 channels a lane: 768 channels
+
+__device__ inline void normalise_row(float (&x)[most_groups][8], const PackedNorm &norm) {
+  if (!norm.weight) return;
+  const int first = threadIdx.x % 32 * 8;
+  float sum = 0;
+#pragma unroll
+  for (int group = 0; group < most_groups; ++group)
+    if (first + group * 256 < norm.channels)
+#pragma unroll
+      for (int e = 0; e < 8; ++e) sum += x[group][e];
+  const float mean = over_warp(sum) / static_cast<float>(norm.channels);
+  float square = 0;
+#pragma unroll
+  for (int group = 0; group < most_groups; ++group)
+    if (first + group * 256 < norm.channels)
+#pragma unroll
+      for (int e = 0; e < 8; ++e) square += (x[group][e] - mean) * (x[group][e] - mean);
+  const float scale = 1.0f / sqrtf(over_warp(square) / static_cast<float>(norm.channels) + norm.eps);
+#pragma unroll
+  for (int group = 0; group < most_groups; ++group) {
+    const int channel = first + group * 256;
+    if (channel >= norm.channels) continue;
+    const float4 *weight = reinterpret_cast<const float4 *>(norm.weight + channel),
+                 *bias = reinterpret_cast<const float4 *>(norm.bias + channel);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float4 w = weight[half], b = bias[half];
+      const float ws[4] = {w.x, w.y, w.z, w.w}, bs[4] = {b.x, b.y, b.z, b.w};
+#pragma unroll
+      for (int e = 0; e < 4; ++e) x[group][half * 4 + e] = (x[group][half * 4 + e] - mean) * scale * ws[e] + bs[e];
+    }
+  }
+}
+
+// A row of the tile, zeros behind its channels up to the end of the line's last 64 bytes.
+template <class Operand>
+__device__ void put_row(Operand *line, const float (&x)[most_groups][8], int channels) {
+  const int whole = (channels + cuda::chunk<Operand> - 1) / cuda::chunk<Operand> * cuda::chunk<Operand>;
+#pragma unroll
+  for (int group = 0; group < most_groups; ++group) {
+    const int channel = threadIdx.x % 32 * 8 + group * 256;
+    if (channel >= whole) continue;
+    Eight<Operand> eight;
+#pragma unroll
+    for (int e = 0; e < 8; ++e) eight.value[e] = from_float<Operand>(channel < channels ? x[group][e] : 0.0f);
+    *reinterpret_cast<Eight<Operand> *>(line + channel) = eight;
+  }
+}
+
+// Normalised rows of pair, [positions][line]; padding positions are zeros.
+template <int positions, class Io, class Operand>
+__device__ void load_pair(const View &pair, bool aligned, const Cells &cells, const PackedNorm &norm, int64_t first, Operand *tile) {
+  const int line = line_bytes(norm.channels, sizeof(Operand)) / static_cast<int>(sizeof(Operand));
+  for (int row = threadIdx.x / 32; row < positions; row += tile_threads / 32) {
+    const Cell cell(cells, first + row);
+    float x[most_groups][8] = {};
+    if (cell.inside) {
+      const Io *from = static_cast<const Io *>(pair.data) + cell.offset(pair);
+#pragma unroll
+      for (int group = 0; group < most_groups; ++group) {
+        const int channel = threadIdx.x % 32 * 8 + group * 256;
+        if (channel >= norm.channels) continue;
+        const Eight<Io> eight = gpu::load_eight(from + channel, aligned);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) x[group][e] = to_float(eight.value[e]);
+      }
+      normalise_row(x, norm);
+    }
+    put_row(tile + row * line, x, norm.channels);
+  }
+}
+
+// Normalised rows from planes [channel][count], transposed on the way and normalised in place.
+template <int positions, class Plane, class Operand>
+__device__ void load_planes(const Plane *planes, int64_t count, const PackedNorm &norm, int64_t first, char *tile) {
+  constexpr int widest = sizeof(Plane) > sizeof(Operand) ? sizeof(Plane) : sizeof(Operand), groups = positions / 8;
+  const int bytes = line_bytes(norm.channels, widest);
+  // Neighbouring lanes take the same 8 positions of neighbouring channels: their elements lie side by side in the tile.
+  for (int piece = threadIdx.x; piece < norm.channels * groups; piece += tile_threads) {
+    const int channel = piece % norm.channels, position = piece / norm.channels * 8;
+    Eight<Plane> eight{};
+    if (first + position < count) eight = gpu::load_eight(planes + channel * count + first + position, true);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) reinterpret_cast<Plane *>(tile + (position + e) * bytes)[channel] = eight.value[e];
+  }
+  __syncthreads();
+  for (int row = threadIdx.x / 32; row < positions; row += tile_threads / 32) {
+    const Plane *from = reinterpret_cast<const Plane *>(tile + row * bytes);
+    float x[most_groups][8] = {};
+#pragma unroll
+    for (int group = 0; group < most_groups; ++group) {
+      const int channel = threadIdx.x % 32 * 8 + group * 256;
+      if (channel >= norm.channels) continue;
+      const Eight<Plane> eight = *reinterpret_cast<const Eight<Plane> *>(from + channel);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) x[group][e] = to_float(eight.value[e]);
+    }
+    normalise_row(x, norm);
+    __syncwarp();  // the row is in registers before narrower elements overwrite it
+    put_row(reinterpret_cast<Operand *>(tile + row * bytes), x, norm.channels);
+  }
+}
+
+// How a CTA's 8 warps lie over a tile of positions x 128 outputs.
+template <int positions>
+struct WarpLayout {
+  static constexpr int down = positions == 64 ? 2 : 1, across = 8 / down;
+  static constexpr int rows = positions / down, columns = tile_outputs / across;
+  using Tile = cuda::WarpTile<rows / 16, columns / 8>;
+
+  __device__ static int row() { return threadIdx.x / 32 % down * rows; }
+  __device__ static int column() { return threadIdx.x / 32 / down * columns; }
 };
 
-// 64 rows of the pair tensor as operand [position][k].  A thread brings `groups` times 8 channels of one row a chunk.
-template <class Io, class Operand>
-class PairRows {
+// Packed weights, 128 rows x 64 bytes a stage, in the order in which the kernel multiplies with them.  The stream runs ahead over the
+// boundaries of blocks and linear layers, so that it never drains.
+template <class Operand>
+class WeightStream {
  public:
-  static constexpr int groups = chunk<Operand> / 16, line = chunk<Operand> + line_padding<Operand>;
+  static constexpr int line = cuda::chunk<Operand> + cuda::line_padding<Operand>;
 
-  // `starts` [64] and `statistics` are shared memory; both are filled when the constructor returns on all threads and they have met.
-  __device__ PairRows(const View &pair, bool aligned, const Cells &cells, const PackedNorm &norm, int64_t first, int64_t *starts,
-                      RowStatistics &statistics)
-      : base_(static_cast<const Io *>(pair.data)), starts_(starts), statistics_(statistics), norm_(norm), aligned_(aligned) {
-    if (threadIdx.x < tile_positions) {
-      const Cell cell(cells, first + threadIdx.x);
-      starts[threadIdx.x] = cell.inside ? cell.offset(pair) : -1;
+  __device__ explicit WeightStream(char *stages) : stages_(stages) {}
+
+  // Fetches chunk `k` of 128 rows of `depth`; null: nothing, but the count goes on.
+  __device__ void fetch(const Operand *rows, int depth, int k) {
+    if (rows) {
+      Operand *stage = stage_at(fetched_);
+      constexpr int elements = 16 / sizeof(Operand);
+      for (int piece = threadIdx.x; piece < tile_outputs * 4; piece += tile_threads) {
+        const int row = piece / 4, at = piece % 4 * elements;
+        const bool valid = k + at < depth;
+        cuda::copy_16_async(stage + row * line + at, rows + (valid ? static_cast<int64_t>(row) * depth + k + at : 0), valid);
+      }
     }
+    cuda::copy_commit();
+    ++fetched_;
+  }
+  // The next stage is complete for all threads, and the one before it may be overwritten.
+  __device__ const Operand *next() {
+    cuda::copy_wait<stage_count - 2>();
     __syncthreads();
-    if (norm.weight) measure_rows();
-  }
-
-  __device__ void fetch(int k) {
-    const int64_t start = starts_[row()];
-#pragma unroll
-    for (int g = 0; g < groups; ++g) {
-      const int channel = k + first_channel() + g * 8;
-      if (start >= 0 && channel < norm_.channels) held_[g] = gpu::load_eight(base_ + start + channel, aligned_);
-    }
-  }
-
-  __device__ void put(int k, Operand *tile) const {
-    const bool inside = starts_[row()] >= 0;
-    const float mean = statistics_.mean[row()], scale = statistics_.scale[row()];
-#pragma unroll
-    for (int g = 0; g < groups; ++g) {
-      const int channel = k + first_channel() + g * 8;
-      const bool valid = inside && channel < norm_.channels;
-      Eight<Operand> z;
-#pragma unroll
-      for (int e = 0; e < 8; ++e)
-        z.value[e] = from_float<Operand>(valid ? normalise(norm_, to_float(held_[g].value[e]), mean, scale, channel + e) : 0.0f);
-      *reinterpret_cast<Eight<Operand> *>(tile + row() * line + first_channel() + g * 8) = z;
-    }
+    return stage_at(used_++);
   }
 
  private:
-  __device__ static int row() { return threadIdx.x / 2; }
-  __device__ static int first_channel() { return threadIdx.x % 2 * groups * 8; }
-
-  // Eight lanes take a row; two passes over it, so that a mean far above the deviation costs no digits.
-  __device__ void measure_rows() {
-    const int lane = threadIdx.x % 8;
-    for (int row = threadIdx.x / 8; row < tile_positions; row += tile_threads / 8) {
-      const int64_t start = starts_[row];
-      float mean = 0, variance = 0;
-      for (int pass = 0; pass < 2; ++pass) {
-        float sum = 0;
-        for (int channel = lane * 8; start >= 0 && channel < norm_.channels; channel += 64) {
-          const Eight<Io> eight = gpu::load_eight(base_ + start + channel, aligned_);
-#pragma unroll
-          for (int e = 0; e < 8; ++e) {
-            const float x = to_float(eight.value[e]);
-            sum += pass ? (x - mean) * (x - mean) : x;
-          }
-        }
-        for (int step = 1; step < 8; step *= 2) sum += __shfl_xor_sync(~0u, sum, step);
-        (pass ? variance : mean) = sum / static_cast<float>(norm_.channels);
-      }
-      if (lane == 0) statistics_.mean[row] = mean, statistics_.scale[row] = 1.0f / sqrtf(variance + norm_.eps);
-    }
-    __syncthreads();
-  }
-
-  const Io *base_;
-  const int64_t *starts_;
-  RowStatistics &statistics_;
-  const PackedNorm &norm_;
-  bool aligned_;
-  Eight<Io> held_[groups];
+  __device__ Operand *stage_at(int index) const { return reinterpret_cast<Operand *>(stages_ + index % stage_count * stage_bytes); }
+  char *stages_;
+  int fetched_ = 0, used_ = 0;
 };
-
-// 64 positions of o's planes as operand [k][position], normalised; times the gate's planes where the gate comes before the projection.
-// A thread brings `groups` times 8 positions of one channel a chunk.
-template <class Storage, class Gate, class Operand>
-class PlaneRows {
- public:
-  static constexpr int groups = chunk<Operand> / 16, line = tile_positions + line_padding<Operand>;
-
-  __device__ PlaneRows(const void *planes, const void *gate_planes, int64_t plane, const PackedNorm &norm, int64_t first, float *partial,
-                       RowStatistics &statistics)
-      : planes_(static_cast<const Storage *>(planes) + first),
-        gate_(gate_planes ? static_cast<const Gate *>(gate_planes) + first : nullptr),
-        plane_(plane),
-        left_(plane - first),
-        statistics_(statistics),
-        norm_(norm) {
-    measure(partial);
-  }
-
-  __device__ void fetch(int k) {
-#pragma unroll
-    for (int g = 0; g < groups; ++g) {
-      const int channel = k + channel_of(g);
-      if (channel >= norm_.channels || position() >= left_) continue;
-      held_[g] = gpu::load_eight(planes_ + channel * plane_ + position(), true);
-      if (gate_) held_gate_[g] = gpu::load_eight(gate_ + channel * plane_ + position(), true);
-    }
-  }
-
-  __device__ void put(int k, Operand *tile) const {
-#pragma unroll
-    for (int g = 0; g < groups; ++g) {
-      const int channel = k + channel_of(g);
-      const bool valid = channel < norm_.channels && position() < left_;
-      Eight<Operand> z;
-#pragma unroll
-      for (int e = 0; e < 8; ++e) {
-        const int at = position() + e;
-        float x = valid ? normalise(norm_, to_float(held_[g].value[e]), statistics_.mean[at], statistics_.scale[at], channel) : 0.0f;
-        if (gate_ && valid) x *= to_float(held_gate_[g].value[e]);
-        z.value[e] = from_float<Operand>(x);
-      }
-      *reinterpret_cast<Eight<Operand> *>(tile + channel_of(g) * line + position()) = z;
-    }
-  }
-
- private:
-  __device__ static int position() { return threadIdx.x % 8 * 8; }
-  __device__ static int channel_of(int g) { return threadIdx.x / 8 + g * (tile_threads / 8); }
-
-  // Two threads take a position, each half of the channels; two passes, like PairRows.
-  __device__ void measure(float *partial) {
-    const int at = threadIdx.x % tile_positions, part = threadIdx.x / tile_positions;
-    const bool inside = at < left_;
-    float mean = 0, variance = 0;
-    for (int pass = 0; pass < 2; ++pass) {
-      float sum = 0;
-#pragma unroll 8
-      for (int channel = part; channel < norm_.channels; channel += 2) {
-        const float x = inside ? to_float(planes_[channel * plane_ + at]) : 0.0f;
-        sum += pass ? (x - mean) * (x - mean) : x;
-      }
-      partial[threadIdx.x] = sum;
-      __syncthreads();
-      (pass ? variance : mean) = (partial[at] + partial[at + tile_positions]) / static_cast<float>(norm_.channels);
-      __syncthreads();
-    }
-    if (part == 0) statistics_.mean[at] = mean, statistics_.scale[at] = 1.0f / sqrtf(variance + norm_.eps);
-    __syncthreads();
-  }
-
-  const Storage *planes_;
-  const Gate *gate_;
-  int64_t plane_, left_;  // left_: positions from here to the plane's end
-  RowStatistics &statistics_;
-  const PackedNorm &norm_;
-  Eight<Storage> held_[groups];
-  Eight<Gate> held_gate_[groups];
-};
-
-// 128 rows of packed weights [row][depth] as operand [row][k].
-template <class Operand>
-__device__ void copy_weights(const Operand *rows, int depth, int k, Operand *tile) {
-  constexpr int pieces = 4, elements = 16 / sizeof(Operand), line = chunk<Operand> + line_padding<Operand>;  // 64 bytes a row and chunk
-  for (int piece = threadIdx.x; piece < tile_outputs * pieces; piece += tile_threads) {
-    const int row = piece / pieces, at = piece % pieces * elements;
-    const bool valid = k + at < depth;
-    cuda::copy_16_async(tile + row * line + at, rows + (valid ? static_cast<int64_t>(row) * depth + k + at : 0), valid);
-  }
-  cuda::copy_commit();
-}
-
-// Two stages of both operands.
-template <class Operand>
-struct alignas(16) OperandTiles {
-  static constexpr int weight_line = chunk<Operand> + line_padding<Operand>;
-  static constexpr int by_k = tile_positions * weight_line, by_position = chunk<Operand> * (tile_positions + line_padding<Operand>);
-  Operand activations[2][by_k > by_position ? by_k : by_position];
-  Operand weights[2][tile_outputs * weight_line];
-};
-
-// sum += activations * weights' over the whole depth.  Warps lie 2 x 2 over 64 positions x 128 outputs.  The tiles are free again when
-// all threads have met.
-template <cuda::Along along, class Operand, class Rows>
-__device__ void multiply_tile(Rows &activations, const Operand *weights, int depth, OperandTiles<Operand> &tiles,
-                              cuda::WarpTile<2, 8> &sum) {
-  constexpr int line = Rows::line, weight_line = OperandTiles<Operand>::weight_line;
-  const int warp = threadIdx.x / 32, position = warp % 2 * 32, output = warp / 2 * 64;
-  activations.fetch(0);
-  copy_weights(weights, depth, 0, tiles.weights[0]);
-  for (int k = 0, stage = 0; k < depth; k += chunk<Operand>, stage ^= 1) {
-    activations.put(k, tiles.activations[stage]);
-    cuda::copy_wait<0>();
-    __syncthreads();
-    if (k + chunk<Operand> < depth) {
-      activations.fetch(k + chunk<Operand>);
-      copy_weights(weights, depth, k + chunk<Operand>, tiles.weights[stage ^ 1]);
-    }
-    const Operand *left = tiles.activations[stage] + (along == cuda::Along::k ? position * line : position);
-    sum.template multiply<Operand, along>(left, line, tiles.weights[stage] + output * weight_line, weight_line);
-  }
-}
 
 }  // namespace lamina::triangle_multiplication

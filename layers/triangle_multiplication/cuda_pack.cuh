@@ -1,7 +1,6 @@
 // Parameters of any strides and dtypes into the packed bytes that front and back read; blockIdx.y chooses the part.
 #pragma once
-#include "cuda_job.h"
-#include "kernels/gpu/element.cuh"
+#include "cuda_operands.cuh"
 
 namespace lamina::triangle_multiplication {
 
@@ -21,11 +20,6 @@ __device__ inline PackedRow packed_row(const PackJob &job, Part part, int64_t ro
   const float factor = gate ? gate_factor : 1;
   if (channel < job.H) return {gate ? &job.a_gate : &job.a_projection, channel, factor};
   return {gate ? &job.b_gate : &job.b_projection, channel < 2 * job.H ? channel - job.H : -1, factor};
-}
-
-__device__ inline float over_warp(float x) {
-  for (int step = 1; step < 32; step *= 2) x += __shfl_xor_sync(~0u, x, step);
-  return x;
 }
 
 // A warp a row.  norm: the LayerNorm to fold in, or null.

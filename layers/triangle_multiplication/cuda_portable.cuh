@@ -8,20 +8,25 @@
 
 namespace lamina::triangle_multiplication {
 
-#define LAMINA_KERNEL(name, threads, Job, call) \
-  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Job job) { call(job); }
+#define LAMINA_KERNEL(name, threads, ctas, Job, call) \
+  extern "C" __global__ void __launch_bounds__(threads, ctas) name(const __grid_constant__ Job job) { call(job); }
 
-#define LAMINA_ROW(name, Io, Plane, Operand, paired) LAMINA_KERNEL(name, tile_threads, FrontJob, (front<Io, Plane, Operand, paired>))
+// FMAs need more registers than mma.sync does: float kernels have a processor to themselves.
+template <class T>
+constexpr int ctas_of = sizeof(T) == 4 ? 1 : 2;
+
+#define LAMINA_ROW(name, Io, Plane, Operand, positions) \
+  LAMINA_KERNEL(name, tile_threads, ctas_of<Operand>, FrontJob, (front<Io, Plane, Operand, positions>))
 LAMINA_FRONT_KERNELS(LAMINA_ROW)
-LAMINA_GATE_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
-#define LAMINA_ROW(name, T) LAMINA_KERNEL(name, contract_threads, ContractJob, contract<T>)
+#define LAMINA_ROW(name, T) LAMINA_KERNEL(name, contract_threads, 1, ContractJob, contract<T>)
 LAMINA_CONTRACT_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
-#define LAMINA_ROW(name, Io, Storage, Gate, Operand) LAMINA_KERNEL(name, tile_threads, BackJob, (back<Io, Storage, Gate, Operand>))
+#define LAMINA_ROW(name, Io, Plane, Operand, positions) \
+  LAMINA_KERNEL(name, tile_threads, ctas_of<Operand>, BackJob, (back<Io, Plane, Operand, positions>))
 LAMINA_BACK_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
-#define LAMINA_ROW(name, T) LAMINA_KERNEL(name, 256, PackJob, pack<T>)
+#define LAMINA_ROW(name, T) LAMINA_KERNEL(name, 256, 1, PackJob, pack<T>)
 LAMINA_PACK_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
 

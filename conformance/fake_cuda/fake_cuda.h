@@ -18,6 +18,7 @@ struct Machine {        // set before the first driver call
   int driver = 13000;   // the CUDA version the driver supports
   std::string missing;  // a function that cuGetProcAddress does not find
   int init_code = 0;    // what cuInit answers instead of success
+  int delay = 0;        // microseconds before each call, so that threads meet
 };
 
 struct Launch {

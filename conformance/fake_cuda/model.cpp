@@ -86,8 +86,10 @@ Thread &thread() {
   return mine;
 }
 
-Entry::Entry(const char *function) : hold_(model().lock) {
+Entry::Entry(const char *function) : hold_(model().lock, std::defer_lock) {
   Model &m = model();
+  if (m.machine.delay) std::this_thread::sleep_for(std::chrono::microseconds(m.machine.delay));
+  hold_.lock();
   ++m.calls[function];
   if (const auto fault = m.faults.find(function); fault != m.faults.end() && --fault->second.first == 0) {
     code_ = static_cast<CUresult>(fault->second.second);

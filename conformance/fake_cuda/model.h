@@ -73,7 +73,7 @@ class Entry {
   CUresult refused() const { return code_; }
 
  private:
-  std::lock_guard<std::recursive_mutex> hold_;
+  std::unique_lock<std::recursive_mutex> hold_;
   CUresult code_ = CUDA_SUCCESS;
 };
 #define LAMINA_ENTRY(name) \

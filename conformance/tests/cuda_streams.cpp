@@ -135,21 +135,26 @@ TEST_CASE("run is captured in every mode, and plans come and go beside a capture
 }
 
 TEST_CASE("plans come, run and go on eight threads at once") {
+  fake_cuda::Machine machine;
+  machine.delay = 20;
   for (const Build &build : builds())
-    with_driver(build, [&](const Fake &fake, const Plugin &plugin) {
-      std::vector<std::thread> threads;
-      std::vector<std::string> found(8);
-      for (std::string &mine : found)
-        threads.emplace_back([&] {
-          try {
-            for (int round = 0; round < 20; ++round) {
-              HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
-              call.must_run(nullptr, "forward");
-            }
-          } catch (const std::exception &error) { mine = error.what(); }
-        });
-      for (std::thread &thread : threads) thread.join();
-      for (const std::string &mine : found) expect(mine.empty(), mine);
-      fake.nothing_left();
-    });
+    with_driver(
+        build,
+        [&](const Fake &fake, const Plugin &plugin) {
+          std::vector<std::thread> threads;
+          std::vector<std::string> found(8);
+          for (std::string &mine : found)
+            threads.emplace_back([&] {
+              try {
+                for (int round = 0; round < 20; ++round) {
+                  HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
+                  call.must_run(nullptr, "forward");
+                }
+              } catch (const std::exception &error) { mine = error.what(); }
+            });
+          for (std::thread &thread : threads) thread.join();
+          for (const std::string &mine : found) expect(mine.empty(), mine);
+          fake.nothing_left();
+        },
+        machine);
 }

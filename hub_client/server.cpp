@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "hub_client/server_answers.h"
@@ -24,7 +25,6 @@ constexpr size_t max_body = 768 << 20;
 struct Exchange {  // one request, while its body arrives
   Request request;
   Answer early;  // an answer that needs no body: status other than 200
-  bool too_large = false;
 };
 
 MHD_Result collect(void *to, enum MHD_ValueKind, const char *name, const char *value) {
@@ -46,6 +46,11 @@ std::vector<std::string> segments(std::string_view url) {
     at = slash + 1;
   }
   return found;
+}
+
+bool declares_too_much(const Request &request) {
+  const auto length = request.headers.find("content-length");
+  return length != request.headers.end() && (length->second.size() > 12 || std::strtoull(length->second.c_str(), nullptr, 10) > max_body);
 }
 
 MHD_Result send(MHD_Connection *connection, const Answer &answer) {
@@ -98,8 +103,10 @@ struct Server::State {
       for (const std::string &segment : exchange->request.path)
         if (segment.find('\0') != std::string::npos || segment == ".." || segment == ".")
           exchange->early = failed(400, "", "the path is not one of ours");
+      const bool too_large = declares_too_much(exchange->request);
       *slot = exchange.release();
-      return MHD_YES;
+      // Answered at once: the connection closes, and nobody waits for the rest.
+      return too_large ? send(connection, failed(413, "", "the body is too large")) : MHD_YES;
     }
     Exchange &exchange = *static_cast<Exchange *>(*slot);
     if (*size) {  // the body of a refused request is read and dropped, so that the client sees the answer

@@ -43,12 +43,6 @@ bool is_build(const manifest::Manifest &manifest, const std::string &path) {
   return std::any_of(manifest.builds.begin(), manifest.builds.end(), [&](const manifest::Build &build) { return build.file == path; });
 }
 
-void read_documents(Fetched &fetched) {
-  const auto text = [&](const char *name) { return manifest::read_file(fetched.directory / name, max_document); };
-  fetched.bundle = manifest::parse_bundle(text(manifest::bundle_file), manifest::bundle_file);
-  fetched.manifest = manifest::parse_manifest(text(manifest::manifest_file), manifest::manifest_file);
-}
-
 // What is there was verified; what a bundle lists and the hub lacks is not.
 void require_build(const Fetched &fetched) {
   if (!fs::exists(fetched.directory / fetched.build.file))
@@ -86,12 +80,19 @@ void Client::choose(Fetched &fetched, const std::vector<std::string> &variants, 
   fetched.candidates = resolve(variants, backend, machine_.cpu, machine_.os, options.framework);
 }
 
-void Client::choose_build(Fetched &fetched) const {
+void Client::read_documents(Fetched &fetched) const {
+  const auto text = [&](const char *name) { return manifest::read_file(fetched.directory / name, max_document); };
+  fetched.bundle = manifest::parse_bundle(text(manifest::bundle_file), manifest::bundle_file);
+  fetched.manifest = manifest::parse_manifest(text(manifest::manifest_file), manifest::manifest_file);
+}
+
+void Client::choose_build(Fetched &fetched, const FetchOptions &options) const {
   const manifest::Build *chosen = nullptr;
   std::string reasons;
   fetched.builds.clear();
   for (const manifest::Build &build : fetched.manifest.builds) {
-    fetched.builds.push_back({build, why_not(machine_, build.requires_json)});
+    const bool wanted = options.arch.empty() || options.arch == build.arch;
+    fetched.builds.push_back({build, wanted ? why_not(machine_, build.requires_json) : "is not " + options.arch + ", which was asked for"});
     if (fetched.builds.back().reason.empty() && !chosen) chosen = &build;
     if (!fetched.builds.back().reason.empty()) reasons += "; " + build.arch + " " + fetched.builds.back().reason;
   }
@@ -162,7 +163,8 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
   downloader.get(wanted);
   verify(fetched, options);
   read_documents(fetched);
-  choose_build(fetched);
+  choose_build(fetched, options);
+  if (options.resolve_only) return fetched;
   for (const manifest::BundleEntry &file : fetched.bundle.files)
     if (file.path == fetched.build.file || !is_build(fetched.manifest, file.path)) want(file.path);
   downloader.get(wanted);
@@ -208,8 +210,8 @@ Fetched Client::fetch_offline(Fetched fetched, const FetchOptions &options) cons
     rules.signatures = manifest::SignaturePolicy::warn;
   verify(fetched, rules);
   read_documents(fetched);
-  choose_build(fetched);
-  if (!fs::exists(fetched.directory / fetched.build.file))
+  choose_build(fetched, options);
+  if (!options.resolve_only && !fs::exists(fetched.directory / fetched.build.file))
     throw Error(ErrorKind::offline, fetched.build.file + " is not in the cache, and the network is switched off");
   return fetched;
 }

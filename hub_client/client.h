@@ -15,8 +15,10 @@ namespace lamina::hub {
 
 struct FetchOptions {
   std::string backend;  // "" : of this machine
+  std::string arch;     // "" : the best build of this machine; else this one, if the machine runs it
   Framework framework;
   manifest::SignaturePolicy signatures = manifest::SignaturePolicy::require;
+  bool resolve_only = false;                       // stop when the build is chosen: it, and what comes with it, is not downloaded
   std::function<void(const std::string &)> log;    // one sentence at a time
   std::function<void(const Progress &)> progress;  // often
 };
@@ -46,12 +48,16 @@ class Client {
   // "ORG/NAME", "ORG/NAME@v1" or "ORG/NAME@<commit>".  Downloads what is missing, verifies everything, loads nothing.
   // Errors: every kind; see docs/exit-codes.md.
   Fetched fetch(const std::string &specification, const FetchOptions &options) const;
+  // A bundle on this disk: its folder (holds build/), or one variant's.  Verified like a fetched one, under the name it bears; no network.
+  // Errors: not_found, unsupported, those of verification.
+  Fetched open_folder(const std::filesystem::path &folder, const FetchOptions &options) const;
 
  private:
   Fetched fetch_online(Fetched fetched, const FetchOptions &options) const;
   Fetched fetch_offline(Fetched fetched, const FetchOptions &options) const;
   void choose(Fetched &fetched, const std::vector<std::string> &variants, const FetchOptions &options) const;
-  void choose_build(Fetched &fetched) const;
+  void read_documents(Fetched &fetched) const;
+  void choose_build(Fetched &fetched, const FetchOptions &options) const;
   void verify(Fetched &fetched, const FetchOptions &options) const;
 
   Http http_;
@@ -65,6 +71,8 @@ struct Loaded {
 };
 // Opens the very bytes that are hashed here: the descriptor stays open for the life of the process.  Errors: integrity, unsupported.
 Loaded load(Fetched fetched);
+// A plug-in's file, without bundle: nobody vouches for it.  Errors: not_found, integrity, unsupported.
+const lamina_library *load_build(const std::string &path);
 
 // ORG/NAME and the revision behind '@' ("" if none).  Errors: invalid_argument.
 std::pair<std::string, std::string> parse_specification(const std::string &text);

@@ -8,6 +8,17 @@ $(LIB)/liblamina.a: $(HUB_OBJECTS) $$(MANIFEST_OBJECTS) | $(LIB)/
 	$(call say,AR,$@)
 	$(Q)ar rcsD $@ $^
 
+# The C API: what lamina_hub.h declares is all that the shared library exports; it holds only the objects which that needs.
+C_API_OBJECTS := $(filter $(OBJ)/hub_client/c_api%,$(HUB_OBJECTS))
+$(C_API_OBJECTS): CPPFLAGS += -Iabi
+$(OBJ)/hub_client/c_api.o: CXXFLAGS += -DLAMINA_VERSION='"$(LAMINA_VERSION)"'
+$(LIB)/liblamina.so.1: $(C_API_OBJECTS) $(LIB)/liblamina.a hub_client/lamina.map
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -shared -Wl,-soname,liblamina.so.1,--version-script=hub_client/lamina.map,-z,defs,-z,noexecstack,-z,relro,-z,now \
+	  -o $@ $(C_API_OBJECTS) $(LIB)/liblamina.a -Wl,--as-needed $(LAMINA_LIBS)
+	@ln -sf $(@F) $(LIB)/liblamina.so
+PROGRAMS += $(LIB)/liblamina.so.1
+
 HUB_TESTS := $(patsubst hub_client/tests/%.cpp,$(BIN)/hub_client-%,$(wildcard hub_client/tests/*_test.cpp))
 $(HUB_TESTS): $(BIN)/hub_client-%: $(OBJ)/hub_client/tests/%.o $(LIB)/liblamina.a | $(BIN)/
 	$(call say,LINK,$@)

@@ -37,7 +37,23 @@ int sealed_file(const std::string &bytes, const std::string &name) {
   return file;
 }
 
+const lamina_library *open_library(const std::string &bytes, const std::string &path) {
+  if (const auto wrong = manifest::audit_plugin(manifest::read_elf(bytes, path)); !wrong.empty())
+    throw Error(ErrorKind::integrity, path + " is no plug-in: " + wrong.front());
+  const int file = sealed_file(bytes, std::filesystem::path(path).filename().string());
+  void *handle = dlopen(("/proc/self/fd/" + std::to_string(file)).c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!handle) throw Error(ErrorKind::unsupported, path + " does not load: " + dlerror());
+  const auto entry_point = reinterpret_cast<lamina_library_v1_function>(dlsym(handle, LAMINA_LIBRARY_SYMBOL));
+  const lamina_library *library = entry_point ? entry_point() : nullptr;
+  if (!library) throw Error(ErrorKind::unsupported, path + " does not speak version 1 of the ABI");
+  if (library->abi_minor > LAMINA_ABI_MINOR)
+    throw Error(ErrorKind::unsupported, path + " needs a newer host: ABI 1." + std::to_string(library->abi_minor));
+  return library;
+}
+
 }  // namespace
+
+const lamina_library *load_build(const std::string &path) { return open_library(manifest::read_file(path, max_build), path); }
 
 Loaded load(Fetched fetched) {
   Loaded loaded;
@@ -48,16 +64,7 @@ Loaded load(Fetched fetched) {
   const std::string bytes = manifest::read_file(loaded.path, max_build);
   if (bytes.size() != entry->size || manifest::sha256_hex(bytes) != entry->sha256)
     throw Error(ErrorKind::integrity, loaded.path + " is not the file that was signed");
-  if (const auto wrong = manifest::audit_plugin(manifest::read_elf(bytes, loaded.path)); !wrong.empty())
-    throw Error(ErrorKind::integrity, loaded.path + " is no plug-in: " + wrong.front());
-  const int file = sealed_file(bytes, name);
-  void *handle = dlopen(("/proc/self/fd/" + std::to_string(file)).c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!handle) throw Error(ErrorKind::unsupported, loaded.path + " does not load: " + dlerror());
-  const auto entry_point = reinterpret_cast<lamina_library_v1_function>(dlsym(handle, LAMINA_LIBRARY_SYMBOL));
-  loaded.library = entry_point ? entry_point() : nullptr;
-  if (!loaded.library) throw Error(ErrorKind::unsupported, loaded.path + " does not speak version 1 of the ABI");
-  if (loaded.library->abi_minor > LAMINA_ABI_MINOR)
-    throw Error(ErrorKind::unsupported, loaded.path + " needs a newer host: ABI 1." + std::to_string(loaded.library->abi_minor));
+  loaded.library = open_library(bytes, loaded.path);
   if (loaded.library->build_id != fetched.build.build_id || loaded.library->name != fetched.manifest.layer)
     throw Error(ErrorKind::integrity, loaded.path + " is another build than its manifest says");
   loaded.fetched = std::move(fetched);

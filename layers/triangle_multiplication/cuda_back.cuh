@@ -6,21 +6,24 @@
 namespace lamina::triangle_multiplication {
 
 // Dropout mask, residual and store of two neighbouring channels.
+struct RowOffsets {  // of one position's first channel
+  int64_t out, residual, dropout;
+};
 template <class Io>
-__device__ void finish_two(const BackJob &job, const Cell &cell, int channel, float u0, float u1) {
+__device__ void finish_two(const BackJob &job, const RowOffsets &row, int channel, float u0, float u1) {
   struct alignas(2 * sizeof(Io)) Two {
     Io value[2];
   };
   if (job.dropout_mask.present) {
     const View &mask = job.dropout_mask;
-    u0 *= gpu::load_any(mask.data, mask.dtype, cell.offset(mask) + channel * mask.stride[3]);
-    u1 *= gpu::load_any(mask.data, mask.dtype, cell.offset(mask) + (channel + 1) * mask.stride[3]);
+    u0 *= gpu::load_any(mask.data, mask.dtype, row.dropout + channel * mask.stride[3]);
+    u1 *= gpu::load_any(mask.data, mask.dtype, row.dropout + (channel + 1) * mask.stride[3]);
   }
   if (job.residual.present) {
-    const Io *before = static_cast<const Io *>(job.residual.data) + cell.offset(job.residual) + channel;
+    const Io *before = static_cast<const Io *>(job.residual.data) + row.residual + channel;
     u0 += to_float(before[0]), u1 += to_float(before[1]);
   }
-  Io *to = static_cast<Io *>(job.out.data) + cell.offset(job.out) + channel;
+  Io *to = static_cast<Io *>(job.out.data) + row.out + channel;
   const Two two = {{from_float<Io>(u0), from_float<Io>(u1)}};
   if (job.out_aligned) *reinterpret_cast<Two *>(to) = two;
   else to[0] = two.value[0], to[1] = two.value[1];
@@ -29,34 +32,37 @@ __device__ void finish_two(const BackJob &job, const Cell &cell, int channel, fl
 // The chunks of weights in the order of use: for each block of 128 outputs the gate's and then the projection's; or, with the gate before
 // the projection, all of the gate's blocks first.
 template <class Operand>
-struct BackSchedule {
-  const BackJob &job;
-  int gate_chunks, out_chunks, gate_blocks, out_blocks;
+class BackSchedule {
+ public:
+  const int gate_chunks, out_chunks, gate_blocks, out_blocks;
 
-  __device__ explicit BackSchedule(const BackJob &j)
-      : job(j),
-        gate_chunks((j.C + cuda::chunk<Operand> - 1) / cuda::chunk<Operand>),
-        out_chunks((j.H + cuda::chunk<Operand> - 1) / cuda::chunk<Operand>),
-        gate_blocks(((j.gate_before_projection ? j.H : j.C) + tile_outputs - 1) / tile_outputs),
-        out_blocks((j.C + tile_outputs - 1) / tile_outputs) {}
+  __device__ BackSchedule(const BackJob &job, WeightStream<Operand> &weights)
+      : gate_chunks((job.C + cuda::chunk<Operand> - 1) / cuda::chunk<Operand>),
+        out_chunks((job.H + cuda::chunk<Operand> - 1) / cuda::chunk<Operand>),
+        gate_blocks(((job.gate_before_projection ? job.H : job.C) + tile_outputs - 1) / tile_outputs),
+        out_blocks((job.C + tile_outputs - 1) / tile_outputs),
+        job_(job),
+        weights_(weights) {}
 
-  __device__ void fetch(WeightStream<Operand> &weights, int index) const {
-    int block, within;
-    bool gate;
-    if (job.gate_before_projection) {
-      gate = index < gate_blocks * gate_chunks;
-      const int at = gate ? index : index - gate_blocks * gate_chunks, chunks = gate ? gate_chunks : out_chunks;
-      block = at / chunks, within = at % chunks;
-    } else {
-      block = index / (gate_chunks + out_chunks), within = index % (gate_chunks + out_chunks);
-      gate = within < gate_chunks;
-      if (!gate) within -= gate_chunks;
+  __device__ void fetch() {
+    const int depth = gate_ ? job_.C : job_.H;
+    const Operand *rows = static_cast<const Operand *>((gate_ ? job_.gate : job_.linear).weight) + block_ * tile_outputs * depth;
+    weights_.fetch(block_ < (gate_ ? gate_blocks : out_blocks) ? rows : nullptr, depth, chunk_ * cuda::chunk<Operand>);
+    if (++chunk_ < (gate_ ? gate_chunks : out_chunks)) return;
+    chunk_ = 0;
+    if (!job_.gate_before_projection) {
+      if (!gate_) ++block_;
+      gate_ = !gate_;
+    } else if (++block_ == gate_blocks && gate_) {
+      gate_ = false, block_ = 0;
     }
-    const int depth = gate ? job.C : job.H;
-    const Operand *rows =
-        static_cast<const Operand *>((gate ? job.gate : job.linear).weight) + static_cast<int64_t>(block) * tile_outputs * depth;
-    weights.fetch(block < (gate ? gate_blocks : out_blocks) ? rows : nullptr, depth, within * cuda::chunk<Operand>);
   }
+
+ private:
+  const BackJob &job_;
+  WeightStream<Operand> &weights_;
+  bool gate_ = true;
+  int block_ = 0, chunk_ = 0;
 };
 
 template <class Io, class Plane, class Operand, int positions>
@@ -69,10 +75,9 @@ __device__ void back(const BackJob &job) {
   Operand *z = reinterpret_cast<Operand *>(dynamic + stage_count * stage_bytes), *o = z + positions * z_line;
 
   const int64_t first = static_cast<int64_t>(blockIdx.x) * positions;
-  const BackSchedule<Operand> schedule(job);
   WeightStream<Operand> weights(dynamic);
-  int fetched = 0;
-  for (; fetched < stage_count - 1; ++fetched) schedule.fetch(weights, fetched);
+  BackSchedule<Operand> schedule(job, weights);
+  for (int stage = 0; stage < stage_count - 1; ++stage) schedule.fetch();
   load_pair<positions, Io>(job.pair, job.pair_aligned, job.cells, job.norm_in, first, z);
   load_planes<positions, Plane, Operand>(static_cast<const Plane *>(job.o), job.cells.count, job.norm_out, first,
                                          reinterpret_cast<char *>(o));
@@ -80,7 +85,7 @@ __device__ void back(const BackJob &job) {
   const auto multiply = [&](typename Layout::Tile &sum, const Operand *tile, int line, int chunks) {
     for (int chunk = 0; chunk < chunks; ++chunk) {
       const Operand *stage = weights.next();
-      schedule.fetch(weights, fetched++);
+      schedule.fetch();
       sum.template multiply<Operand, cuda::Along::k>(tile + Layout::row() * line + chunk * cuda::chunk<Operand>, line,
                                                      stage + Layout::column() * weights.line, weights.line);
     }
@@ -116,6 +121,8 @@ __device__ void back(const BackJob &job) {
       for (int half = 0; half < 2; ++half) {
         const Cell cell(job.cells, first + Layout::row() + m * 16 + lane / 4 + half * 8);
         if (!cell.inside) continue;
+        const RowOffsets offsets{cell.offset(job.out), job.residual.present ? cell.offset(job.residual) : 0,
+                                 job.dropout_mask.present ? cell.offset(job.dropout_mask) : 0};
 #pragma unroll
         for (int n = 0; n < Layout::columns / 8; ++n) {
           const int column = n * 8 + lane % 4 * 2, channel = block * tile_outputs + Layout::column() + column;
@@ -126,7 +133,7 @@ __device__ void back(const BackJob &job) {
             u[e] = sum.sum[m][n][half * 2 + e] + bias[column + e];
             if (!job.gate_before_projection) u[e] *= gate.sum[m][n][half * 2 + e];
           }
-          finish_two<Io>(job, cell, channel, u[0], u[1]);
+          finish_two<Io>(job, offsets, channel, u[0], u[1]);
         }
       }
   }

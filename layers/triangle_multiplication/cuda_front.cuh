@@ -47,12 +47,11 @@ __device__ void front(const FrontJob &job) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * positions;
   const int chunks = (C + cuda::chunk<Operand> - 1) / cuda::chunk<Operand>, blocks = (4 * job.H + tile_outputs - 1) / tile_outputs;
   WeightStream<Operand> weights(dynamic);
-  int fetched = 0;
+  const Operand *coming = static_cast<const Operand *>(job.linear.weight);
+  int coming_block = 0, coming_chunk = 0;
   const auto fetch = [&] {
-    const int block = fetched / chunks, k = fetched % chunks * cuda::chunk<Operand>;
-    ++fetched;
-    weights.fetch(
-        block < blocks ? static_cast<const Operand *>(job.linear.weight) + static_cast<int64_t>(block) * tile_outputs * C : nullptr, C, k);
+    weights.fetch(coming_block < blocks ? coming : nullptr, C, coming_chunk * cuda::chunk<Operand>);
+    if (++coming_chunk == chunks) coming_chunk = 0, ++coming_block, coming += tile_outputs * C;
   };
   for (int stage = 0; stage < stage_count - 1; ++stage) fetch();
   if (threadIdx.x < positions) {

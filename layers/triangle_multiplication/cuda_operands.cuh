@@ -16,124 +16,133 @@ struct Cell {
 
   Cell() = default;
   __device__ Cell(const Cells &cells, int64_t index) {
-    batch = static_cast<int>(index / cells.per_batch);
-    const int within = static_cast<int>(index - static_cast<int64_t>(batch) * cells.per_batch), x = within / cells.pitch,
-              y = within - x * cells.pitch;
+    const unsigned at = static_cast<unsigned>(index), line = at / static_cast<unsigned>(cells.pitch);  // a group has less than 2^31 cells
+    batch = static_cast<int>(line / static_cast<unsigned>(cells.N));
+    const int x = static_cast<int>(line) - batch * cells.N, y = static_cast<int>(at - line * static_cast<unsigned>(cells.pitch));
     inside = index < cells.count && y < cells.N;
     i = cells.exchanged ? y : x, j = cells.exchanged ? x : y;
   }
   __device__ int64_t offset(const View &view) const { return batch * view.stride[0] + i * view.stride[1] + j * view.stride[2]; }
 };
 
-__device__ inline float over_warp(float x) {
-  for (int step = 1; step < 32; step *= 2) x += __shfl_xor_sync(~0u, x, step);
-  return x;
-}
+// One row of channels in the registers of `lanes` neighbouring lanes, 16 or 32: each holds groups of 8 channels.
+template <int lanes>
+struct Row {
+  static constexpr int stride = lanes * 8, groups = lanes == 16 ? 1 : 3;  // up to 128 channels, or up to 768
+  float x[groups][8];
 
-// LayerNorm of one row by a warp: each lane holds groups of 8 channels, 256 apart.  Two passes over registers, so that a mean far above the
-// deviation costs no digits.
-constexpr int most_groups = 3;  // of 8 channels a lane: 768 channels
-
-__device__ inline void normalise_row(float (&x)[most_groups][8], const PackedNorm &norm) {
-  if (!norm.weight) return;
-  const int first = threadIdx.x % 32 * 8;
-  float sum = 0;
+  __device__ static int first() { return threadIdx.x % lanes * 8; }
+  // Calls use(group, channel) for every group of this lane below `channels`; the outer test is the same for all lanes.
+  template <class F>
+  __device__ static void for_groups(int channels, F use) {
 #pragma unroll
-  for (int group = 0; group < most_groups; ++group)
-    if (first + group * 256 < norm.channels)
+    for (int group = 0; group < groups; ++group)
+      if (group * stride < channels && first() + group * stride < channels) use(group, first() + group * stride);
+  }
+  __device__ static float over_lanes(float sum) {
+#pragma unroll
+    for (int step = 1; step < lanes; step *= 2) sum += __shfl_xor_sync(~0u, sum, step);
+    return sum;
+  }
+
+  template <class T>
+  __device__ void load(const T *from, int channels, bool aligned) {
+    for_groups(channels, [&](int group, int channel) {
+      const Eight<T> eight = gpu::load_eight(from + channel, aligned);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) x[group][e] = to_float(eight.value[e]);
+    });
+  }
+
+  // LayerNorm, in two passes over the registers, so that a mean far above the deviation costs no digits.  All lanes of a warp call it.
+  __device__ void normalise(const PackedNorm &norm) {
+    if (!norm.weight) return;
+    float sum = 0, square = 0;
+    for_groups(norm.channels, [&](int group, int) {
 #pragma unroll
       for (int e = 0; e < 8; ++e) sum += x[group][e];
-  const float mean = over_warp(sum) / static_cast<float>(norm.channels);
-  float square = 0;
+    });
+    const float mean = over_lanes(sum) / static_cast<float>(norm.channels);
+    for_groups(norm.channels, [&](int group, int) {
 #pragma unroll
-  for (int group = 0; group < most_groups; ++group)
-    if (first + group * 256 < norm.channels)
+      for (int e = 0; e < 8; ++e) x[group][e] -= mean, square = fmaf(x[group][e], x[group][e], square);
+    });
+    const float scale = rsqrtf(over_lanes(square) / static_cast<float>(norm.channels) + norm.eps);
+    for_groups(norm.channels, [&](int group, int channel) {
 #pragma unroll
-      for (int e = 0; e < 8; ++e) square += (x[group][e] - mean) * (x[group][e] - mean);
-  const float scale = 1.0f / sqrtf(over_warp(square) / static_cast<float>(norm.channels) + norm.eps);
-#pragma unroll
-  for (int group = 0; group < most_groups; ++group) {
-    const int channel = first + group * 256;
-    if (channel >= norm.channels) continue;
-    const float4 *weight = reinterpret_cast<const float4 *>(norm.weight + channel),
-                 *bias = reinterpret_cast<const float4 *>(norm.bias + channel);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float4 w = weight[half], b = bias[half];
-      const float ws[4] = {w.x, w.y, w.z, w.w}, bs[4] = {b.x, b.y, b.z, b.w};
-#pragma unroll
-      for (int e = 0; e < 4; ++e) x[group][half * 4 + e] = (x[group][half * 4 + e] - mean) * scale * ws[e] + bs[e];
-    }
+      for (int half = 0; half < 2; ++half) {
+        const float4 w = *reinterpret_cast<const float4 *>(norm.weight + channel + half * 4);
+        const float4 b = *reinterpret_cast<const float4 *>(norm.bias + channel + half * 4);
+        float *v = x[group] + half * 4;
+        v[0] = fmaf(v[0] * scale, w.x, b.x), v[1] = fmaf(v[1] * scale, w.y, b.y);
+        v[2] = fmaf(v[2] * scale, w.z, b.z), v[3] = fmaf(v[3] * scale, w.w, b.w);
+      }
+    });
   }
-}
 
-// A row of the tile, zeros behind its channels up to the end of the line's last 64 bytes.
-template <class Operand>
-__device__ void put_row(Operand *line, const float (&x)[most_groups][8], int channels) {
-  const int whole = (channels + cuda::chunk<Operand> - 1) / cuda::chunk<Operand> * cuda::chunk<Operand>;
+  // Zeros follow the channels up to the end of the line's last 64 bytes; `inside` false: zeros alone.
+  template <class Operand>
+  __device__ void put(Operand *line, int channels, bool inside) const {
+    const int whole = (channels + cuda::chunk<Operand> - 1) / cuda::chunk<Operand> * cuda::chunk<Operand>;
+    for_groups(whole, [&](int group, int channel) {
+      Eight<Operand> eight;
 #pragma unroll
-  for (int group = 0; group < most_groups; ++group) {
-    const int channel = threadIdx.x % 32 * 8 + group * 256;
-    if (channel >= whole) continue;
-    Eight<Operand> eight;
-#pragma unroll
-    for (int e = 0; e < 8; ++e) eight.value[e] = from_float<Operand>(channel < channels ? x[group][e] : 0.0f);
-    *reinterpret_cast<Eight<Operand> *>(line + channel) = eight;
+      for (int e = 0; e < 8; ++e) eight.value[e] = from_float<Operand>(inside && channel < channels ? x[group][e] : 0.0f);
+      *reinterpret_cast<Eight<Operand> *>(line + channel) = eight;
+    });
   }
-}
+};
 
 // Normalised rows of pair, [positions][line]; padding positions are zeros.
+template <int positions, int lanes, class Io, class Operand>
+__device__ void load_pair_rows(const View &pair, bool aligned, const Cells &cells, const PackedNorm &norm, int64_t first, Operand *tile) {
+  const int line = line_bytes(norm.channels, sizeof(Operand)) / static_cast<int>(sizeof(Operand));
+#pragma unroll 2
+  for (int at = threadIdx.x / lanes; at < positions; at += tile_threads / lanes) {
+    const Cell cell(cells, first + at);
+    Row<lanes> row{};
+    if (cell.inside) row.load(static_cast<const Io *>(pair.data) + cell.offset(pair), norm.channels, aligned);
+    row.normalise(norm);
+    row.put(tile + at * line, norm.channels, cell.inside);
+  }
+}
 template <int positions, class Io, class Operand>
 __device__ void load_pair(const View &pair, bool aligned, const Cells &cells, const PackedNorm &norm, int64_t first, Operand *tile) {
-  const int line = line_bytes(norm.channels, sizeof(Operand)) / static_cast<int>(sizeof(Operand));
-  for (int row = threadIdx.x / 32; row < positions; row += tile_threads / 32) {
-    const Cell cell(cells, first + row);
-    float x[most_groups][8] = {};
-    if (cell.inside) {
-      const Io *from = static_cast<const Io *>(pair.data) + cell.offset(pair);
-#pragma unroll
-      for (int group = 0; group < most_groups; ++group) {
-        const int channel = threadIdx.x % 32 * 8 + group * 256;
-        if (channel >= norm.channels) continue;
-        const Eight<Io> eight = gpu::load_eight(from + channel, aligned);
-#pragma unroll
-        for (int e = 0; e < 8; ++e) x[group][e] = to_float(eight.value[e]);
-      }
-      normalise_row(x, norm);
-    }
-    put_row(tile + row * line, x, norm.channels);
+  if (norm.channels <= 128) load_pair_rows<positions, 16, Io>(pair, aligned, cells, norm, first, tile);
+  else load_pair_rows<positions, 32, Io>(pair, aligned, cells, norm, first, tile);
+}
+
+// Rows that lie in `tile` as Plane elements become normalised Operand elements, in place.
+template <int positions, int lanes, class Plane, class Operand>
+__device__ void normalise_rows(const PackedNorm &norm, char *tile, int bytes) {
+#pragma unroll 2
+  for (int at = threadIdx.x / lanes; at < positions; at += tile_threads / lanes) {
+    Row<lanes> row{};
+    row.load(reinterpret_cast<const Plane *>(tile + at * bytes), norm.channels, true);
+    row.normalise(norm);
+    __syncwarp();  // the row is in registers before narrower elements overwrite it
+    row.put(reinterpret_cast<Operand *>(tile + at * bytes), norm.channels, true);
   }
 }
 
-// Normalised rows from planes [channel][count], transposed on the way and normalised in place.
+// Normalised rows from planes [channel][count], transposed on the way.
 template <int positions, class Plane, class Operand>
 __device__ void load_planes(const Plane *planes, int64_t count, const PackedNorm &norm, int64_t first, char *tile) {
   constexpr int widest = sizeof(Plane) > sizeof(Operand) ? sizeof(Plane) : sizeof(Operand), groups = positions / 8;
   const int bytes = line_bytes(norm.channels, widest);
-  // Neighbouring lanes take the same 8 positions of neighbouring channels: their elements lie side by side in the tile.
-  for (int piece = threadIdx.x; piece < norm.channels * groups; piece += tile_threads) {
-    const int channel = piece % norm.channels, position = piece / norm.channels * 8;
+  // A warp takes 16 positions of 16 channels: whole sectors of memory, neighbouring elements of the tile.
+  const int lane = threadIdx.x % 32, pairs = groups / 2, blocks = (norm.channels + 15) / 16;
+  for (int block = threadIdx.x / 32; block < blocks * pairs; block += tile_threads / 32) {
+    const int channel = block / pairs * 16 + lane / 2, position = block % pairs * 16 + lane % 2 * 8;
+    if (channel >= norm.channels) continue;
     Eight<Plane> eight{};
     if (first + position < count) eight = gpu::load_eight(planes + channel * count + first + position, true);
 #pragma unroll
     for (int e = 0; e < 8; ++e) reinterpret_cast<Plane *>(tile + (position + e) * bytes)[channel] = eight.value[e];
   }
   __syncthreads();
-  for (int row = threadIdx.x / 32; row < positions; row += tile_threads / 32) {
-    const Plane *from = reinterpret_cast<const Plane *>(tile + row * bytes);
-    float x[most_groups][8] = {};
-#pragma unroll
-    for (int group = 0; group < most_groups; ++group) {
-      const int channel = threadIdx.x % 32 * 8 + group * 256;
-      if (channel >= norm.channels) continue;
-      const Eight<Plane> eight = *reinterpret_cast<const Eight<Plane> *>(from + channel);
-#pragma unroll
-      for (int e = 0; e < 8; ++e) x[group][e] = to_float(eight.value[e]);
-    }
-    normalise_row(x, norm);
-    __syncwarp();  // the row is in registers before narrower elements overwrite it
-    put_row(reinterpret_cast<Operand *>(tile + row * bytes), x, norm.channels);
-  }
+  if (norm.channels <= 128) normalise_rows<positions, 16, Plane, Operand>(norm, tile, bytes);
+  else normalise_rows<positions, 32, Plane, Operand>(norm, tile, bytes);
 }
 
 // How a CTA's 8 warps lie over a tile of positions x 128 outputs.
@@ -154,33 +163,36 @@ class WeightStream {
  public:
   static constexpr int line = cuda::chunk<Operand> + cuda::line_padding<Operand>;
 
-  __device__ explicit WeightStream(char *stages) : stages_(stages) {}
+  // Each thread copies 16 bytes of row thread/4 and of the row 64 below.
+  __device__ explicit WeightStream(char *stages)
+      : stages_(stages), row_(threadIdx.x / 4), at_(threadIdx.x % 4 * (16 / static_cast<int>(sizeof(Operand)))) {}
 
   // Fetches chunk `k` of 128 rows of `depth`; null: nothing, but the count goes on.
   __device__ void fetch(const Operand *rows, int depth, int k) {
     if (rows) {
-      Operand *stage = stage_at(fetched_);
-      constexpr int elements = 16 / sizeof(Operand);
-      for (int piece = threadIdx.x; piece < tile_outputs * 4; piece += tile_threads) {
-        const int row = piece / 4, at = piece % 4 * elements;
-        const bool valid = k + at < depth;
-        cuda::copy_16_async(stage + row * line + at, rows + (valid ? static_cast<int64_t>(row) * depth + k + at : 0), valid);
-      }
+      Operand *to = stage(fetched_) + row_ * line + at_;
+      const bool valid = k + at_ < depth;
+      const Operand *from = rows + (valid ? row_ * depth + k + at_ : 0);
+      cuda::copy_16_async(to, from, valid);
+      cuda::copy_16_async(to + 64 * line, from + (valid ? 64 * depth : 0), valid);
     }
     cuda::copy_commit();
-    ++fetched_;
+    advance(fetched_);
   }
   // The next stage is complete for all threads, and the one before it may be overwritten.
   __device__ const Operand *next() {
     cuda::copy_wait<stage_count - 2>();
     __syncthreads();
-    return stage_at(used_++);
+    const Operand *ready = stage(used_);
+    advance(used_);
+    return ready;
   }
 
  private:
-  __device__ Operand *stage_at(int index) const { return reinterpret_cast<Operand *>(stages_ + index % stage_count * stage_bytes); }
+  __device__ Operand *stage(int index) const { return reinterpret_cast<Operand *>(stages_ + index * stage_bytes); }
+  __device__ static void advance(int &index) { index = index == stage_count - 1 ? 0 : index + 1; }
   char *stages_;
-  int fetched_ = 0, used_ = 0;
+  int row_, at_, fetched_ = 0, used_ = 0;
 };
 
 }  // namespace lamina::triangle_multiplication

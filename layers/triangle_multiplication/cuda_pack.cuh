@@ -39,7 +39,7 @@ __device__ void pack_linear(const PackJob &job, Part which, const PackedPart &pa
     if (norm) {
       for (int64_t k = lane; k < part.depth; k += 32)
         mean += value(k) * of_norm(norm->weight, k), shift += value(k) * of_norm(norm->bias, k);
-      mean = over_warp(mean) / static_cast<float>(part.depth), shift = over_warp(shift);
+      mean = Row<32>::over_lanes(mean) / static_cast<float>(part.depth), shift = Row<32>::over_lanes(shift);
     }
     for (int64_t k = lane; k < part.depth; k += 32)
       weight[row * part.depth + k] = gpu::from_float<Operand>(norm ? value(k) * of_norm(norm->weight, k) - mean : value(k));

@@ -19,7 +19,7 @@ constexpr int ctas_of = sizeof(T) == 4 ? 1 : 2;
   LAMINA_KERNEL(name, tile_threads, ctas_of<Operand>, FrontJob, (front<Io, Plane, Operand, positions>))
 LAMINA_FRONT_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
-#define LAMINA_ROW(name, T) LAMINA_KERNEL(name, contract_threads, 1, ContractJob, contract<T>)
+#define LAMINA_ROW(name, T) LAMINA_KERNEL(name, contract_threads, ctas_of<T>, ContractJob, contract<T>)
 LAMINA_CONTRACT_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
 #define LAMINA_ROW(name, Io, Plane, Operand, positions) \

@@ -97,7 +97,12 @@ void RepositoryCache::link(const std::string &commit, const std::string &path, c
   target += "blobs/" + etag;
   std::error_code missing;
   if (fs::read_symlink(pointer, missing) == target && !missing) return;
-  const fs::path temporary = pointer.string() + "." + random_suffix();
+  std::error_code taken;
+  fs::create_symlink(target, pointer, taken);
+  if (!taken) return;
+  // Something else has the name.  The new link is made among the blobs: a process that is killed here must leave no stranger in the snapshot.
+  make_cache_folder(blobs());
+  const fs::path temporary = blobs() / (etag + "." + random_suffix() + ".incomplete");
   fs::create_symlink(target, temporary);
   fs::rename(temporary, pointer);
 }

@@ -23,4 +23,10 @@ HUB_TESTS := $(patsubst hub_client/tests/%.cpp,$(BIN)/hub_client-%,$(wildcard hu
 $(HUB_TESTS): $(BIN)/hub_client-%: $(OBJ)/hub_client/tests/%.o $(LIB)/liblamina.a | $(BIN)/
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(LIB)/liblamina.a $(LAMINA_LIBS)
-TESTS += $(HUB_TESTS)
+# Not -pedantic: dlsym gives functions as data.
+$(LIB)/faults.so: hub_client/tests/faults.c $(BUILD)/flags | $(LIB)/
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(filter-out -pedantic-errors,$(CFLAGS)) -shared -o $@ $< -ldl
+HUB_SCRIPTS := hub_client/tests/command_line.sh hub_client/tests/kill_anywhere.sh
+$(HUB_SCRIPTS): $(BIN)/lamina $(LIB)/faults.so
+TESTS += $(HUB_TESTS) $(HUB_SCRIPTS)

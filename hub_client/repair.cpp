@@ -1,8 +1,11 @@
 #include "hub_client/repair.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
-#include <chrono>
+#include <ctime>
 #include <set>
+#include <tuple>
 
 #include "hub_client/cache.h"
 #include "hub_client/file_lock.h"
@@ -18,7 +21,7 @@ namespace fs = std::filesystem;
 using manifest::Json;
 
 constexpr uint64_t max_tree = 64 << 20;
-constexpr std::chrono::hours abandoned{24};
+constexpr time_t abandoned_seconds = 24 * 60 * 60;
 
 // Entries are collected before anything is removed: a folder must not change under its iterator.
 template <class Iterator>
@@ -78,9 +81,8 @@ class Repair {
   }
 
   void check_unfinished(const fs::path &path, const std::string &etag) {
-    std::error_code vanished;
-    const auto changed = fs::last_write_time(path, vanished);
-    if (vanished || fs::file_time_type::clock::now() - changed < abandoned || !valid_etag(etag)) return;
+    struct stat facts{};  // of the link itself, where it is one
+    if (lstat(path.c_str(), &facts) != 0 || time(nullptr) - facts.st_mtime < abandoned_seconds || !valid_etag(etag)) return;
     const FileLock lock(cache_.lock_file(etag), [] { return false; });
     if (lock.held()) remove(path, "an unfinished download that nobody has worked on for a day");
   }

@@ -29,7 +29,8 @@ struct Packed {
 Packed pack(const PackOptions &options);
 
 // Signs every variant below `bundle` (or the one variant directory it is) and derives its metadata.json again.  Returns the directories.
-// Errors: not_found, malformed; signature for a bad key file.
+// Signing again gives the same bytes; by another key it replaces the signature.  Errors: not_found, malformed; integrity when a file is
+// missing, changed or not listed, and then nothing is signed; signature for a bad key file.
 std::vector<std::filesystem::path> sign(const std::filesystem::path &bundle, const std::filesystem::path &secret_key);
 
 // The variant directories of a bundle: DIR/build/*, or DIR itself when it holds a bundle.json.  Sorted.  Errors: not_found.

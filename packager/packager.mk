@@ -11,3 +11,6 @@ $(LIB)/libpackager.a: $(PACKAGER_OBJECTS) | $(LIB)/
 	@rm -f $@
 	$(call say,AR,$@)
 	$(Q)ar rcsD $@ $(PACKAGER_OBJECTS)
+
+# They run the program on the builds of this tree: `make test` makes both first.
+TESTS += $(sort $(wildcard packager/tests/*_test.sh))

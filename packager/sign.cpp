@@ -4,12 +4,28 @@
 #include "manifest/error.h"
 #include "manifest/files.h"
 #include "manifest/minisign.h"
+#include "manifest/verify.h"
 #include "packager/pack.h"
 
 namespace lamina::packager {
 
 namespace fs = std::filesystem;
 constexpr uint64_t max_document = 16 << 20;
+
+namespace {
+
+// A signature vouches for all that lies there: so all of it must be there, as listed, and nothing else.
+void check_whole(const fs::path &directory, const std::string &expected_variant) {
+  manifest::VerifyPolicy policy;
+  policy.expected_variant = expected_variant, policy.signatures = manifest::SignaturePolicy::off;
+  const manifest::VerifyReport report = manifest::verify_variant_directory(directory, policy);
+  for (const manifest::VerifyStep &step : report.steps)
+    // metadata.json is derived again in any case; an interrupted signing leaves none.
+    if (step.outcome == manifest::VerifyStep::Outcome::failed && step.name != "metadata")
+      throw Error(step.kind, directory.string() + ": " + step.detail);
+}
+
+}  // namespace
 
 std::vector<fs::path> variant_directories(const fs::path &bundle) {
   if (fs::exists(bundle / manifest::bundle_file)) return {bundle};
@@ -27,6 +43,8 @@ std::vector<fs::path> variant_directories(const fs::path &bundle) {
 std::vector<fs::path> sign(const fs::path &bundle, const fs::path &secret_key) {
   const std::vector<fs::path> directories = variant_directories(bundle);
   const manifest::SecretKey key = manifest::parse_secret_key(manifest::read_file(secret_key, 1 << 16));
+  // All of them before the first signature: a bundle is signed whole or not at all.
+  for (const fs::path &directory : directories) check_whole(directory, directory == bundle ? "" : directory.filename().string());
   for (const fs::path &directory : directories) {
     const std::string bytes = manifest::read_file(directory / manifest::bundle_file, max_document);
     const manifest::Bundle parsed = manifest::parse_bundle(bytes, (directory / manifest::bundle_file).string());

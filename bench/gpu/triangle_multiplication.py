@@ -88,9 +88,12 @@ class Ours:
         return self.outs[i]
 
 
-def peers(problem):
-    """(name, function of a buffer's index); those that are not installed say so once."""
-    yield "PyTorch eager", lambda i: problem.formula(problem.pairs[i], torch.bfloat16)
+def peers(problem, wanted):
+    """(name, function of a buffer's index); one that is not installed says so."""
+    if "eager" in wanted:
+        yield "PyTorch eager", lambda i: problem.formula(problem.pairs[i], torch.bfloat16)
+    if "cuequivariance" not in wanted:
+        return
     try:
         from cuequivariance_torch import triangle_multiplicative_update
     except ImportError as error:
@@ -120,14 +123,14 @@ def captured(form, sets, repeats):
     return graph
 
 
-def measure(problem, plugins, rounds):
+def measure(problem, plugins, wanted, rounds):
     truth = problem.formula(problem.pairs[0], torch.float64) if problem.n <= 768 else None
     forms, rows = [], []
     candidates = []
     for plugin in plugins:
         ours = Ours(plugin, problem)
         candidates.append((ours.name, ours))
-    candidates += list(peers(problem))
+    candidates += list(peers(problem, wanted))
     sets = len(problem.pairs)
     floor = floor_microseconds(problem.n, problem.c)
     repeats = max(4, min(40, int(6000 / floor)))
@@ -177,6 +180,7 @@ def main():
     parser.add_argument("--build", action="append", required=True, help="a CUDA plug-in; may be given several times")
     parser.add_argument("--sizes", type=numbers, default=[128, 256, 384, 512, 768, 1024, 2048])
     parser.add_argument("--channels", type=numbers, default=[128, 256])
+    parser.add_argument("--peers", default="eager,cuequivariance", help="which take turns with ours; eager is slow and cools the card")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--incoming", action="store_true")
     parser.add_argument("--extras", action="store_true", help="with residual and dropout mask, fused in ours")
@@ -190,7 +194,7 @@ def main():
     with torch.no_grad():
         for c in arguments.channels:
             for n in arguments.sizes:
-                rows = measure(Problem(n, c, arguments.incoming, arguments.extras), plugins, arguments.rounds)
+                rows = measure(Problem(n, c, arguments.incoming, arguments.extras), plugins, arguments.peers.split(","), arguments.rounds)
                 print_rows(rows)
                 everything += rows
                 torch.cuda.empty_cache()

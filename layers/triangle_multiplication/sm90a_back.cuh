@@ -154,7 +154,7 @@ __device__ void back(const BackJob &job) {
     shared.bias[threadIdx.x] = job.bias[split * 128 + threadIdx.x];
   }
   __syncthreads();
-  const int w = group < back_workers ? group : warp, first = blockIdx.x / BackShape<C>::splits * back_workers + w;
+  const int w = group < back_workers ? group : warp, first = blockIdx.x / BackShape<C>::splits + w * (gridDim.x / BackShape<C>::splits);
   if (group < back_workers) {
     cuda::raise_registers<240>();
     work_back<C, extras>(job, shared, w, split, first, step);

@@ -74,10 +74,11 @@ class GroupLaunch {
     const int N = static_cast<int>(p_.N);
     return {N, N, N * N, static_cast<int64_t>(positions_), false};
   }
-  // Persistent CTAs: as many groups of `splits` as the GPU holds, or as have a tile for each of their workers.
-  unsigned grid(int splits, int workers) const {
-    const int most = code_.processors / splits, useful = (tiles_ + workers - 1) / workers;
-    return static_cast<unsigned>((most < useful ? most : useful) * splits);
+  // Persistent CTAs: as many groups of `splits` as the GPU holds, or as there are tiles.  The first tiles go to all CTAs' first workers,
+  // the next to their second ones, so that few tiles still spread over all processors.
+  unsigned grid(int splits) const {
+    const int most = code_.processors / splits;
+    return static_cast<unsigned>((most < tiles_ ? most : tiles_) * splits);
   }
 
   Status front(Failure &failure) {
@@ -93,8 +94,8 @@ class GroupLaunch {
     job.pair_mask = from_batch(p_.pair_mask, first_), job.token_mask = from_batch(p_.token_mask, first_);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     void *parameters[] = {&job};
-    return launcher_.launch({kernel::hopper_front_128 + wide(), {grid(front_splits(C_), front_workers(C_)), 1, 1}, front_shape(C_).threads},
-                            parameters, failure);
+    return launcher_.launch({kernel::hopper_front_128 + wide(), {grid(front_splits(C_)), 1, 1}, front_shape(C_).threads, true}, parameters,
+                            failure);
   }
 
   // 128 x 256 tiles, or 128 x 128 where the wide ones would leave half of their columns empty or most of the GPU idle.
@@ -136,7 +137,7 @@ class GroupLaunch {
     const bool extras = p_.residual.present || p_.dropout_mask.present;
     void *parameters[] = {&job};
     const int row = (extras ? kernel::hopper_back_128_extras : kernel::hopper_back_128) + wide();
-    return launcher_.launch({row, {grid(back_splits(C_), back_workers), 1, 1}, back_shape(C_).threads, true}, parameters, failure);
+    return launcher_.launch({row, {grid(back_splits(C_)), 1, 1}, back_shape(C_).threads, true}, parameters, failure);
   }
 
   const Problem &p_;

@@ -157,6 +157,8 @@ __device__ void front(const FrontJob &job) {
   FrontShared<C> &shared = *reinterpret_cast<FrontShared<C> *>(dynamic);
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   const int split = blockIdx.x % Shape::splits, step = gridDim.x / Shape::splits * Shape::workers;
+  // In this order: whoever starts early behind this kernel may then read packed weights before it waits itself.
+  cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) {
     cuda::allow_next_kernel();
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
@@ -168,7 +170,7 @@ __device__ void front(const FrontJob &job) {
   }
   if constexpr (!front_folds(C)) load_norm<C>(shared.norm, job.norm_weight, job.norm_bias);
   __syncthreads();
-  const int w = group < Shape::workers ? group : warp, first = blockIdx.x / Shape::splits * Shape::workers + w;
+  const int w = group < Shape::workers ? group : warp, first = blockIdx.x / Shape::splits + w * (gridDim.x / Shape::splits);
   if (group < Shape::workers) {
     cuda::raise_registers<Shape::worker_registers>();
     work_front<C>(job, shared, w, split, first, step);

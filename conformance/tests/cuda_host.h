@@ -132,29 +132,30 @@ class HostCall {
     std::string op = "forward";
     Dims dims;
     Element dtype = Element::float32;
-    std::set<std::string> given;  // optional arguments
+    std::set<std::string> given;  // patterns of optional arguments
     bool packed = false;
     std::vector<lamina_attr> attributes;
     int device = 0;
+    std::map<std::string, std::string> dtypes = {};  // by pattern, where they differ
   };
 
   // Throws with the plug-in's own sentence where the plan or its need is refused.
-  HostCall(const Plugin &plugin, const Request &request) : request_(request), op_(*plugin.op(request.op)) {
+  HostCall(const Plugin &plugin, const Request &request)
+      : request_(request), op_(*plugin.op(request.op)), plan_(nullptr, op_.plan_destroy) {
     const Outcome created = create();
     expect(created.ok(), describe(created));
     make_tensors();
     if (request_.packed) add_packed();
-    require("plan_need", [&](lamina_error *error) { return op_.plan_need(plan_, &call_, &need_, error); });
+    require("plan_need", [&](lamina_error *error) { return op_.plan_need(plan_.get(), &call_, &need_, error); });
     call_.workspace = need_.workspace_size ? addresses_.take("workspace", need_.workspace_size) : nullptr;
     call_.workspace_size = need_.workspace_size;
   }
   HostCall(const HostCall &) = delete;
-  ~HostCall() { op_.plan_destroy(plan_); }
 
   Outcome run(void *stream) {
     call_.stream = stream;
     ErrorCatcher catcher;
-    return catcher.outcome(op_.run(plan_, &call_, catcher.get()));
+    return catcher.outcome(op_.run(plan_.get(), &call_, catcher.get()));
   }
   void must_run(void *stream, const std::string &where) {
     const Outcome outcome = run(stream);
@@ -174,7 +175,10 @@ class HostCall {
     desc.struct_size = sizeof desc, desc.device = {LAMINA_CUDA, request_.device};
     desc.attrs = request_.attributes.data(), desc.attr_count = static_cast<uint32_t>(request_.attributes.size());
     ErrorCatcher catcher;
-    return catcher.outcome(op_.plan_create(&op_, &desc, &plan_, catcher.get()));
+    lamina_plan *plan = nullptr;
+    const Outcome outcome = catcher.outcome(op_.plan_create(&op_, &desc, &plan, catcher.get()));
+    plan_.reset(plan);
+    return outcome;
   }
   template <class Function>
   void require(const char *what, Function function) {
@@ -187,20 +191,30 @@ class HostCall {
     for (uint32_t i = 0; i < op_.arg_count; ++i) {
       const lamina_arg &arg = op_.args[i];
       if (arg.role == LAMINA_PACKED && op_.kind != LAMINA_PACK) continue;
-      if ((arg.flags & LAMINA_OPTIONAL) && arg.role != LAMINA_PACKED && !request_.given.contains(arg.name)) continue;
-      Element element = request_.dtype;
-      if (!(arg.dtypes & bit(element)))
-        for (int e = element_count; e-- > 0;)
-          if (arg.dtypes >> e & 1) element = static_cast<Element>(e);
+      if ((arg.flags & LAMINA_OPTIONAL) && arg.role != LAMINA_PACKED && !gives(arg.name)) continue;
       if (arg.role == LAMINA_PACKED) {
-        require("plan_need", [&](lamina_error *error) { return op_.plan_need(plan_, &call_, &need_, error); });
+        require("plan_need", [&](lamina_error *error) { return op_.plan_need(plan_.get(), &call_, &need_, error); });
         request_.dims["P"] = static_cast<int64_t>(need_.packed_size);
       }
-      add(i, element, !(request_.packed && arg.role == LAMINA_PARAM));
+      add(i, element_for(arg), !(request_.packed && arg.role == LAMINA_PARAM));
     }
   }
+  bool gives(const std::string &name) const {
+    return std::any_of(request_.given.begin(), request_.given.end(), [&](const std::string &pattern) { return matches(pattern, name); });
+  }
+  Element element_for(const lamina_arg &arg) const {
+    const std::string *asked = best_match(request_.dtypes, arg.name);
+    if (asked && *asked != "same") return *element_named(*asked);
+    if (arg.dtype_of >= 0 && pointers_[static_cast<size_t>(arg.dtype_of)])
+      return *element_of(tensors_[static_cast<size_t>(arg.dtype_of)].dtype);
+    if (arg.dtypes & bit(request_.dtype)) return request_.dtype;
+    int last = 0;
+    for (int e = 0; e < element_count; ++e)
+      if (arg.dtypes >> e & 1) last = e;
+    return static_cast<Element>(last);
+  }
   void add_packed() {
-    require("plan_need", [&](lamina_error *error) { return op_.plan_need(plan_, &call_, &need_, error); });
+    require("plan_need", [&](lamina_error *error) { return op_.plan_need(plan_.get(), &call_, &need_, error); });
     request_.dims["P"] = static_cast<int64_t>(need_.packed_size);
     for (uint32_t i = 0; i < op_.arg_count; ++i)
       if (op_.args[i].role == LAMINA_PACKED) add(i, Element::uint8, true);
@@ -223,7 +237,7 @@ class HostCall {
 
   Request request_;
   const lamina_op &op_;
-  lamina_plan *plan_ = nullptr;
+  std::unique_ptr<lamina_plan, void (*)(lamina_plan *)> plan_;
   Addresses addresses_;
   std::vector<lamina_tensor> tensors_;
   std::vector<std::vector<int64_t>> shapes_;

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "conformance/session.h"
 #include "conformance/tests/cuda_builds.h"
 
 using namespace lamina;
@@ -254,6 +255,50 @@ TEST_CASE("every address of a launch lies in a tensor or the workspace, and ever
         expect(used.contains("packed") == packed, "packed weights are not used");
         fake.no_misuse();
       });
+}
+
+TEST_CASE("every case of the layer's list launches what a driver takes, at any size") {
+  for (const Build &build : builds())
+    for (const int capability : {80, 86, 89, 100, 120, 90}) {
+      if (!serves(build, capability)) continue;
+      fake_cuda::Machine machine;
+      machine.capability = capability;
+      CAPTURE(capability);
+      with_driver(
+          build,
+          [&](const Fake &fake, const Plugin &plugin) {
+            int ran = 0, refused = 0;
+            for (const Case &one : read_cases("layers/" + build.layer + "/cases.json").cases) {
+              const lamina_op *op = plugin.op(one.op);
+              const auto dtype = element_named(one.dtype);
+              if (one.expect || !op || !dtype || !(op->args[0].dtypes & bit(*dtype))) continue;
+              const std::string name = one.why + " " + one.label + ": ";
+              HostCall::Request request{
+                  one.op, one.dims, *dtype, {one.given.begin(), one.given.end()}, one.packed, attributes_for(*op, one), 0, {}};
+              request.dtypes = one.dtypes;
+              fake->forget();
+              try {
+                HostCall call(plugin, request);
+                const Outcome outcome = call.run(nullptr);
+                expect(outcome.ok(), describe(outcome));
+                for (const auto &piece : check_addresses(fake->launches(), call.addresses()))
+                  expect(!piece.empty(), "an address without a name");
+                fake.no_misuse();
+                ++ran;
+              } catch (const Error &error) {
+                const std::string sentence = error.what();
+                expect(sentence.find("UNSUPPORTED") != std::string::npos, name + sentence);
+                ++refused;
+              }
+            }
+            std::printf("%s on %d.%d: %d cases ran, %d are unsupported\n", build.arch.c_str(), capability / 10, capability % 10, ran,
+                        refused);
+            std::fflush(stdout);
+            expect(ran > 100 && refused < ran / 20, "too many cases are unsupported");
+            fake.nothing_left();
+          },
+          machine);
+    }
 }
 
 TEST_CASE("a launch that fails is a DEVICE_ERROR that names the kernel, and the next run works") {

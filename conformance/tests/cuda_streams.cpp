@@ -2,6 +2,8 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <barrier>
+
 #include "conformance/tests/cuda_builds.h"
 
 using namespace lamina;
@@ -134,23 +136,34 @@ TEST_CASE("run is captured in every mode, and plans come and go beside a capture
     }
 }
 
-TEST_CASE("plans come, run and go on eight threads at once") {
+TEST_CASE("eight threads at once: the device code is loaded once, and plans come, run and go") {
   fake_cuda::Machine machine;
   machine.delay = 20;
   for (const Build &build : builds())
     with_driver(
         build,
         [&](const Fake &fake, const Plugin &plugin) {
+          constexpr int count = 8;
+          std::barrier together(count);
           std::vector<std::thread> threads;
-          std::vector<std::string> found(8);
+          std::vector<std::string> found(count);
           for (std::string &mine : found)
             threads.emplace_back([&] {
+              lamina_plan *plan = nullptr;
+              const Outcome outcome = (together.arrive_and_wait(), create_plan(plugin, 0, plan));
+              together.arrive_and_wait();  // no thread's plan is the last one yet
               try {
-                for (int round = 0; round < 20; ++round) {
+                require_status(outcome, LAMINA_OK, "");
+                expect(fake->calls()["cuLibraryLoadData"] == 1, "threads that come together load more than once");
+              } catch (const std::exception &error) { mine = error.what(); }
+              together.arrive_and_wait();
+              plugin.op("forward")->plan_destroy(plan);
+              try {
+                for (int round = 0; round < 10; ++round) {
                   HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
                   call.must_run(nullptr, "forward");
                 }
-              } catch (const std::exception &error) { mine = error.what(); }
+              } catch (const std::exception &error) { mine += error.what(); }
             });
           for (std::thread &thread : threads) thread.join();
           for (const std::string &mine : found) expect(mine.empty(), mine);

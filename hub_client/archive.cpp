@@ -131,9 +131,9 @@ std::string next_entry(archive *in, archive_entry *&entry, const fs::path &file)
   if (status != ARCHIVE_OK) refuse(file, "is no archive that lamina export made, or is damaged: " + what_of(in));
   const char *name = archive_entry_pathname(entry);
   const std::string path = name ? name : "";
-  manifest::check_relative_path(path);
   if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry) || archive_entry_symlink(entry))
-    refuse(file, path + " is a link, folder or device; only plain files are unpacked");
+    refuse(file, "holds a link, folder or device; only plain files are unpacked");
+  manifest::check_relative_path(path);
   if (archive_entry_sparse_reset(entry) > 0) refuse(file, path + " is stored with holes, which lamina export never does");
   if (!archive_entry_size_is_set(entry)) refuse(file, path + " does not say its size");
   return path;
@@ -157,6 +157,9 @@ class Import {
     check_space();
     unpack_files();
     for (const std::string &variant : index_.variants) verify(variant);
+    for (const auto &[path, listed] : index_.files)
+      if (!file_matches(staging_.path() / path, listed.etag, listed.size))
+        throw Error(ErrorKind::integrity, file_.string() + ": the index calls " + path + " " + listed.etag + ", which is not its hash");
     const RepositoryCache cache(environment_.cache, index_.repository);
     check_cache(cache);
     return adopt(cache);

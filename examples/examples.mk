@@ -1,6 +1,6 @@
 # Each example is one file.  Those of the demo use libmanifest.a; the others see the headers as a host sees them: <lamina/...>, as installed.
 PUBLIC_INCLUDE := $(GEN)/include
-LAYER_HEADERS := $(foreach layer,$(LAYERS),$(PUBLIC_INCLUDE)/lamina/$(layer).h)
+LAYER_HEADERS := $(patsubst layers/%/contract.json,$(PUBLIC_INCLUDE)/lamina/%.h,$(wildcard layers/*/contract.json))
 PUBLIC_HEADERS := $(addprefix $(PUBLIC_INCLUDE)/lamina/,lamina_abi.h lamina_hub.h lamina.hpp) $(LAYER_HEADERS)
 vpath lamina_abi.h abi
 vpath lamina_hub.h hub_client

@@ -83,7 +83,7 @@ expect 0 'relative error' "$bin/bind_safetensors" $repo "$home/checkpoint.safete
 grep 'relative error' "$home/said"
 grep -q 'a_projection_weight *bound' "$home/said" && grep -q 'a_projection_bias *absent' "$home/said" || fail 'the arguments are not named'
 expect 3 "$block.tri_mul_out" "$bin/bind_safetensors" $repo "$home/checkpoint.safetensors" boltz pairformer_module.layers.1.tri_mul_out "$reference"
-expect 2 "choose one of TriangleMultiplicationOutgoing" "$bin/bind_safetensors" $repo "$home/checkpoint.safetensors" boltz $block.tri_mul "$reference"
+expect 3 "choose one of TriangleMultiplicationOutgoing" "$bin/bind_safetensors" $repo "$home/checkpoint.safetensors" boltz $block.tri_mul "$reference"
 expect 3 'unknown host' "$bin/bind_safetensors" $repo "$home/checkpoint.safetensors" nobody $block.tri_mul_out "$reference"
 
 # What was fetched is there without a hub.

@@ -119,7 +119,8 @@ std::map<std::string, std::string> RepositoryCache::refs() const {
   std::map<std::string, std::string> found;
   std::error_code ignored;
   for (const fs::directory_entry &entry : fs::directory_iterator(folder_ / "refs", ignored))
-    if (const std::string name = entry.path().filename().string(), commit = ref(name); !commit.empty()) found[name] = commit;
+    if (const std::string name = entry.path().filename().string(), commit = ref(name); !commit.empty() && name[0] != '.')
+      found[name] = commit;  // one with a dot in front is being written
   return found;
 }
 

@@ -35,6 +35,12 @@ std::vector<fs::path> entries_of(const fs::path &path) {
 
 bool is_link(const fs::path &path) { return fs::is_symlink(fs::symlink_status(path)); }
 
+// Nobody has written to it for a day.  Of a link its own age counts.
+bool is_abandoned(const fs::path &path) {
+  struct stat facts{};
+  return lstat(path.c_str(), &facts) == 0 && time(nullptr) - facts.st_mtime >= abandoned_seconds;
+}
+
 class Repair {
  public:
   Repair(const fs::path &cache, std::string repository, const TrustStore &trust, bool dry_run, std::vector<Mending> &mended)
@@ -109,7 +115,11 @@ class Repair {
 
   void check_ref(const fs::path &path) {
     const std::string name = path.filename().string();
-    if (!fs::is_regular_file(path) || name.ends_with(".tmp")) return;
+    if (!fs::is_regular_file(path)) return;
+    if (name.starts_with(".") || name.ends_with(".tmp")) {  // being written, by Lamina or by Python
+      if (is_abandoned(path)) remove(path, "a killed process left it");
+      return;
+    }
     const std::string text = manifest::read_file(path, 4096), commit = cache_.ref(name);
     if (commit.empty()) remove(path, "it holds no commit");
     else if (!exists(cache_.snapshot(commit))) remove(path, "it names a commit that is not in the cache");

@@ -283,6 +283,12 @@ TEST_CASE("repair removes unfinished downloads after a day, unless somebody is a
   }
   CHECK(repair(site).size() == 1);
   CHECK(!fs::exists(left));
+  const fs::path half = site.repository_folder() / "refs/.v1.abcdef";
+  write(half, commit);
+  CHECK(hub::RepositoryCache(site.environment.cache, repository).refs().empty());
+  CHECK(repair(site).empty());
+  fs::last_write_time(half, fs::file_time_type::clock::now() - std::chrono::hours(25));
+  CHECK(repair(site).size() == 1);
 }
 
 TEST_CASE("repair notes no version of a bundle that does not verify") {

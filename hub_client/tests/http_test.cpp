@@ -83,6 +83,8 @@ TEST_CASE("redirects that are refused") {
     location = bad;
     error_of(ErrorKind::network, [&] { http.send(get("/from")); });
   }
+  location = "http://192.0.2.1/plain";
+  CHECK(has(error_of(ErrorKind::network, [&] { http.send(get("/from")); }), "plain http on another machine"));
   HttpRequest post = get("/from");
   post.method = "POST", post.body = "x", location = "/elsewhere";
   CHECK(has(error_of(ErrorKind::network, [&] { http.send(post); }), "redirects a POST"));

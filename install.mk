@@ -1,4 +1,4 @@
-# make install and make dist.  Plug-ins go to lib/lamina/plugins, headers to include/lamina.
+# make install and make dist.  Plug-ins go to lib/lamina/plugins as they were built, headers to include/lamina; what is ours is stripped.
 PREFIX ?= /usr/local
 DESTDIR ?=
 GLIBC_FLOOR := 2.36
@@ -7,10 +7,11 @@ DIST_NAME = lamina-$(LAMINA_VERSION)-$(HOST_CPU)-linux
 .PHONY: install
 install: everything  ## make install PREFIX=/usr/local: program, liblamina, headers, plug-ins, pkg-config and CMake files
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include/lamina lib/pkgconfig lib/cmake/lamina lib/lamina/plugins share/doc/lamina)
-	install -m 755 $(BIN)/lamina $(DESTDIR)$(PREFIX)/bin/
-	install -m 644 abi/lamina_abi.h hub_client/lamina_hub.h examples/lamina.hpp $(DESTDIR)$(PREFIX)/include/lamina/
-	install -m 644 $(LIB)/liblamina.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 755 $(LIB)/liblamina.so.1 $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 -s $(BIN)/lamina $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(PREFIX)/include/lamina/
+	strip --strip-debug --enable-deterministic-archives -o $(DESTDIR)$(PREFIX)/lib/liblamina.a $(LIB)/liblamina.a
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/liblamina.a
+	install -m 755 -s $(LIB)/liblamina.so.1 $(DESTDIR)$(PREFIX)/lib/
 	ln -sf liblamina.so.1 $(DESTDIR)$(PREFIX)/lib/liblamina.so
 	install -m 644 $(ALL_PLUGINS) $(DESTDIR)$(PREFIX)/lib/lamina/plugins/
 	sed 's|@VERSION@|$(LAMINA_VERSION)|g' hub_client/lamina.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/lamina.pc

@@ -46,6 +46,8 @@ class Mirror {
           write_trees(root, api + "/tree/" + revision, *snapshot);
           const std::string address = "/kernels/" + repository + "/resolve/" + revision + "/";
           commits_ += "    \"~^" + escaped(address) + "\" " + snapshot->commit + ";\n";
+          errors_ += "    \"~^" + escaped(address) + "\" EntryNotFound;\n    \"~^" + escaped("/" + api + "/tree/" + revision + "/") +
+                     "\" EntryNotFound;\n";
           for (const auto &[path, file] : snapshot->files) objects_ += "    \"" + address + path + "\" " + file.etag + ";\n";
         }
         for (const auto &[path, file] : snapshot->files) {
@@ -54,6 +56,7 @@ class Mirror {
           if (!fs::exists(object)) manifest::write_file_atomically(object, read_snapshot_file(path, file));
         }
       }
+      repository_errors_ += "    \"~^(/api)?" + escaped("/kernels/" + repository + "/") + "\" RevisionNotFound;\n";
       answer(root, api, info(*newest));
       answer(root, api + "/refs", {{"branches", heads}, {"tags", Json::array()}, {"converts", Json::array()}});
     }
@@ -177,15 +180,18 @@ http {
       return 404;
     }
   }
-  # What is missing: a file of a known commit, or all of it.
-  map $lamina_commit $lamina_error { default EntryNotFound; "" RepoNotFound; }
+  # What of it is missing.
+  map $uri $lamina_error {
+    default RepoNotFound;
+)" + errors_ +
+           repository_errors_ + R"(  }
 }
 )";
   }
 
   const MirrorOptions &options_;
   std::map<std::string, std::map<std::string, const Snapshot *>> repositories_;  // repository -> branch -> snapshot
-  std::string commits_, objects_;
+  std::string commits_, objects_, errors_, repository_errors_;                   // lines of the configuration's maps
 };
 
 bool is_mirror(const fs::path &directory) {

@@ -14,3 +14,4 @@ $(LIB)/libpackager.a: $(PACKAGER_OBJECTS) | $(LIB)/
 
 # They run the program on the builds of this tree: `make test` makes both first.
 TESTS += $(sort $(wildcard packager/tests/*_test.sh))
+SLOW_TESTS += packager/tests/python_interop.sh

@@ -107,7 +107,7 @@ void add_fetch(CLI::App &app) {
       "fetch",
       "Download and verify the build of a bundle that fits this machine; print where it lies.  Files go into the shared\n"
       "Hugging Face cache; what is there already is checked, not fetched; an interrupted download goes on where it stopped.\n"
-      "Nothing is loaded.\n\n"
+      "Nothing is loaded.  A version never goes back: an older release offered for it is refused, and had by its commit.\n\n"
       "  lamina fetch my-org/triangle-multiplication                 the newest version\n"
       "  lamina fetch my-org/triangle-multiplication@v1 --explain    why this variant and this build\n"
       "  lamina fetch my-org/triangle-multiplication@COMMIT --json   the same commit every time, for a script\n\n"

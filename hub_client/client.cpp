@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "hub_client/cache.h"
+#include "hub_client/inventory.h"
 #include "hub_client/server_routes.h"
 #include "hub_client/trust.h"
 #include "manifest/error.h"
@@ -100,8 +101,22 @@ void Client::choose_build(Fetched &fetched, const FetchOptions &options) const {
   fetched.build = *chosen;
 }
 
+// The counter of the release that this version meant until now, as far as the cache knows: a hub that offers an older one for it is
+// refused, however well that one is signed.  Whoever wants the older release names its commit.
+uint64_t Client::counter_seen(const Fetched &fetched) const {
+  if (version_of_ref(fetched.revision) < 0) return 0;
+  const Environment &environment = http_.environment();
+  const RepositoryCache cache(environment.cache, fetched.repository);
+  const std::string before = cache.ref(fetched.revision);
+  const fs::path directory = cache.snapshot(before) / "build" / fetched.variant;
+  if (before.empty() || before == fetched.commit || !fs::exists(directory / manifest::bundle_file)) return 0;
+  const manifest::VerifyReport report =
+      verify_cached(directory, fetched.repository, TrustStore(environment.trust_file, environment.site_trust_file));
+  return report.signed_by && report.bundle ? report.bundle->counter : 0;
+}
+
 // The signature is looked at before anything that it covers is.
-void Client::verify(Fetched &fetched, const FetchOptions &options) const {
+void Client::verify(Fetched &fetched, const FetchOptions &options, uint64_t minimum_counter) const {
   const Environment &environment = http_.environment();
   const TrustStore trust(environment.trust_file, environment.site_trust_file);
   const std::string organisation = fetched.repository.substr(0, fetched.repository.find('/'));
@@ -110,6 +125,7 @@ void Client::verify(Fetched &fetched, const FetchOptions &options) const {
   policy.partial = true;
   if (fetched.revision.starts_with("v")) policy.expected_version = fetched.revision.substr(1);
   policy.trusted_keys = trust.keys(organisation);
+  policy.minimum_counter = minimum_counter;
   const fs::path signature_file = fetched.directory / manifest::bundle_signature_file;
   if (options.signatures == manifest::SignaturePolicy::require && fs::exists(signature_file)) {
     const manifest::Signature signature = manifest::parse_signature(manifest::read_file(signature_file, 1 << 16));
@@ -161,7 +177,7 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
   for (const char *name : {manifest::bundle_file, manifest::bundle_signature_file, manifest::metadata_file, manifest::manifest_file})
     want(name);
   downloader.get(wanted);
-  verify(fetched, options);
+  verify(fetched, options, counter_seen(fetched));
   read_documents(fetched);
   choose_build(fetched, options);
   if (options.resolve_only) return fetched;

@@ -175,6 +175,26 @@ TEST_CASE("a right signature of another repository, variant or version is refuse
   CHECK(!std::filesystem::exists(site.repository_folder() / "refs"));
 }
 
+TEST_CASE("a version does not go back to an older release, and its commit still leads there") {
+  Site site;
+  const auto release = [&](const std::string &where, uint64_t counter) {
+    site.variant.bundle.counter = counter;
+    site.variant.seal();
+    site.upload();
+    site.hub.head = where, site.hub.branches = {{"v1", where}};
+  };
+  const std::string newer(40, 'd');
+  site.fetch();  // counter 7
+  release(newer, 8);
+  CHECK(site.fetch().commit == newer);
+  release(commit, 6);
+  std::filesystem::remove_all(site.repository_folder() / "snapshots" / commit);
+  CHECK(has(error_of(ErrorKind::integrity, [&] { site.fetch(); }), "an older release is offered"));
+  CHECK(manifest::test::read(site.repository_folder() / "refs/v1") == newer);
+  CHECK(site.fetch(repository + "@" + commit).bundle.counter == 6);
+  CHECK(site.hub.server().count(".so") == 1);  // the same bytes: never asked for again
+}
+
 TEST_CASE("a file that is not what was signed, is missing at the hub, or was not listed") {
   Site site;
   const std::string file = site.prefix() + "__init__.py", bytes = site.hub.files[file];

@@ -23,6 +23,7 @@ class FakeHub {
  public:
   std::map<std::string, std::string> files;                        // path below the repository -> bytes
   std::map<std::string, std::string> branches = {{"v1", commit}};  // and where they point
+  std::string head = commit;                                       // the commit that the files are of
   std::string listing;                                             // not empty: the answer to every tree request
   std::string refs;                                                // not empty: the answer to every refs request
   // Handles a request itself and returns true, or leaves it.
@@ -48,12 +49,12 @@ class FakeHub {
  private:
   void handle(const Seen &one, const Connection &to) {
     if (before && before(one, to)) return;
-    const std::string api = "/api/kernels/" + repository, file = "/kernels/" + repository + "/resolve/" + commit + "/";
+    const std::string api = "/api/kernels/" + repository, file = "/kernels/" + repository + "/resolve/" + head + "/";
     if (one.target == api + "/refs") {
       Json list = Json::array();
       for (const auto &[name, where] : branches) list.push_back({{"name", name}, {"ref", "refs/heads/" + name}, {"targetCommit", where}});
       to.send(answer(200, refs.empty() ? Json{{"branches", list}, {"tags", Json::array()}}.dump() : refs));
-    } else if (one.target.starts_with(api + "/tree/" + commit)) {
+    } else if (one.target.starts_with(api + "/tree/" + head)) {
       to.send(answer(200, listing.empty() ? tree().dump() : listing));
     } else if (one.target.starts_with(file) && files.contains(one.target.substr(file.size()))) {
       const std::string &bytes = files.at(one.target.substr(file.size()));

@@ -18,11 +18,11 @@ void report(lamina_hub_error *error, lamina_hub_status status, const char *sente
   size_t length = std::strlen(sentence);
   const bool cut = length > room;
   if (cut) {
-    length = room > 3 ? room - 3 : 0;
+    length = room >= 3 ? room - 3 : 0;
     while (length > 0 && (static_cast<unsigned char>(sentence[length]) & 0xc0) == 0x80) --length;
   }
   std::memcpy(error->message, sentence, length);
-  if (cut && room > 3) std::memcpy(error->message + length, "...", 3), length += 3;
+  if (cut && room >= 3) std::memcpy(error->message + length, "...", 3), length += 3;
   error->message[length] = '\0';
 }
 

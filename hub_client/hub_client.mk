@@ -10,7 +10,7 @@ $(LIB)/liblamina.a: $(HUB_OBJECTS) $$(MANIFEST_OBJECTS) | $(LIB)/
 
 # The C API: what lamina_hub.h declares is all that the shared library exports; it holds only the objects which that needs.
 C_API_OBJECTS := $(filter $(OBJ)/hub_client/c_api%,$(HUB_OBJECTS))
-$(C_API_OBJECTS): CPPFLAGS += -Iabi
+$(C_API_OBJECTS) $(OBJ)/hub_client/tests/c_api_test.o: CPPFLAGS += -Iabi
 $(OBJ)/hub_client/c_api.o: CXXFLAGS += -DLAMINA_VERSION='"$(LAMINA_VERSION)"'
 $(LIB)/liblamina.so.1: $(C_API_OBJECTS) $(LIB)/liblamina.a hub_client/lamina.map
 	$(call say,LINK,$@)

@@ -39,6 +39,7 @@ tree_hash() { (cd "$1" && find . -type f -printf '%m %p\n' | LC_ALL=C sort && fi
 start_hub() {
   local log=$1
   shift
+  : > "$log"
   "$lamina" serve "$@" --port 0 >"$log" 2>&1 &
   hub_process=$!
   children+=($hub_process)

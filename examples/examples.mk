@@ -33,7 +33,7 @@ $(BIN)/call_abi: examples/call_abi.rs | $(BIN)/
 	$(call say,RUSTC,$<)
 	$(Q)rustc --edition 2021 -O -D warnings -o $@ $<
 PROGRAMS += $(EXAMPLES)
-TESTS += examples/tests/examples_test.sh examples/tests/install_test.sh
+TESTS += examples/tests/headers_test.sh examples/tests/examples_test.sh examples/tests/install_test.sh
 
 EXAMPLE_PROGRAMS := $(BIN)/ubiquitin $(BIN)/show_pair
 $(EXAMPLE_PROGRAMS): $(BIN)/%: $(OBJ)/examples/%.o $(LIB)/libmanifest.a | $(BIN)/

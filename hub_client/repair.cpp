@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using manifest::Json;
 
-constexpr uint64_t max_tree = 64 << 20;
+constexpr uint64_t max_tree = 64 << 20, max_manifest = 16 << 20;
 constexpr time_t abandoned_seconds = 24 * 60 * 60;
 
 // Entries are collected before anything is removed: a folder must not change under its iterator.
@@ -132,11 +132,19 @@ class Repair {
     fs::file_time_type time{};
   };
 
+  // Clients fetch the builds that they need: one is enough.
+  bool holds_build(const fs::path &variant) const {
+    const std::string text = manifest::read_file(variant / manifest::manifest_file, max_manifest);
+    const manifest::Manifest manifest = manifest::parse_manifest(text, manifest::manifest_file);
+    return std::any_of(manifest.builds.begin(), manifest.builds.end(),
+                       [&](const manifest::Build &build) { return exists(variant / build.file); });
+  }
+
   // The version that a whole variant says it is: by its verified bundle.json, or for other kernels by metadata.json.  -1: none.
   long version_of(const fs::path &variant, Release &release) const {
     if (exists(variant / manifest::bundle_file)) {
       const manifest::VerifyReport report = verify_cached(variant, repository_, trust_);
-      if (!report.ok() || !exists(variant / "__init__.py")) return -1;
+      if (!report.ok() || !exists(variant / "__init__.py") || !holds_build(variant)) return -1;
       release.counter = report.bundle->counter;
       return report.bundle->major();
     }

@@ -298,6 +298,10 @@ TEST_CASE("repair notes no version of a bundle that does not verify") {
   fs::remove(site.environment.trust_file);
   CHECK(repair(site).empty());
   CHECK(!fs::exists(site.repository_folder() / "refs/v1"));
+  site.trust(site.variant.key);
+  fs::remove(site.pointer(site.build()));  // verified, and nothing in it that could run
+  CHECK(repair(site).empty());
+  CHECK(!fs::exists(site.repository_folder() / "refs/v1"));
 }
 
 TEST_CASE("repair notes the version of other kernels, by what their metadata says") {

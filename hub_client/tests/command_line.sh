@@ -79,6 +79,18 @@ for i in 1 2 3 4 5 6; do fetch $repo --json >"$scratch/json$i" 2>/dev/null & pid
 for i in 1 2 3 4 5 6; do wait "${pids[i]}" || fail "one of six processes failed"; done
 [ "$(cat "$scratch"/json? | jq -s 'map(.downloaded.bytes) | add')" = "$all" ] || fail "six processes downloaded more than the $all bytes of one"
 
+# Locks that keep nobody out are not relied on: an unfinished download that may be another's is left alone.
+blob=$(basename "$(readlink "$(find "$folder/snapshots" -name '*.so')")")
+fresh
+mkdir -p "$folder/blobs"
+head -c 100 /dev/zero >"$folder/blobs/$blob.incomplete"
+expect 0 "downloading build/" env LD_PRELOAD="$faults" LAMINA_TEST_LOCKS=all "$lamina" fetch $repo
+[ "$(stat -c %s "$folder/blobs/$blob.incomplete")" = 100 ] || fail "wrote to an unfinished download without a lock on it"
+! grep -q 'going on with' "$scratch/said" || fail "went on with an unfinished download without a lock on it"
+fresh
+expect 0 "/build/" env LD_PRELOAD="$faults" LAMINA_TEST_LOCKS=lost "$lamina" fetch $repo
+[ "$(find "$HF_HOME/hub/.locks" -type f | wc -l)" = "$(find "$folder/blobs" -type f | wc -l)" ] || fail "a lock on a removed file was taken for one"
+
 # list
 expect 0 "trusted" "$lamina" list
 "$lamina" list --json | jq -e '.bundles | length == 1 and .[0].state == "trusted" and .[0].revisions == ["v1"] and .[0].bytes == '"$all" >/dev/null || fail "list --json"

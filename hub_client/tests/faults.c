@@ -3,6 +3,8 @@
    LAMINA_TEST_FULL_AFTER=N   writes to unfinished downloads fail with ENOSPC once N bytes were written
    LAMINA_TEST_FREE_BYTES=N   the file system says that N bytes are free
    LAMINA_TEST_DENY=TEXT      making or opening for writing what has TEXT in its path fails with EACCES
+   LAMINA_TEST_LOCKS=all      flock() grants everything, as some network file systems do
+   LAMINA_TEST_LOCKS=lost     the first lock file is removed just before it is locked, as some Python clients do when they let go
    LAMINA_TEST_KILL_AT=K      SIGKILL instead of the K-th step that changes a file (create, write, sync, rename, link, remove)
    LAMINA_TEST_KILL_AFTER=N   SIGKILL once N bytes of unfinished downloads were written */
 #define _GNU_SOURCE
@@ -15,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -56,6 +59,22 @@ int socket(int domain, int type, int protocol) {
     abort();
   }
   return REAL(int (*)(int, int, int), "socket")(domain, type, protocol);
+}
+
+int flock(int file, int operation) {
+  static atomic_flag removed = ATOMIC_FLAG_INIT;
+  const char *locks = getenv("LAMINA_TEST_LOCKS");
+  if (locks && !strcmp(locks, "all")) return 0;
+  if (locks && !strcmp(locks, "lost") && !atomic_flag_test_and_set(&removed)) {
+    char name[64], path[4096];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", file);
+    const ssize_t size = readlink(name, path, sizeof path - 1);
+    if (size > 0) {
+      path[size] = 0;
+      unlink(path);
+    }
+  }
+  return REAL(int (*)(int, int), "flock")(file, operation);
 }
 
 static int opened(const char *name, const char *path, int flags, mode_t mode) {

@@ -1,5 +1,5 @@
 /* A bundle's generated header against its builds: C99 and C++17.  argv: a build, and another (the reference) to compare with.
-   Everything goes through the inline wrappers; exit code 0 when both agree. */
+   The first is called through the inline wrappers, the second by the names in its own table; exit code 0 when both agree. */
 #include "triangle_multiplication.h"
 
 #include <dlfcn.h>
@@ -51,7 +51,39 @@ static int order_agrees(const lamina_op *op) {
          strcmp(op->args[TRIANGLE_MULTIPLICATION_FORWARD_OUT].name, "out") == 0;
 }
 
-static int run(const char *path, triangle_multiplication_forward_arguments *arguments, lamina_tensor *out, float *result) {
+struct named {
+  const char *name;
+  const lamina_tensor *tensor;
+};
+
+/* What the wrappers do, without the header: pointers by the names of the build's table. */
+static lamina_status run_by_name(const lamina_op *op, const lamina_plan *plan, const struct named *given, size_t count,
+                                 lamina_error *error) {
+  const lamina_tensor *table[64] = {NULL};
+  lamina_need need;
+  lamina_call call;
+  lamina_status status;
+  uint32_t row;
+  size_t i;
+  void *workspace = NULL;
+  if (op->arg_count > 64) return LAMINA_INTERNAL;
+  for (row = 0; row < op->arg_count; ++row)
+    for (i = 0; i < count; ++i)
+      if (strcmp(op->args[row].name, given[i].name) == 0) table[row] = given[i].tensor;
+  memset(&call, 0, sizeof call), memset(&need, 0, sizeof need);
+  call.struct_size = (uint32_t)sizeof call, call.tensor_count = op->arg_count, call.tensors = table;
+  need.struct_size = (uint32_t)sizeof need;
+  status = op->plan_need(plan, &call, &need, error);
+  if (status != LAMINA_OK) return status;
+  if (need.workspace_size && posix_memalign(&workspace, 4096, (size_t)need.workspace_size)) return LAMINA_NO_MEMORY;
+  call.workspace = workspace, call.workspace_size = need.workspace_size;
+  status = op->run(plan, &call, error);
+  free(workspace);
+  return status;
+}
+
+static int run(const char *path, triangle_multiplication_forward_arguments *arguments, lamina_tensor *out, float *result,
+               const struct named *given, size_t count) {
   const lamina_op *op = open_op(path, "forward");
   lamina_attr direction;
   lamina_plan_desc desc;
@@ -66,12 +98,15 @@ static int run(const char *path, triangle_multiplication_forward_arguments *argu
   direction.name = TRIANGLE_MULTIPLICATION_DIRECTION, direction.kind = LAMINA_ATTR_STRING, direction.value.s = "incoming";
   desc.attrs = &direction, desc.attr_count = 1;
   status = op->plan_create(op, &desc, &plan, &error);
-  if (status == LAMINA_OK) status = triangle_multiplication_forward_need(op, plan, arguments, &need, &error);
-  if (status == LAMINA_OK && need.workspace_size &&
-      posix_memalign(&workspace, need.workspace_align < 64 ? 64 : (size_t)need.workspace_align, (size_t)need.workspace_size))
-    return 0;
   out->data = result, arguments->out = out;
-  if (status == LAMINA_OK) status = triangle_multiplication_forward_run(op, plan, arguments, NULL, workspace, need.workspace_size, &error);
+  if (given) {
+    if (status == LAMINA_OK) status = run_by_name(op, plan, given, count, &error);
+  } else {
+    if (status == LAMINA_OK) status = triangle_multiplication_forward_need(op, plan, arguments, &need, &error);
+    if (status == LAMINA_OK && need.workspace_size && posix_memalign(&workspace, 4096, (size_t)need.workspace_size)) return 0;
+    if (status == LAMINA_OK)
+      status = triangle_multiplication_forward_run(op, plan, arguments, NULL, workspace, need.workspace_size, &error);
+  }
   if (status != LAMINA_OK) fprintf(stderr, "%s: status %d: %s\n", path, (int)status, error.message);
   op->plan_destroy(plan);
   free(workspace);
@@ -84,7 +119,11 @@ int main(int argc, char **argv) {
   static float pair[cells * channels], in_weight[4][hidden * channels], norm_in[2][channels], norm_out[2][hidden];
   static float out_weight[channels * hidden], gate_weight[channels * channels], result[2][cells * channels];
   const size_t in_count = hidden * channels, all = cells * channels;
+  static const char *const names[] = {"pair",          "norm_in_weight",        "norm_in_bias",   "a_projection_weight",
+                                      "a_gate_weight", "b_projection_weight",   "b_gate_weight",  "norm_out_weight",
+                                      "norm_out_bias", "out_projection_weight", "out_gate_weight"};
   lamina_tensor given[11], out;
+  struct named named[12];
   triangle_multiplication_forward_arguments arguments;
   double difference = 0, norm = 0;
   size_t i;
@@ -102,8 +141,9 @@ int main(int argc, char **argv) {
   arguments.b_projection_weight = &given[5], arguments.b_gate_weight = &given[6];
   arguments.norm_out_weight = &given[7], arguments.norm_out_bias = &given[8];
   arguments.out_projection_weight = &given[9], arguments.out_gate_weight = &given[10];
-  for (i = 0; i < 2; ++i)
-    if (!run(argv[1 + i], &arguments, &out, result[i])) return 1;
+  for (i = 0; i < 11; ++i) named[i].name = names[i], named[i].tensor = &given[i];
+  named[11].name = "out", named[11].tensor = &out;
+  if (!run(argv[1], &arguments, &out, result[0], NULL, 0) || !run(argv[2], &arguments, &out, result[1], named, 12)) return 1;
   for (i = 0; i < all; ++i) {
     difference += pow((double)result[0][i] - result[1][i], 2);
     norm += pow((double)result[1][i], 2);

@@ -4,7 +4,7 @@ test_name=packager-carry
 source "$(dirname "$0")/support.sh"
 
 "$lamina" keygen --out "$scratch/key" >/dev/null
-"$lamina" pack $layer --org $org --counter 5 --only-backend cpu --out "$scratch/bundle" >/dev/null
+"$lamina" pack $layer --org $org --counter 5 --out "$scratch/bundle" >/dev/null
 archive=$scratch/layer.tar.zst
 refuses 6 'is not signed' "$lamina" export "$scratch/bundle" -o "$archive"
 "$lamina" sign "$scratch/bundle" --key "$scratch/key.sec" >/dev/null

@@ -24,6 +24,17 @@ for other in elsewhere/other other-umask; do
 done
 if grep -rqF -e "$root" -e "$scratch" "$scratch/one"; then fail 'a path of this machine is in the bundle'; fi
 
+# Every build that is there, of all backends: still the same bytes, each variant's archs those of its builds.
+pack --counter 3 --out "$scratch/all" >/dev/null
+(umask 077; cd / && pack --counter 3 --out "$scratch/all-again" >/dev/null)
+[ "$(tree_hash "$scratch/all")" = "$(tree_hash "$scratch/all-again")" ] || fail 'two packs of all backends differ'
+diff -r "$scratch/one/build/$cpu" "$scratch/all/build/$cpu" || fail 'a variant depends on the others'
+for directory in "$scratch"/all/build/*; do
+  jq -r '[.builds[].requires | (.cuda // .rocm // {}) | (.capabilities // .archs // [])] | flatten | unique | .[]' "$directory/manifest.json" > "$scratch/archs"
+  jq -r '.backend.archs // [] | .[]' "$directory/metadata.json" | LC_ALL=C sort | diff - <(LC_ALL=C sort "$scratch/archs") ||
+    fail "$(basename "$directory"): backend.archs are not those of its builds"
+done
+
 # The counter is an input: required, at least 1, part of the id.
 refuses 2 'the counter begins at 1' pack --counter 0 --only-backend cpu --out "$scratch/none"
 refuses 2 'required' pack --only-backend cpu --out "$scratch/none"

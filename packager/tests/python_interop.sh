@@ -23,6 +23,8 @@ lamina_offline() { offline "$lamina" "$@"; }
 "$lamina" pack $layer --org $org --counter 1 --only-backend cpu --out "$scratch/bundle" >/dev/null
 "$lamina" sign "$scratch/bundle" --key "$scratch/key.sec" >/dev/null
 
+mkdir "$scratch/protein" && build/bin/ubiquitin examples/data/1ubq_ca.csv "$scratch/protein"
+
 echo '== the bundle by itself'
 python local_kernel "$scratch/bundle"
 python local_kernel "$scratch/bundle/build/$cpu"
@@ -37,6 +39,10 @@ for upload in regular lfs; do
   # What Python fetched serves Lamina offline, ...
   HF_HOME=$scratch/python-$upload python read "$scratch/bundle"
   HF_HOME=$scratch/python-$upload lamina_offline fetch $repo@v1 --quiet
+  HF_HOME=$scratch/python-$upload lamina_offline run --bundle $repo@v1 --host boltz --class TriangleMultiplicationOutgoing \
+    --weights "$scratch/protein/checkpoint.safetensors" --prefix pairformer_module.layers.0.tri_mul_out \
+    --input "pair=$scratch/protein/pair.npy" --input "pair_mask=$scratch/protein/mask.npy" --output "$scratch/protein/update.npy" \
+    --compare "$root/build/plugins/$layer-1.0.0-reference.so"
   HF_HOME=$scratch/python-$upload python_offline hub_kernel
   # ... also when it took one variant by commit and noted no version, ...
   HF_HOME=$scratch/kernels-$upload python hub_kernel

@@ -286,6 +286,30 @@ TEST_CASE("callbacks: what is said, what came, and stop") {
   CHECK(seen.sentences.back().starts_with("2 signature"));
 }
 
+TEST_CASE("options reach the resolver") {
+  Host host;
+  const auto refused = [&](lamina_hub_status status, const char *part) {
+    lamina_hub_error error = fresh_error();
+    lamina_hub_bundle *bundle = nullptr;
+    CHECK_MESSAGE(lamina_hub_fetch(host.open(), repository.c_str(), &bundle, &error) == status, error.message);
+    CHECK_MESSAGE(has(error.message, part), error.message);
+    CHECK(bundle == nullptr);
+  };
+  host.options.flags = LAMINA_HUB_NO_NETWORK;
+  refused(LAMINA_HUB_OFFLINE, "not in the cache");
+  CHECK(host.hub.server().seen().empty());
+  host.options.flags = 0;
+  host.options.arch = "cpu_z80";
+  refused(LAMINA_HUB_UNSUPPORTED, "is not cpu_z80, which was asked for");
+  host.options.arch = nullptr;
+  host.options.torch_major = 2, host.options.torch_minor = 8;
+  refused(LAMINA_HUB_UNSUPPORTED, "too new");
+  host.options.torch_minor = 9;
+  lamina_hub_bundle_close(host.fetch());
+  host.options.backend = "cu130";
+  refused(LAMINA_HUB_UNSUPPORTED, "wanted cu130");
+}
+
 TEST_CASE("options that cannot be are refused") {
   Host host;
   const auto refused = [&](lamina_hub_status status, const char *part, auto change) {

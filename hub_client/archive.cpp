@@ -144,6 +144,7 @@ class Import {
   Import(const fs::path &file, const Environment &environment)
       : file_(file),
         environment_(environment),
+        trust_(environment.trust_file, environment.site_trust_file),
         staging_(environment.cache / (".lamina-import-" + random_suffix())),
         input_(archive_read_new()) {}
 
@@ -217,16 +218,15 @@ class Import {
 
   void verify(const std::string &variant) {
     const fs::path directory = staging_.path() / "build" / variant;
-    const TrustStore trust(environment_.trust_file, environment_.site_trust_file);
     const fs::path signature = directory / manifest::bundle_signature_file;
     if (fs::exists(signature)) {
       const manifest::Signature by = manifest::parse_signature(manifest::read_file(signature, 1 << 16));
       const std::string organisation = index_.repository.substr(0, index_.repository.find('/'));
-      const std::vector<manifest::PublicKey> keys = trust.keys(organisation);
+      const std::vector<manifest::PublicKey> keys = trust_.keys(organisation);
       if (std::none_of(keys.begin(), keys.end(), [&](const manifest::PublicKey &key) { return key.id == by.key_id; }))
-        throw_untrusted(organisation, by, trust);
+        throw_untrusted(organisation, by, trust_);
     }
-    const manifest::VerifyReport report = verify_cached(directory, index_.repository, trust);
+    const manifest::VerifyReport report = verify_cached(directory, index_.repository, trust_);
     report.throw_if_failed();
     const manifest::Bundle &bundle = *report.bundle;
     for (const auto &[path, listed] : index_.files) {
@@ -248,10 +248,11 @@ class Import {
     for (const auto &[variant, counter] : counters_) {
       const fs::path there = cache.snapshot(known) / "build" / variant / manifest::bundle_file;
       if (known.empty() || !fs::exists(there)) continue;
-      const manifest::Bundle bundle = manifest::parse_bundle(manifest::read_file(there, max_index), there.string());
-      if (bundle.counter > counter)
+      const manifest::VerifyReport report = verify_cached(there.parent_path(), index_.repository, trust_);
+      if (report.signed_by && report.bundle && report.bundle->counter > counter)
         throw Error(ErrorKind::conflict, "the cache has " + index_.repository + "@" + imported_.branch + " with counter " +
-                                             std::to_string(bundle.counter) + ", the archive an older one, " + std::to_string(counter));
+                                             std::to_string(report.bundle->counter) + ", the archive an older one, " +
+                                             std::to_string(counter));
     }
     for (const auto &[path, listed] : index_.files) {
       const fs::path there = cache.snapshot(index_.commit) / path;
@@ -285,6 +286,7 @@ class Import {
 
   const fs::path &file_;
   const Environment &environment_;
+  const TrustStore trust_;
   Temporary staging_;
   Archive input_;
   Index index_;

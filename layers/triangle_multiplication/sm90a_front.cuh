@@ -1,8 +1,9 @@
 // Step 1 on Hopper: a and b from pair.
 //
-// A CTA keeps 128 KB of packed weights in shared memory for good and walks over tiles of 64 positions.  Each worker warpgroup has its
-// own tile: TMA -> registers -> LayerNorm -> wgmma against 128 weight rows at a time -> gate and mask -> shared memory -> TMA.  Each has
-// its own service warp in the last warpgroup, which does its copies in their order and looks up the mask; nothing else synchronises.
+// A CTA keeps 128 KB of packed weights in shared memory for good and walks over tiles of 64 positions.  Worker warpgroups take turns with
+// the tiles: TMA -> registers -> LayerNorm -> wgmma against 128 weight rows at a time -> gate and mask -> shared memory -> TMA.  In the
+// last warpgroup one warp runs ahead and fills a ring of tiles, with their masks, and one warp a worker stores what that worker has staged;
+// nothing else synchronises.
 #pragma once
 #include "cuda_front.cuh"
 #include "sm90a_rows.cuh"
@@ -12,6 +13,8 @@ namespace lamina::triangle_multiplication::hopper {
 template <int C>
 struct FrontShape {
   static constexpr int splits = front_splits(C), passes = 4 * C / splits / 128, workers = front_workers(C);
+  static constexpr int slots = workers;  // of the ring of tiles
+  static constexpr int buffers = 2;      // staged passes of a worker
   static constexpr int worker_registers = workers == 3 ? 152 : 232, service_registers = workers == 3 ? 56 : 40;
 };
 
@@ -19,12 +22,23 @@ template <int C>
 struct FrontShared {
   using Shape = FrontShape<C>;
   alignas(1024) bfloat16 weights[Shape::passes][C / 64][128][64];
-  alignas(1024) bfloat16 pair[Shape::workers][C / 64][tile][64];
-  alignas(1024) bfloat16 staged[Shape::workers][2][64][tile];  // [channel][position]
+  alignas(1024) bfloat16 pair[Shape::slots][C / 64][tile][64];
+  alignas(1024) bfloat16 staged[Shape::workers][Shape::buffers][64][tile];  // [channel][position]
   NormPair norm[front_folds(C) ? 1 : C / 2];
-  float half_mask[Shape::workers][tile];
-  Barrier weights_full[Shape::passes], pair_full[Shape::workers], pair_free[Shape::workers];
-  Barrier staged_full[Shape::workers][2], staged_free[Shape::workers][2];
+  float bias[front_folds(C) ? Shape::passes * 128 : 1];
+  float half_mask[Shape::slots][tile];
+  // pair_full is a worker's, not a slot's: who waits for a phase must see every phase of that parity before it.
+  Barrier weights_full[Shape::passes], pair_full[Shape::workers], pair_free[Shape::slots];
+  Barrier staged_full[Shape::workers][Shape::buffers], staged_free[Shape::workers][Shape::buffers];
+};
+
+// A position in a ring of barriers: which one, and the parity of its current phase.
+template <int count>
+struct RingIndex {
+  int at = 0, parity = 0;
+  __device__ void advance() {
+    if (++at == count) at = 0, parity ^= 1;
+  }
 };
 
 // One lane's part of a tile's mask, halved for gate_and_stage.
@@ -36,52 +50,58 @@ __device__ inline float half_mask_of(const FrontJob &job, int position) {
   return 0.5f * mask_of(job.pair_mask, job.token_mask, cell);
 }
 
-// The service warp of worker w.
+// The warp that fills the ring: weights first, then tile after tile.
 template <int C>
-__device__ void serve_front(const FrontJob &job, FrontShared<C> &shared, int w, int split, int first, int step) {
+__device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int split, int first, int step) {
   using Shape = FrontShape<C>;
   const int lane = threadIdx.x % 32;
-  // pair_full waits for the copy and for the mask.
-  const auto load_pair = [&](int t) {
-    if (lane > 0) return;
-    shared.pair_full[w].expect(tile * C * 2);
-    for (int box = 0; box < C / 64; ++box) cuda::load_box(job.pair, shared.pair_full[w], shared.pair[w][box], box * 64, t * tile);
-  };
-  const auto look_up_mask = [&](int t) {
-    for (int at = lane; at < tile; at += 32) shared.half_mask[w][at] = half_mask_of(job, t * tile + at);
-    __syncwarp();
-    if (lane == 0) shared.pair_full[w].arrive();
-  };
   if (lane == 0) {
-    for (int pass = w; pass < Shape::passes; pass += Shape::workers) {
+    for (int pass = 0; pass < Shape::passes; ++pass) {
       shared.weights_full[pass].expect(128 * C * 2);
       for (int box = 0; box < C / 64; ++box)
         cuda::load_box(job.weights, shared.weights_full[pass], shared.weights[pass][box], box * 64, (split * Shape::passes + pass) * 128);
     }
   }
-  if (first < job.tiles) load_pair(first), look_up_mask(first);
-  int stores = 0;
-  for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
-    const bool more = t + step < job.tiles;
-    if (more) {
-      shared.pair_free[w].wait(round & 1);
-      load_pair(t + step);
+  // A mask's way from memory is long: it is under way while this warp waits for a slot.
+  float mask[2];
+  const auto look_up = [&](int t) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) mask[half] = half_mask_of(job, t * tile + half * 32 + lane);
+  };
+  if (first < job.tiles) look_up(first);
+  RingIndex<Shape::slots> slot;
+  RingIndex<Shape::workers> worker;
+  for (int t = first; t < job.tiles; t += step, slot.advance(), worker.advance()) {
+    Barrier &full = shared.pair_full[worker.at];  // waits for the copy and for the mask
+    shared.pair_free[slot.at].wait(slot.parity ^ 1);
+    if (lane == 0) {
+      full.expect(tile * C * 2);
+      for (int box = 0; box < C / 64; ++box) cuda::load_box(job.pair, full, shared.pair[slot.at][box], box * 64, t * tile);
     }
-    for (int pass = 0; pass < Shape::passes; ++pass, ++stores) {
-      const int buffer = stores & 1;
-      if (lane == 0) {
-        shared.staged_full[w][buffer].wait(stores >> 1 & 1);
-        cuda::store_box(job.planes, shared.staged[w][buffer], t * tile, (split * Shape::passes + pass) * 64);
-        cuda::commit_stores();
-        cuda::wait_stores_read<1>();  // the store before this one has read its buffer
-        if (stores > 0) shared.staged_free[w][buffer ^ 1].arrive();
-      }
-      __syncwarp();
-      // The mask's way from memory is long; here the worker has the whole next pass before it needs a buffer.
-      if (pass == 0 && more) look_up_mask(t + step);
+    shared.half_mask[slot.at][lane] = mask[0], shared.half_mask[slot.at][32 + lane] = mask[1];
+    __syncwarp();
+    if (lane == 0) full.arrive();
+    if (t + step < job.tiles) look_up(t + step);
+  }
+}
+
+// The thread that stores what worker w stages.
+template <int C>
+__device__ void store_front(const FrontJob &job, FrontShared<C> &shared, int w, int split, int first, int step) {
+  using Shape = FrontShape<C>;
+  RingIndex<Shape::buffers> buffer;
+  for (int t = first; t < job.tiles; t += step) {
+    for (int pass = 0; pass < Shape::passes; ++pass, buffer.advance()) {
+      shared.staged_full[w][buffer.at].wait(buffer.parity);
+      cuda::store_box(job.planes, shared.staged[w][buffer.at], t * tile, (split * Shape::passes + pass) * 64);
+      cuda::commit_stores();
+      // A buffer is free when its store has read it: with two buffers, look at the store before.
+      cuda::wait_stores_read<Shape::buffers - 1>();
+      const bool before = Shape::buffers == 1 || t > first || pass > 0;
+      if (before) shared.staged_free[w][Shape::buffers == 1 ? 0 : buffer.at ^ 1].arrive();
     }
   }
-  if (lane == 0) cuda::wait_stores<0>();
+  cuda::wait_stores<0>();
 }
 
 // value * sigmoid(gate) * mask of the 64 channels of one pass, into [channel][position].  `sum` holds column tiles of 8 values, then
@@ -103,48 +123,56 @@ __device__ inline void gate_and_stage(const float (&sum)[64], RowPair half_mask,
   }
 }
 
+// Adds the biases; where the LayerNorm is folded into the weights, scales by 1 / deviation first.
+template <bool folds>
+__device__ void scale_and_shift(float (&sum)[64], const float *bias, RowPair scale) {
+#pragma unroll
+  for (int j = 0; j < 16; ++j) {
+    const float2 b = *reinterpret_cast<const float2 *>(bias + j * 8 + threadIdx.x % 4 * 2);
+    float *s = sum + 4 * j;
+    if constexpr (folds) {
+      s[0] = fmaf(s[0], scale.upper, b.x), s[1] = fmaf(s[1], scale.upper, b.y);
+      s[2] = fmaf(s[2], scale.lower, b.x), s[3] = fmaf(s[3], scale.lower, b.y);
+    } else {
+      s[0] += b.x, s[1] += b.y, s[2] += b.x, s[3] += b.y;
+    }
+  }
+}
+
 template <int C>
 __device__ void work_front(const FrontJob &job, FrontShared<C> &shared, int w, int split, int first, int step) {
   using Shape = FrontShape<C>;
   const int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
-  int stores = 0;
+  RingIndex<Shape::slots> slot;
+  RingIndex<Shape::buffers> buffer;
+  for (int tiles = 0; tiles < w; ++tiles) slot.advance();
   for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
     Rows<C> rows;
     shared.pair_full[w].wait(round & 1);
-    rows.load_by_position(shared.pair[w]);
-    const RowPair half_mask{shared.half_mask[w][row], shared.half_mask[w][row + 8]};
+    rows.load_by_position(shared.pair[slot.at]);
+    const RowPair half_mask{shared.half_mask[slot.at][row], shared.half_mask[slot.at][row + 8]};
     __syncwarp();
-    rows.release(shared.pair_free[w]);
+    rows.release(shared.pair_free[slot.at]);
+    for (int further = 0; further < Shape::workers; ++further) slot.advance();
+
     RowPair scale;
     if constexpr (!front_folds(C)) rows.normalise(shared.norm, job.eps);
 #pragma unroll 1
-    for (int pass = 0; pass < Shape::passes; ++pass, ++stores) {
+    for (int pass = 0; pass < Shape::passes; ++pass, buffer.advance()) {
       float sum[64];
-      if (round == 0) shared.weights_full[pass].wait(0);
+      if (t == first) shared.weights_full[pass].wait(0);
       rows.multiply(sum, shared.weights[pass]);
       if constexpr (front_folds(C)) {
         if (pass == 0) scale = rows.statistics(job.eps).scale;
       }
-      const int buffer = stores & 1;
-      shared.staged_free[w][buffer].wait((stores >> 1 & 1) ^ 1);
+      shared.staged_free[w][buffer.at].wait(buffer.parity ^ 1);
       cuda::wait_products<0>();
-      if (job.bias) {
-        const float *bias = job.bias + (split * Shape::passes + pass) * 128 + lane % 4 * 2;
-#pragma unroll
-        for (int j = 0; j < 16; ++j) {
-          const float2 b = __ldg(reinterpret_cast<const float2 *>(bias + j * 8));
-          if constexpr (front_folds(C)) {
-            sum[4 * j] = fmaf(sum[4 * j], scale.upper, b.x), sum[4 * j + 1] = fmaf(sum[4 * j + 1], scale.upper, b.y);
-            sum[4 * j + 2] = fmaf(sum[4 * j + 2], scale.lower, b.x), sum[4 * j + 3] = fmaf(sum[4 * j + 3], scale.lower, b.y);
-          } else {
-            sum[4 * j] += b.x, sum[4 * j + 1] += b.y, sum[4 * j + 2] += b.x, sum[4 * j + 3] += b.y;
-          }
-        }
-      }
-      gate_and_stage(sum, half_mask, shared.staged[w][buffer]);
+      if constexpr (front_folds(C)) scale_and_shift<true>(sum, shared.bias + pass * 128, scale);
+      else if (job.bias) scale_and_shift<false>(sum, job.bias + (split * Shape::passes + pass) * 128, scale);
+      gate_and_stage(sum, half_mask, shared.staged[w][buffer.at]);
       cuda::publish_shared();
       __syncwarp();
-      if (lane == 0) shared.staged_full[w][buffer].arrive();
+      if (lane == 0) shared.staged_full[w][buffer.at].arrive();
     }
   }
 }
@@ -155,28 +183,33 @@ __device__ void front(const FrontJob &job) {
   static_assert(sizeof(FrontShared<C>) == front_shape(C).shared_bytes && (Shape::workers + 1) * 128 == front_shape(C).threads);
   extern __shared__ __align__(1024) char dynamic[];
   FrontShared<C> &shared = *reinterpret_cast<FrontShared<C> *>(dynamic);
-  const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
-  const int split = blockIdx.x % Shape::splits, step = gridDim.x / Shape::splits * Shape::workers;
   // In this order: whoever starts early behind this kernel may then read packed weights before it waits itself.
   cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) {
     cuda::allow_next_kernel();
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
+    for (Barrier &barrier : shared.pair_free) barrier.init(4);
     for (int w = 0; w < Shape::workers; ++w) {
-      shared.pair_full[w].init(2), shared.pair_free[w].init(4);
-      for (int buffer = 0; buffer < 2; ++buffer) shared.staged_full[w][buffer].init(4), shared.staged_free[w][buffer].init(1);
+      shared.pair_full[w].init(2);
+      for (int buffer = 0; buffer < Shape::buffers; ++buffer) shared.staged_full[w][buffer].init(4), shared.staged_free[w][buffer].init(1);
     }
     cuda::publish_barriers();
   }
+  const int split = blockIdx.x % Shape::splits;
   if constexpr (!front_folds(C)) load_norm<C>(shared.norm, job.norm_weight, job.norm_bias);
+  else
+    for (int row = threadIdx.x; row < Shape::passes * 128; row += blockDim.x)
+      shared.bias[row] = job.bias[split * Shape::passes * 128 + row];
   __syncthreads();
-  const int w = group < Shape::workers ? group : warp, first = blockIdx.x / Shape::splits + w * (gridDim.x / Shape::splits);
+  const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
+  const int ctas = gridDim.x / Shape::splits, first = blockIdx.x / Shape::splits, step = ctas * Shape::workers;
   if (group < Shape::workers) {
     cuda::raise_registers<Shape::worker_registers>();
-    work_front<C>(job, shared, w, split, first, step);
+    work_front<C>(job, shared, group, split, first + group * ctas, step);
   } else {
     cuda::lower_registers<Shape::service_registers>();
-    if (warp < Shape::workers) serve_front<C>(job, shared, w, split, first, step);
+    if (warp == 3) load_front<C>(job, shared, split, first, ctas);
+    else if (warp < Shape::workers && threadIdx.x % 32 == 0) store_front<C>(job, shared, warp, split, first + warp * ctas, step);
   }
 }
 

@@ -14,7 +14,7 @@ struct LaunchShape {
   unsigned threads;
   uint32_t shared_bytes;
 };
-constexpr LaunchShape front_shape(int C) { return C == 128 ? LaunchShape{512, 231424} : LaunchShape{384, 230400}; }
+constexpr LaunchShape front_shape(int C) { return C == 128 ? LaunchShape{512, 231424} : LaunchShape{384, 231424}; }
 constexpr LaunchShape contract_shape(int columns) { return columns == 256 ? LaunchShape{384, 230400} : LaunchShape{384, 197632}; }
 constexpr LaunchShape back_shape(int C) { return C == 128 ? LaunchShape{384, 165888} : LaunchShape{384, 231424}; }
 constexpr int front_workers(int C) { return C == 128 ? 3 : 2; }  // warpgroups that work on tiles of their own

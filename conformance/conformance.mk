@@ -50,7 +50,7 @@ SLOW_TESTS += conformance/tests/kernel_abi_check_test.sh conformance/tests/sanit
 
 # MEASUREMENT=docs/measurements/h200_conformance.txt keeps what was found; GPU_OPTIONS goes to gpu.sh.
 MEASUREMENT := $(BUILD)/gpu_conformance.txt
-GPU_PROGRAMS := $(BIN)/lamina $(BIN)/conformance-device_gpu $(LAYER_PROGRAMS)
+GPU_PROGRAMS := $(BIN)/lamina $(BIN)/conformance-device_gpu $(filter-out %_test,$(LAYER_PROGRAMS))
 .PHONY: test-gpu
 test-gpu: everything $(GPU_PROGRAMS)  ## on a machine with a GPU: every CUDA build through all cases, and the problem of more than 2^31 elements
 	conformance/tests/gpu.sh --measurement $(MEASUREMENT) $(GPU_OPTIONS)

@@ -1,18 +1,19 @@
 # nvcc and the device half of CUDA builds.
 #
-# A toolkit of the machine is used if it is of CUDA 13.0; else `make` installs NVIDIA's compiler packages into build/cuda-toolkit with pip.
-# The two give the same bytes.
+# A toolkit of the machine is used if its nvcc is this very one; else `make` installs NVIDIA's compiler packages into build/cuda-toolkit with
+# pip.  The two give the same bytes: kernels/cuda/README.md.
 CUDA_RELEASE := 13.0
+NVCC_VERSION := 13.0.88
 CUDA_HOME ?= $(firstword $(foreach home,/usr/local/cuda-$(CUDA_RELEASE) /usr/local/cuda /usr/lib/cuda,$(if $(wildcard $(home)/include/cuda.h),$(if $(shell \
-  $(home)/bin/nvcc --version 2>/dev/null | grep -o 'release $(CUDA_RELEASE)'),$(home)))) $(BUILD)/cuda-toolkit/nvidia/cu13)
+  $(home)/bin/nvcc --version 2>/dev/null | grep -o 'V$(NVCC_VERSION)$$'),$(home)))) $(BUILD)/cuda-toolkit/nvidia/cu13)
 NVCC := $(CUDA_HOME)/bin/nvcc
 CUDA_INCLUDE := $(CUDA_HOME)/include
 CUDA_READY := $(if $(filter $(BUILD)/%,$(CUDA_HOME)),$(BUILD)/cuda-toolkit/done)
 
 $(BUILD)/cuda-toolkit/done: kernels/cuda/toolkit.txt
-	$(call say,PIP,"$(BUILD)/cuda-toolkit (nvcc $(CUDA_RELEASE))")
+	$(call say,PIP,"$(BUILD)/cuda-toolkit (nvcc $(NVCC_VERSION))")
 	$(Q)rm -rf $(@D) && python3 -m venv $(@D)/venv
-	$(Q)$(@D)/venv/bin/pip install --quiet --no-deps --target $(@D) --requirement $<
+	$(Q)$(@D)/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --target $(@D) --requirement $<
 	$(Q)chmod -R u+x $(CUDA_HOME)/bin $(CUDA_HOME)/nvvm/bin
 	$(Q)touch $@
 

@@ -15,6 +15,17 @@ using namespace lamina;
 using namespace lamina::hub::test;
 using manifest::test::write;
 
+// Members are only ever appended: where the last ones of version 1 lie.
+static_assert(offsetof(lamina_hub_error, message) == 8);
+static_assert(offsetof(lamina_hub_progress, all_total) == 40);
+static_assert(offsetof(lamina_hub_options, signatures) == 56);
+static_assert(offsetof(lamina_hub_options, progress) == 96);
+static_assert(offsetof(lamina_hub_info, explanation) == 120);
+static_assert(offsetof(lamina_hub_info, downloaded_bytes) == 136);
+static_assert(offsetof(lamina_hub_checkpoint, layer) == 40);
+static_assert(offsetof(lamina_hub_bound, host_class) == 40);
+static_assert(sizeof(lamina_hub_error) == 1024 && sizeof(lamina_hub_argument) == 16 && sizeof(lamina_hub_dim) == 16);
+
 namespace {
 
 lamina_hub_error fresh_error() {

@@ -44,6 +44,16 @@ bool is_build(const manifest::Manifest &manifest, const std::string &path) {
   return std::any_of(manifest.builds.begin(), manifest.builds.end(), [&](const manifest::Build &build) { return build.file == path; });
 }
 
+// We would not download it, but Python's clients would, and run it.
+void refuse_unlisted(const Fetched &fetched, const Listing &listing, const std::string &prefix) {
+  static const std::set<std::string> beside = {manifest::bundle_file, manifest::bundle_signature_file, manifest::metadata_file,
+                                               "metadata.json.sigstore"};
+  for (const auto &[path, file] : listing)
+    if (const std::string name = path.starts_with(prefix) ? path.substr(prefix.size()) : "";
+        !name.empty() && !fetched.bundle.file(name) && !beside.contains(name))
+      throw Error(ErrorKind::integrity, "the hub has " + path + ", which is not listed in bundle.json; tell the bundle's publisher");
+}
+
 // What is there was verified; what a bundle lists and the hub lacks is not.
 void require_build(const Fetched &fetched) {
   if (!fs::exists(fetched.directory / fetched.build.file))
@@ -179,6 +189,7 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
   downloader.get(wanted);
   verify(fetched, options, counter_seen(fetched));
   read_documents(fetched);
+  refuse_unlisted(fetched, listing, prefix);
   choose_build(fetched, options);
   if (options.resolve_only) return fetched;
   for (const manifest::BundleEntry &file : fetched.bundle.files)

@@ -19,12 +19,14 @@ expected_files() { (cd "$1" && find build -type f | LC_ALL=C sort); }
 
 # proxied WHEN METHOD PART COMMAND...: the command with a proxy before the hub that breaks one request.
 proxied() {
-  python3 packager/tests/cutting_proxy.py "$hub" "$1" "$2" "$3" > "$scratch/proxy.address" &
-  local proxy=$! status=0
+  rm -f "$scratch/proxy.address" && : > "$scratch/proxy.address"
+  python3 packager/tests/cutting_proxy.py "$hub" "$1" "$2" "$3" >> "$scratch/proxy.address" &
+  local proxy=$! status=0 address
   children+=($proxy)
-  for _ in $(seq 100); do [ -s "$scratch/proxy.address" ] && break || sleep 0.05; done
+  for _ in $(seq 200); do [ -s "$scratch/proxy.address" ] && break || sleep 0.05; done
+  address=$(grep -x 'http://127\.0\.0\.1:[0-9]*' "$scratch/proxy.address") || fail 'the proxy did not start'
   shift 3
-  HF_ENDPOINT=$(cat "$scratch/proxy.address") HF_TOKEN=$secret "$@" || status=$?
+  HF_ENDPOINT=$address HF_TOKEN=$secret "$@" || status=$?
   kill $proxy && wait $proxy 2>/dev/null || true
   return $status
 }
@@ -110,6 +112,15 @@ for upload in regular lfs; do
   "$lamina" sign "$scratch/fewer-$upload" --key "$scratch/key.sec" >/dev/null
   publish "$scratch/fewer-$upload" --repo $repo >/dev/null
   [ "$(files_of v1)" = "$(expected_files "$scratch/fewer-$upload")" ] || fail 'old files stay on the branch'
+
+  # Somebody adds a file to the branch: clients refuse it, the next release removes it.
+  printf '{"key":"header","value":{"summary":"more","description":""}}\n{"key":"file","value":{"path":"build/%s/extra.py","content":"eA==","encoding":"base64"}}\n' $cpu |
+    curl -s -o /dev/null -X POST -H "Authorization: Bearer $secret" --data-binary @- "$hub/api/kernels/$repo/commit/v1"
+  rm -rf "$HF_HOME"
+  refuses 5 'extra.py, which is not listed in bundle.json' "$lamina" fetch $repo@v1
+  [ ! -e "$HF_HOME/hub/kernels--acme--triangle-multiplication/refs/v1" ] || fail 'a refused fetch notes the version'
+  publish "$scratch/fewer-$upload" --repo $repo >/dev/null
+  "$lamina" fetch $repo@v1 --quiet >/dev/null || fail 'the release does not remove what is not its own'
   stop_children
 done
 echo 'publishing: passed'

@@ -14,7 +14,7 @@ fi
 # (HF_HUB_DISABLE_TELEMETRY would make kernels 0.17.2 send a header that httpx2 refuses; HF_ENDPOINT keeps all of it on this machine.)
 export HF_HUB_DISABLE_PROGRESS_BARS=1 LAMINA_STRICT=1
 python() { echo "== $*"; "$venv/bin/python" packager/tests/python_interop.py "$@"; }
-offline() { env -u HF_ENDPOINT HF_HUB_OFFLINE=1 "$@"; }
+offline() { HF_ENDPOINT=http://127.0.0.1:9 HF_HUB_OFFLINE=1 "$@"; }
 python_offline() { echo "== offline: $*"; offline "$venv/bin/python" packager/tests/python_interop.py "$@"; }
 lamina_offline() { offline "$lamina" "$@"; }
 

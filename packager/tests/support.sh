@@ -12,7 +12,8 @@ cpu=torch-stable-abi29-cpu-$(uname -m)-linux
 rm -rf "$scratch"
 mkdir -p "$scratch/home"
 export HOME=$scratch/home XDG_CONFIG_HOME=$scratch/config XDG_STATE_HOME=$scratch/state XDG_CACHE_HOME=$scratch/xdg HF_HOME=$scratch/hf
-unset HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_TOKEN_PATH HF_ENDPOINT HF_HUB_CACHE HUGGINGFACE_HUB_CACHE KERNELS_CACHE HF_HUB_OFFLINE \
+export HF_ENDPOINT=http://127.0.0.1:9  # no hub listens there, and no test asks another
+unset HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_TOKEN_PATH HF_HUB_CACHE HUGGINGFACE_HUB_CACHE KERNELS_CACHE HF_HUB_OFFLINE \
   TRANSFORMERS_OFFLINE LOCAL_KERNELS HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy 2>/dev/null || true
 
 children=()
@@ -44,8 +45,9 @@ start_hub() {
   hub_process=$!
   children+=($hub_process)
   for _ in $(seq 100); do
-    HF_ENDPOINT=$(grep -o 'http://127\.0\.0\.1:[0-9]*' "$log" | head -1) && break || sleep 0.05
-    kill -0 $hub_process 2>/dev/null || { cat "$log" >&2; fail "the hub did not start"; }
+    HF_ENDPOINT=$(grep -om1 'at http://127\.0\.0\.1:[0-9]*' "$log" | cut -c4-) && [ -n "$HF_ENDPOINT" ] && return || sleep 0.05
+    kill -0 $hub_process 2>/dev/null || break
   done
-  export HF_ENDPOINT
+  cat "$log" >&2
+  fail "the hub did not start"
 }

@@ -1,13 +1,15 @@
 # For the tests of the command line: a hub of our own with one signed bundle, and a user who trusts its key.  Everything lies below
 # build/test-scratch; the server ends with the test.  Sourced, from the repository's root, with the test's name as argument.
 set -euo pipefail
-lamina=$PWD/build/bin/lamina
 faults=$PWD/build/lib/faults.so
 scratch=$PWD/build/test-scratch/$1
 layer=triangle_multiplication
 repo=org/triangle-multiplication
 rm -rf "$scratch"
 mkdir -p "$scratch/home"
+# The program as it is now, whatever is built meanwhile.
+lamina=$scratch/lamina
+ln build/bin/lamina "$lamina"
 export HOME=$scratch/home XDG_CONFIG_HOME=$scratch/config HF_HOME=$scratch/cache
 for name in HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_TOKEN_PATH HF_ENDPOINT HF_HUB_CACHE HUGGINGFACE_HUB_CACHE KERNELS_CACHE HF_HUB_OFFLINE \
   TRANSFORMERS_OFFLINE LOCAL_KERNELS SSL_CERT_FILE HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy; do unset "$name"; done

@@ -208,8 +208,10 @@ TEST_CASE("a file that is not what was signed, is missing at the hub, or was not
   CHECK(!std::filesystem::exists(site.repository_folder() / "refs"));
   site.hub.files[site.build()] = build;
   site.hub.files[site.prefix() + "unlisted.py"] = "import evil\n";
-  CHECK_NOTHROW(site.fetch());  // never asked for
+  CHECK(has(error_of(ErrorKind::integrity, [&] { site.fetch(); }), "unlisted.py"));  // Python would download and run it
   CHECK(site.hub.server().count("unlisted") == 0);
+  site.hub.files.erase(site.prefix() + "unlisted.py");
+  CHECK_NOTHROW(site.fetch());
   manifest::test::write(site.pointer(site.prefix() + "unlisted.py"), "import evil\n");
   CHECK(has(error_of(ErrorKind::integrity, [&] { site.fetch(); }), "unlisted.py"));
 }

@@ -1,7 +1,7 @@
 /* From a name on a hub to a result: resolves, fetches, verifies and loads the build of this machine, then runs triangle multiplication on
  * the seeded problem of call_abi_directly.c.
  *
- *   fetch_and_run ORG/NAME[@vN] [ARCH]        ARCH: this build instead of the best one, such as reference
+ *   fetch_and_run ORG/NAME[@vN] [ARCH]        ARCH: this build instead of the best one, such as cpu_avx2
  *
  * Which hub, cache and keys: the environment says (HF_ENDPOINT, HF_HUB_CACHE, HF_HUB_OFFLINE, `lamina trust`).
  * Build: cc fetch_and_run.c $(pkg-config --cflags --libs lamina) -lm

@@ -129,6 +129,7 @@ lamina_hub_status lamina_hub_open(const lamina_hub_options *options, lamina_hub_
     required(client, "client");
     const lamina_hub_options given = read_struct(options, "lamina_hub_options");
     refuse_unknown_flags(given.flags, LAMINA_HUB_NO_NETWORK, "lamina_hub_options");
+    if (given.reserved) throw Error(ErrorKind::unsupported, "lamina_hub_options.reserved is not 0");
     auto made = std::make_unique<lamina_hub_client>();
     made->options = fetch_options(given);
     made->client = std::make_unique<const Client>(environment_of(given));

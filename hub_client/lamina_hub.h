@@ -80,12 +80,12 @@ typedef struct lamina_hub_options { /* [growable] NULL and 0 mean: as the enviro
   const char *token;                    /* "": send none; NULL: HF_TOKEN or the file of the Python clients */
   const char *trust_file;               /* pinned keys; NULL: $XDG_CONFIG_HOME/lamina/trust.json.  /etc/lamina/trust.json counts always */
   const char *backend;                  /* "cpu", "cu130", ...: which variants; NULL: of this machine */
-  const char *arch;                     /* "cpu_avx2", "reference", ...: this build and no other; NULL: the best that this machine runs */
+  const char *arch;                     /* "cpu_avx2", "cuda_sm80", ...: this build and no other; NULL: the best that this machine runs */
   int32_t signatures;                   /* LAMINA_HUB_SIGNATURES_* */
   int32_t torch_major, torch_minor;     /* choose exactly as the Python library does beside that torch; 0.0: no torch */
   int32_t tvm_ffi_major, tvm_ffi_minor; /* the same for tvm-ffi */
-  int32_t reserved;
-  void *context;                                                      /* handed to the callbacks, which must not throw or longjmp */
+  int32_t reserved;                     /* 0 */
+  void *context;                        /* handed to the callbacks, which must not throw or longjmp */
   void (*log)(void *context, int32_t level, const char *sentence);    /* level 1: notice, 2: warning */
   int32_t (*progress)(void *context, const lamina_hub_progress *now); /* often; not 0: stop with LAMINA_HUB_INTERRUPTED */
 } lamina_hub_options;

@@ -334,6 +334,7 @@ TEST_CASE("options that cannot be are refused") {
   };
   refused(LAMINA_HUB_INVALID_ARGUMENT, "struct_size", [](auto &given) { given.struct_size = 0; });
   refused(LAMINA_HUB_UNSUPPORTED, "flags", [](auto &given) { given.flags = 2; });
+  refused(LAMINA_HUB_UNSUPPORTED, "reserved", [](auto &given) { given.reserved = 1; });
   refused(LAMINA_HUB_UNSUPPORTED, "signatures", [](auto &given) { given.signatures = 3; });
   refused(LAMINA_HUB_INVALID_ARGUMENT, "ftp://hub", [](auto &given) { given.endpoint = "ftp://hub"; });
   refused(LAMINA_HUB_INVALID_ARGUMENT, "cache", [](auto &given) { given.cache = ""; });

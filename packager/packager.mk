@@ -14,4 +14,13 @@ $(LIB)/libpackager.a: $(PACKAGER_OBJECTS) | $(LIB)/
 
 # They run the program on the builds of this tree: `make test` makes both first.
 TESTS += $(sort $(wildcard packager/tests/*_test.sh))
+
 SLOW_TESTS += packager/tests/python_interop.sh
+# Made before the tests start, not within the time of one.
+packager/tests/python_interop.sh: $(BUILD)/interop-venv/installed
+$(BUILD)/interop-venv/installed: packager/tests/requirements.txt
+	@rm -rf $(@D)
+	$(call say,VENV,$(@D))
+	$(Q)python3 -m venv $(@D)
+	$(Q)$(@D)/bin/pip install --quiet --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu -r $<
+	@touch $@

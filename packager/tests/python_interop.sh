@@ -1,16 +1,11 @@
 #!/usr/bin/env bash
 # Slow test: Python's huggingface_hub and kernels against our hub, mirror, bundle and cache, in both directions.  Needs the Python package
-# index once, for the environment in build/interop-venv; the hubs it talks to are on 127.0.0.1.
+# index once, for the environment that packager.mk makes in build/interop-venv; the hubs it talks to are on 127.0.0.1.
 test_name=packager-python
 source "$(dirname "$0")/support.sh"
 
 venv=$root/build/interop-venv
-requirements=packager/tests/requirements.txt
-if ! cmp -s $requirements "$venv/installed"; then
-  rm -rf "$venv" && python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu -r $requirements
-  cp $requirements "$venv/installed"
-fi
+make --no-print-directory build/interop-venv/installed
 # (HF_HUB_DISABLE_TELEMETRY would make kernels 0.17.2 send a header that httpx2 refuses; HF_ENDPOINT keeps all of it on this machine.)
 export HF_HUB_DISABLE_PROGRESS_BARS=1 LAMINA_STRICT=1
 python() { echo "== $*"; "$venv/bin/python" packager/tests/python_interop.py "$@"; }

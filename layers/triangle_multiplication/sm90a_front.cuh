@@ -41,15 +41,19 @@ struct RingIndex {
   }
 };
 
-// One lane's part of a tile's mask, halved for gate_and_stage.
-__device__ inline float half_mask_of(const FrontJob &job, int position) {
-  const unsigned x = static_cast<unsigned>(position) / static_cast<unsigned>(job.cells.N);
+// The cell of a position; tiles here have no padding, and a group less than 2^31 cells.
+__device__ inline triangle_multiplication::Cell cell_of(const Cells &cells, int position) {
+  const unsigned N = static_cast<unsigned>(cells.N), x = static_cast<unsigned>(position) / N;
   triangle_multiplication::Cell cell;
-  cell.batch = static_cast<int>(x / static_cast<unsigned>(job.cells.N));
-  cell.i = static_cast<int>(x) - cell.batch * job.cells.N, cell.j = position - static_cast<int>(x) * job.cells.N;
-  return 0.5f * mask_of(job.pair_mask, job.token_mask, cell);
+  cell.batch = static_cast<int>(x / N);
+  cell.i = static_cast<int>(x) - cell.batch * cells.N, cell.j = position - static_cast<int>(x * N);
+  return cell;
 }
 
+// The mask of a position, halved for gate_and_stage.
+__device__ inline float half_mask_of(const FrontJob &job, int position) {
+  return 0.5f * mask_of(job.pair_mask, job.token_mask, cell_of(job.cells, position));
+}
 // The warp that fills the ring: weights first, then tile after tile.
 template <int C>
 __device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int split, int first, int step) {
@@ -62,11 +66,11 @@ __device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int spli
         cuda::load_box(job.weights, shared.weights_full[pass], shared.weights[pass][box], box * 64, (split * Shape::passes + pass) * 128);
     }
   }
-  // A mask's way from memory is long: it is under way while this warp waits for a slot.
+  // A mask's way from memory is long: it is under way while this warp waits for a slot, and a lane's two positions share a sector.
   float mask[2];
   const auto look_up = [&](int t) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) mask[half] = half_mask_of(job, t * tile + half * 32 + lane);
+    for (int half = 0; half < 2; ++half) mask[half] = half_mask_of(job, t * tile + 2 * lane + half);
   };
   if (first < job.tiles) look_up(first);
   RingIndex<Shape::slots> slot;
@@ -78,7 +82,7 @@ __device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int spli
       full.expect(tile * C * 2);
       for (int box = 0; box < C / 64; ++box) cuda::load_box(job.pair, full, shared.pair[slot.at][box], box * 64, t * tile);
     }
-    shared.half_mask[slot.at][lane] = mask[0], shared.half_mask[slot.at][32 + lane] = mask[1];
+    shared.half_mask[slot.at][2 * lane] = mask[0], shared.half_mask[slot.at][2 * lane + 1] = mask[1];
     __syncwarp();
     if (lane == 0) full.arrive();
     if (t + step < job.tiles) look_up(t + step);

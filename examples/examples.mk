@@ -44,6 +44,6 @@ PROGRAMS += $(EXAMPLE_PROGRAMS)
 .PHONY: demo
 demo: deps ; @$(MAKE) --no-print-directory demo-now  ## the whole road on this machine: pack, sign, publish, fetch, verify, run on a protein, draw
 .PHONY: demo-now
-demo-now: plugins $(GEN)/archs.json $(BIN)/lamina $(BIN)/ubiquitin $(BIN)/show_pair
+demo-now: cpu-plugins $(BIN)/lamina $(BIN)/ubiquitin $(BIN)/show_pair
 	@examples/demo.sh
 TESTS += examples/demo.sh layers/test_new_layer.sh

@@ -88,6 +88,9 @@ $(foreach layer,$(LAYERS),$(foreach arch,$(archs.$(layer)),$(eval $(call plugin_
 plugins: $(ALL_PLUGINS) $(GEN)/archs.json  ## build the plug-ins: every layer for every arch it has
 	@for file in $(filter-out $(ALL_PLUGINS),$(wildcard $(PLUGINS)/*.so)); do echo "removing $$file: its source is gone"; rm -f "$$file"; done
 
+.PHONY: cpu-plugins
+cpu-plugins: $(foreach plugin,$(ALL_PLUGINS),$(if $(findstring -cuda_,$(plugin))$(findstring -hip_,$(plugin)),,$(plugin))) $(GEN)/archs.json
+
 .PHONY: new-layer
 new-layer:  ## make new-layer NAME=x: a working toy layer to start from
 	@layers/new-layer '$(NAME)'

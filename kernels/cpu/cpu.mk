@@ -3,3 +3,4 @@ $(BIN)/kernels-cpu-pool_test: $(OBJ)/kernels/cpu/tests/pool_test.o $(OBJ)/kernel
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -lpthread
 TESTS += $(BIN)/kernels-cpu-pool_test
+SLOW_TESTS += kernels/cpu/tests/thread_sanitizer_test.sh

@@ -42,7 +42,7 @@ $(EXAMPLE_PROGRAMS): $(BIN)/%: $(OBJ)/examples/%.o $(LIB)/libmanifest.a | $(BIN)
 PROGRAMS += $(EXAMPLE_PROGRAMS)
 
 .PHONY: demo
-demo: deps ; @$(MAKE) --no-print-directory demo-now  ## the whole road on this machine: pack, sign, publish, fetch, verify, run on a protein, draw
+demo: deps ; @$(MAKE) --no-print-directory -j$(shell nproc) demo-now  ## the whole road on this machine: pack, sign, publish, fetch, verify, run on a protein, draw
 .PHONY: demo-now
 demo-now: cpu-plugins $(BIN)/lamina $(BIN)/ubiquitin $(BIN)/show_pair
 	@examples/demo.sh

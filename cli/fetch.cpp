@@ -5,6 +5,7 @@
 
 #include "fetch/progress.h"
 #include "hub_client/client.h"
+#include "hub_client/explanation.h"
 #include "manifest/error.h"
 #include "manifest/json.h"
 #include "verbs.h"
@@ -26,25 +27,6 @@ std::pair<int, int> version_of(const std::string &text) {
       (text[static_cast<size_t>(end)] && text[static_cast<size_t>(end)] != '.'))
     throw Error(ErrorKind::invalid_argument, "'" + text + "' is no version; expected X.Y, such as 2.9");
   return {major, minor};
-}
-
-// What is said of a candidate: an empty reason means that it fits.
-std::string verdict(bool taken, const std::string &reason, const char *fits) { return taken ? "taken" : reason.empty() ? fits : reason; }
-
-void explain(const hub::Fetched &fetched) {
-  std::printf("variants of %s at %s\n", fetched.repository.c_str(), fetched.commit.empty() ? "LOCAL_KERNELS" : fetched.commit.c_str());
-  for (const hub::Candidate &candidate : fetched.candidates) {
-    const bool taken = candidate.variant == fetched.variant;
-    std::printf("  %s %-44s %s\n", taken ? ">" : " ", candidate.variant.c_str(),
-                verdict(taken, candidate.reason, "fits, but comes later").c_str());
-  }
-  std::printf("builds of it, best first\n");
-  for (const hub::BuildVerdict &build : fetched.builds) {
-    const bool taken = build.build.arch == fetched.build.arch;
-    std::printf("  %s %-44s %s\n", taken ? ">" : " ", build.build.arch.c_str(),
-                verdict(taken, build.reason, "runs here, but comes later").c_str());
-  }
-  std::printf("checks\n%s", fetched.report.text().c_str());
 }
 
 Json as_json(const hub::Fetched &fetched) {
@@ -95,7 +77,7 @@ void fetch(const Options &options) {
     std::fputs(manifest::write_json(as_json(fetched)).c_str(), stdout);
     return;
   }
-  if (options.explain) explain(fetched);
+  if (options.explain) std::fputs(hub::explanation(fetched, "LOCAL_KERNELS").c_str(), stdout);
   std::printf("%s\n", (fetched.directory / fetched.build.file).c_str());
 }
 

@@ -13,7 +13,7 @@ std::unique_ptr<lamina_hub_bundle> bundle_of(Fetched fetched, bool resolved_only
   made->build_path = (fetched.directory / fetched.build.file).string(), made->directory = fetched.directory.string();
   if (fetched.report.signed_by) made->signed_by = fetched.report.signed_by->id_text();
   made->manifest_text = manifest::write_manifest(fetched.manifest), made->contract_text = fetched.manifest.contract_json;
-  made->explanation = explanation(fetched);
+  made->explanation = explanation(fetched, fetched.directory.string());
   made->contract = manifest::parse_contract(made->contract_text, manifest::manifest_file);
   made->fetched = std::move(fetched);
   for (const auto &[name, text] : made->fetched->manifest.hosts) made->hosts.push_back(name.c_str());

@@ -10,9 +10,8 @@ std::string row(bool taken, std::string name, const std::string &reason, const c
 
 }  // namespace
 
-std::string explanation(const Fetched &fetched) {
-  std::string text =
-      "variants of " + fetched.repository + " at " + (fetched.commit.empty() ? fetched.directory.string() : fetched.commit) + "\n";
+std::string explanation(const Fetched &fetched, const std::string &folder) {
+  std::string text = "variants of " + fetched.repository + " at " + (fetched.commit.empty() ? folder : fetched.commit) + "\n";
   for (const Candidate &candidate : fetched.candidates)
     text += row(candidate.variant == fetched.variant, candidate.variant, candidate.reason, "fits, but comes later");
   text += "builds of it, best first\n";

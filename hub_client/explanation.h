@@ -6,7 +6,8 @@
 
 namespace lamina::hub {
 
-// Every variant and every build with why it was taken or passed over, then every check; one a line, the taken ones marked '>'.
-std::string explanation(const Fetched &fetched);
+// Every variant and every build with why it was taken or passed over, then every check; one a line, the taken ones marked '>'.  `folder`
+// names the source where it is no commit of a hub.
+std::string explanation(const Fetched &fetched, const std::string &folder);
 
 }  // namespace lamina::hub

@@ -278,6 +278,18 @@ Status forward_in_groups(const Problem &p, const Run &run, Failure &failure) {
 
 inline Status cuda_forward(const Problem &p, const Run &run, Failure &failure) { return forward_in_groups<GroupLaunch>(p, run, failure); }
 
+template <const cuda::Image &image>
+Status cuda_create(const Settings &, Device device, void **state, Failure &failure) {
+  static_assert(image.count <= cuda::max_kernels, "raise max_kernels");
+  return cuda::load_device_code(image, device.id, *reinterpret_cast<cuda::DeviceCode **>(state), failure);
+}
 inline void cuda_destroy(void *state) { cuda::release_device_code(static_cast<cuda::DeviceCode *>(state)); }
+
+// What the CUDA builds have in common: all but the device code, the name of the packed bytes, and forward.
+template <const cuda::Image &image>
+constexpr Build cuda_build(const char *packed_format, decltype(Build::forward) forward) {
+  return {packed_format,        2,         256,     true,   true, cuda_create<image>, cuda_destroy, cuda_check, cuda_packed_bytes,
+          cuda_workspace_bytes, cuda_pack, forward, nullptr};
+}
 
 }  // namespace lamina::triangle_multiplication

@@ -17,27 +17,11 @@ constexpr cuda::KernelEntry kernels[] = {LAMINA_PORTABLE_ROWS};
 static_assert(sizeof kernels / sizeof *kernels == kernel::portable_count, "one row a kernel");
 constexpr cuda::Image image = {lamina_device_code, kernels, kernel::portable_count, 80, 0};
 
-Status create(const Settings &, Device device, void **state, Failure &failure) {
-  return cuda::load_device_code(image, device.id, *reinterpret_cast<cuda::DeviceCode **>(state), failure);
-}
-
 }  // namespace
 
 bool packs_folded(const Problem &) { return false; }
 
-const Build build = {"triangle_multiplication/cuda_mma/1",
-                     2,
-                     256,
-                     true,
-                     true,
-                     create,
-                     cuda_destroy,
-                     cuda_check,
-                     cuda_packed_bytes,
-                     cuda_workspace_bytes,
-                     cuda_pack,
-                     cuda_forward,
-                     nullptr};
+const Build build = cuda_build<image>("triangle_multiplication/cuda_mma/1", cuda_forward);
 
 }  // namespace lamina::triangle_multiplication
 #endif

@@ -32,10 +32,6 @@ constexpr cuda::KernelEntry kernels[] = {LAMINA_PORTABLE_ROWS LAMINA_HOPPER_ROWS
 static_assert(sizeof kernels / sizeof *kernels == kernel::hopper_count, "one row a kernel");
 constexpr cuda::Image image = {lamina_device_code, kernels, kernel::hopper_count, 90, 90};
 
-Status create(const Settings &, Device device, void **state, Failure &failure) {
-  return cuda::load_device_code(image, device.id, *reinterpret_cast<cuda::DeviceCode **>(state), failure);
-}
-
 Status forward(const Problem &p, const Run &run, Failure &failure) {
   return hopper::takes(p) ? forward_in_groups<hopper::GroupLaunch>(p, run, failure) : cuda_forward(p, run, failure);
 }
@@ -44,19 +40,7 @@ Status forward(const Problem &p, const Run &run, Failure &failure) {
 
 bool packs_folded(const Problem &p) { return hopper::takes_weights(p); }
 
-const Build build = {"triangle_multiplication/cuda_sm90a/1",
-                     2,
-                     256,
-                     true,
-                     true,
-                     create,
-                     cuda_destroy,
-                     cuda_check,
-                     cuda_packed_bytes,
-                     cuda_workspace_bytes,
-                     cuda_pack,
-                     forward,
-                     nullptr};
+const Build build = cuda_build<image>("triangle_multiplication/cuda_sm90a/1", forward);
 
 }  // namespace lamina::triangle_multiplication
 #endif

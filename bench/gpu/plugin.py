@@ -1,4 +1,7 @@
-"""A plug-in's op on torch tensors through the C ABI, by ctypes: what the GPU bench times is what a C host calls."""
+"""A plug-in's op on torch tensors through the C ABI, by ctypes: what the GPU bench times is what a C host calls.
+
+Tensors on a CUDA device run on torch's current stream.  Those on the CPU serve CPU builds: so the bench itself is tested without a GPU.
+"""
 import ctypes as c
 
 import torch
@@ -69,7 +72,12 @@ class Library(c.Structure):
                 ("op_count", c.c_uint32), ("flags", c.c_uint32)]
 
 
-DTYPES = {torch.float32: (2, 32), torch.float16: (2, 16), torch.bfloat16: (4, 16), torch.uint8: (1, 8), torch.bool: (6, 8)}
+DTYPES = {torch.float64: (2, 64), torch.float32: (2, 32), torch.int64: (0, 64), torch.int32: (0, 32),
+          torch.float16: (2, 16), torch.bfloat16: (4, 16), torch.uint8: (1, 8), torch.bool: (6, 8)}
+
+
+def device_of(tensor):
+    return Device(2, tensor.device.index or 0) if tensor.is_cuda else Device(1, 0)
 
 
 def described(tensor):
@@ -77,7 +85,7 @@ def described(tensor):
     rank = tensor.dim()
     shape, strides = (c.c_int64 * rank)(*tensor.shape), (c.c_int64 * rank)(*tensor.stride())
     code, bits = DTYPES[tensor.dtype]
-    result = Tensor(tensor.data_ptr(), Device(2, tensor.device.index or 0), rank, DType(code, bits, 1), shape, strides, 0)
+    result = Tensor(tensor.data_ptr(), device_of(tensor), rank, DType(code, bits, 1), shape, strides, 0)
     result.keep = (tensor, shape, strides)
     return result
 
@@ -87,7 +95,7 @@ class Plugin:
         self.handle = c.CDLL(path)
         self.handle.lamina_library_v1.restype = c.POINTER(Library)
         self.library = self.handle.lamina_library_v1().contents
-        self.target = self.library.target.decode()
+        self.target, self.build_id = self.library.target.decode(), self.library.build_id.decode()
         self.ops = {self.library.ops[i].contents.name.decode(): self.library.ops[i] for i in range(self.library.op_count)}
 
     def prepare(self, op, tensors, **attributes):
@@ -102,7 +110,9 @@ class Prepared:
         for slot, (name, value) in zip(attrs, attributes.items()):
             slot.name, slot.kind, slot.value.s = name.encode(), 3, value.encode()
         self.attrs, self.plan, self.error = attrs, Plan(), Error(c.sizeof(Error))
-        desc = PlanDesc(c.sizeof(PlanDesc), 0, Device(2, torch.cuda.current_device()), None, attrs, len(attributes))
+        some = next(iter(tensors.values()))
+        self.on_gpu = some.is_cuda
+        desc = PlanDesc(c.sizeof(PlanDesc), 0, device_of(some), None, attrs, len(attributes))
         self.check(op.contents.plan_create(op, desc, self.plan, self.error))
         count = op.contents.arg_count
         names = [op.contents.args[i].name.decode() for i in range(count)]
@@ -123,5 +133,6 @@ class Prepared:
         self.call.workspace, self.call.workspace_size = workspace.data_ptr(), workspace.numel()
 
     def run(self):
-        self.call.stream = torch.cuda.current_stream().cuda_stream
+        if self.on_gpu:
+            self.call.stream = torch.cuda.current_stream().cuda_stream
         self.check(self.op.contents.run(self.plan, self.call, self.error))

@@ -1,207 +1,222 @@
-"""Times triangle multiplication on one GPU: Lamina's builds and every peer that is installed, interleaved in one process.
+"""Times triangle multiplication on one GPU: Lamina's builds and every peer that is installed, in one process, taking turns.
 
-    python3 bench/gpu/triangle_multiplication.py --build A.so [--build B.so] [--sizes 128,256] [--channels 128,256] [--incoming] [--out FILE.json]
+    python3 bench/gpu/triangle_multiplication.py --build A.so [--build B.so] --part table [--part host ...] --out FILE.json
 
-Every form is checked against float64 first; a form that is wrong is not timed.  Each is captured into a CUDA graph of several calls over
-rotating buffers (more than twice the L2 cache); the graphs take turns, and a form's time is the median over the rounds.  All run under the
-same power limit that way: timed one after the other, forms differ by up to 30 % that are not theirs.
+Every form is checked against float64 first; one that is wrong, or that is not there, is a row that says so.  The parts:
+
+    table    N by C, ours beside cuEquivariance, 15 rounds            [--sizes, --widths, --directions]
+    peers    the same, ours beside eager, torch.compile, transformers' ESMFold2 module and the hub's Triton kernels, 5 rounds
+    extras   the table with residual and dropout mask, which ours fuse
+    odd      N = 65, 127, 383, 1021 beside the next multiple of 8
+    shapes   C = 64, and C = 384 with H = 256
+    batch    B = 4 at N = 128 and 256
+    fp16     float16 beside bfloat16
+    host     CPU time of one run                                      [--run-loop build/lib/run_loop.so]
+
+The file is written after every problem: a run that is cut short keeps what it had.  Parts taken one by one are merged by page.py.
 """
 import argparse
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
+import time
 
 import torch
-import torch.nn.functional as F
 
+import forms
+import record
+import timing
 from plugin import Plugin
+from problem import Problem, Shape
 
-TERA = 1e12
-BYTES_PER_SECOND, FLOPS_PER_SECOND = 4.3e12, 790e12  # one H200: copy, dense bf16 on random data
-
-
-def floor_microseconds(n, c):
-    """Three kernels, each bound by bytes or by FLOPs: front (read pair, write a, b), contraction, back (read pair and o, write out)."""
-    u, m = n * n * c * 2, n * n
-    bound = lambda units, flops: max(units * u / BYTES_PER_SECOND, flops / FLOPS_PER_SECOND)
-    return 1e6 * (bound(3, 8 * m * c * c) + bound(3, 2 * m * n * c) + bound(3, 4 * m * c * c))
+SIZES = [128, 256, 384, 512, 768, 1024, 2048]
+WRONG = {"bfloat16": 1e-2, "float16": 2e-3, "float32": 1e-3}  # a peer beyond this computes something else
+CONTRACT = os.path.join(os.path.dirname(__file__), "../../layers/triangle_multiplication/contract.json")
 
 
-class Problem:
-    def __init__(self, n, c, incoming, extras, seed=1):
-        g = torch.Generator("cuda").manual_seed(seed)
-        bf = torch.bfloat16
-        normal = lambda *shape: torch.randn(*shape, generator=g, device="cuda")
-        self.n, self.c, self.incoming, self.extras = n, c, incoming, extras
-        self.mask = (torch.rand(n, n, generator=g, device="cuda") > 0.1).to(bf)
-        weight = lambda rows: (normal(rows, c) / c**0.5).to(bf)
-        self.projection, self.gate, self.out_projection, self.out_gate = weight(2 * c), weight(2 * c), weight(c), weight(c)
-        self.norms = [(1 + 0.2 * normal(c)).to(bf), (0.2 * normal(c)).to(bf), (1 + 0.2 * normal(c)).to(bf), (0.2 * normal(c)).to(bf)]
-        sets = max(2, min(6, int(400e6 // (5 * n * n * c * 2)) + 1))
-        self.pairs = [normal(n, n, c).to(bf) for _ in range(sets)]
-        self.residual = normal(n, n, c).to(bf) if extras else None
-        self.dropout = (torch.rand(1, n, c, generator=g, device="cuda") > 0.25).to(bf) / 0.75 if extras else None
-
-    def formula(self, pair, dtype):
-        """The host module's own lines (ESMFold2, Boltz), in any dtype."""
-        cast = lambda x: x.to(dtype)
-        z = F.layer_norm(cast(pair), (self.c,), *map(cast, self.norms[:2]))
-        ab = F.linear(z, cast(self.projection)) * torch.sigmoid(F.linear(z, cast(self.gate))) * cast(self.mask)[..., None]
-        a, b = ab.chunk(2, -1)
-        o = torch.einsum("kic,kjc->ijc" if self.incoming else "ikc,jkc->ijc", a, b)
-        u = F.linear(F.layer_norm(o, (self.c,), *map(cast, self.norms[2:])), cast(self.out_projection))
-        u = u * torch.sigmoid(F.linear(z, cast(self.out_gate)))
-        return cast(self.residual) + cast(self.dropout) * u if self.extras else u
+def shapes_of(part, options):
+    """(shape, forms beside ours) of each problem of a part."""
+    grid = [(c, n) for c in options.widths for n in options.sizes]
+    fast, slow = list(forms.FAST), list(forms.SLOW)
+    if part in ("table", "extras"):
+        return [(Shape(n, c, incoming=d == "incoming", extras=part == "extras"), fast) for d in options.directions for c, n in grid]
+    if part == "peers":
+        return [(Shape(n, c), slow) for c, n in grid]
+    if part == "odd":
+        return [(Shape(n, c), []) for c in options.widths for odd in (65, 127, 383, 1021) for n in (odd, (odd + 7) // 8 * 8)]
+    if part == "shapes":
+        return [(Shape(n, c, h), fast) for c, h in ((64, 64), (384, 256)) for n in options.sizes]
+    if part == "batch":
+        return [(Shape(n, c, batch=4), fast) for c in options.widths for n in (128, 256)]
+    if part == "fp16":
+        return [(Shape(n, c, dtype=dtype), fast) for c, n in grid for dtype in ("bfloat16", "float16")]
+    if part == "host":
+        return [(Shape(n, c), []) for c in options.widths for n in (64, 256)]
+    raise ValueError(f"there is no part {part!r}")
 
 
-class Ours:
-    def __init__(self, plugin, problem):
-        n, c = problem.n, problem.c
-        self.name = f"lamina {plugin.target}"
-        half = lambda x, i: x[i * c:(i + 1) * c]
-        weights = {"norm_in_weight": problem.norms[0], "norm_in_bias": problem.norms[1], "norm_out_weight": problem.norms[2],
-                   "norm_out_bias": problem.norms[3], "a_projection_weight": half(problem.projection, 0),
-                   "b_projection_weight": half(problem.projection, 1), "a_gate_weight": half(problem.gate, 0),
-                   "b_gate_weight": half(problem.gate, 1), "out_projection_weight": problem.out_projection, "out_gate_weight": problem.out_gate}
-        direction = {"direction": "incoming"} if problem.incoming else {}
-        measure = plugin.prepare("pack", weights | {"packed": torch.empty(0, dtype=torch.uint8, device="cuda")}, dtype="bfloat16", **direction)
-        packed = torch.empty(measure.need.packed_size, dtype=torch.uint8, device="cuda")
-        plugin.prepare("pack", weights | {"packed": packed}, dtype="bfloat16", **direction).run()
-        self.calls, self.outs = [], []
-        workspace = None
-        for pair in problem.pairs:
-            out = torch.full_like(pair, float("nan"))
-            tensors = weights | {"pair": pair[None], "pair_mask": problem.mask[None], "packed": packed, "out": out[None]}
-            if problem.extras:
-                tensors |= {"residual": problem.residual[None], "dropout_mask": problem.dropout.expand(n, n, c)[None]}
-            call = plugin.prepare("forward", tensors, **direction)
-            if workspace is None:
-                workspace = torch.full((call.need.workspace_size + 256,), 255, dtype=torch.uint8, device="cuda")
-            call.use_workspace(workspace[(-workspace.data_ptr()) % 256:])
-            self.calls.append(call)
-            self.outs.append(out)
-        self.workspace, self.extra_bytes = workspace, workspace.numel()
+class Bench:
+    def __init__(self, options):
+        self.options, self.on_gpu = options, options.device == "cuda"
+        self.plugins = [Plugin(path) for path in options.build]
+        self.card = timing.Card(options.device)
+        with open(CONTRACT) as file:
+            self.limits = json.load(file)["tolerances"]["frobenius"]
+        self.out = record.empty()
+        self.out["runs"].append(machine(options) | {"plugins": {p.target: p.build_id for p in self.plugins}})
 
-    def __call__(self, i):
-        self.calls[i].run()
-        return self.outs[i]
+    def candidates(self, problem, beside):
+        """(name, form or the sentence that says why there is none)."""
+        for plugin in self.plugins:
+            yield made(f"lamina {plugin.target}", lambda: forms.Ours(plugin, problem))
+        makers = forms.FAST | forms.SLOW
+        for name in beside:
+            if name in self.options.peers:
+                yield made(name, lambda: makers[name](problem, self.options.hub_triton))
 
+    def checked(self, name, form, problem, part):
+        """A row without times; raises where the form is wrong."""
+        row = {"run": 0, "part": part, "form": form.name, "version": form.version} | problem.shape.key()
+        got = form(0)
+        error = problem.relative_error(got, problem.pairs[0])
+        limit = (self.limits if name.startswith("lamina") else WRONG)[problem.shape.dtype]
+        del got
+        if not error <= limit:
+            raise RuntimeError(f"wrong: relative error {error:.3g} against float64, limit {limit:g}")
+        s, extra = problem.shape, getattr(form, "extra_bytes", None)
+        extra = timing.peak_extra_bytes(form, s.unit, self.on_gpu) if extra is None else extra
+        return row | {"error": error, "extra_bytes": extra, "unit_bytes": s.unit, "flops": s.flops(), "bytes": s.bytes(),
+                      "floor": s.floor() * 1e6}
 
-def peers(problem, wanted):
-    """(name, function of a buffer's index); one that is not installed says so."""
-    if "eager" in wanted:
-        yield "PyTorch eager", lambda i: problem.formula(problem.pairs[i], torch.bfloat16)
-    if "cuequivariance" not in wanted:
-        return
-    try:
-        from cuequivariance_torch import triangle_multiplicative_update
-    except ImportError as error:
-        print(f"cuEquivariance is not installed: {error}", file=sys.stderr)
-        return
-    p = problem
-    def cuequivariance(i):
-        u = triangle_multiplicative_update(
-            p.pairs[i][None], direction="incoming" if p.incoming else "outgoing", mask=p.mask[None], norm_in_weight=p.norms[0],
-            norm_in_bias=p.norms[1], p_in_weight=p.projection, g_in_weight=p.gate, norm_out_weight=p.norms[2], norm_out_bias=p.norms[3],
-            p_out_weight=p.out_projection, g_out_weight=p.out_gate)[0]
-        return p.residual + p.dropout * u if p.extras else u
-    yield "cuEquivariance", cuequivariance
+    def measure(self, part, shape, beside):
+        problem = Problem(shape, self.options.device, rotated_bytes=self.options.rotated_bytes)
+        rows, turns = [], []
+        for name, form in self.candidates(problem, beside):
+            try:
+                if isinstance(form, str):
+                    raise RuntimeError(form)
+                row = self.checked(name, form, problem, part)
+                if part == "host":
+                    row["host_microseconds"] = timing.host_seconds(form.calls[0], self.options.run_loop) * 1e6
+                turns.append(timing.Turn(form, len(problem.pairs), self.on_gpu))
+                rows.append(row)
+            except Exception as failure:  # a peer that fails here is a line of the table, not the end of it
+                reason = " ".join(str(failure).split())[:300]
+                self.out["rows"].append({"run": 0, "part": part, "form": name, "not_timed": reason} | shape.key())
+                print(f"{part} {describe(shape)} {name}: NOT TIMED: {reason}", flush=True)
+                if name.startswith("lamina"):
+                    self.failed = True
+        state = timing.interleave(turns, self.options.rounds or (5 if part == "peers" else 15), self.card)
+        for row, turn in zip(rows, turns):
+            us = [seconds * 1e6 for seconds in turn.seconds]
+            row |= {"microseconds": statistics.median(us), "least": min(us), "most": max(us), "rounds": len(us), "repeats": turn.repeats} | state
+        self.out["rows"] += rows
+        show(rows)
 
+    failed = False
 
-def captured(form, sets, repeats):
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for i in range(sets):
-            form(i)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for i in range(repeats):
-            form(i % sets)
-    return graph
-
-
-def measure(problem, plugins, wanted, rounds):
-    truth = problem.formula(problem.pairs[0], torch.float64) if problem.n <= 768 else None
-    forms, rows = [], []
-    candidates = []
-    for plugin in plugins:
-        ours = Ours(plugin, problem)
-        candidates.append((ours.name, ours))
-    candidates += list(peers(problem, wanted))
-    sets = len(problem.pairs)
-    floor = floor_microseconds(problem.n, problem.c)
-    repeats = max(4, min(40, int(6000 / floor)))
-    for name, form in candidates:
+    def run(self):
         try:
-            error = None
-            if truth is not None:
-                got = form(0).double()
-                error = ((got - truth).norm() / truth.norm()).item()
-                if not error < 1e-2:
-                    raise RuntimeError(f"relative error {error:.3g} against float64")
-            if name == "PyTorch eager" and problem.n > 1024:
-                continue
-            forms.append((name, captured(form, sets, repeats), []))
-            rows.append({"form": name, "error": error, "extra_bytes": getattr(form, "extra_bytes", None)})
-        except Exception as failure:  # a peer that fails here is a line of the table, not the end of it
-            print(f"N={problem.n} C={problem.c} {name}: NOT TIMED: {failure}", flush=True)
-    for turn in range(rounds + 2):
-        for _, graph, times in forms:
-            begin, end = torch.cuda.Event(True), torch.cuda.Event(True)
-            begin.record()
-            graph.replay()
-            end.record()
-            torch.cuda.synchronize()
-            if turn > 1:
-                times.append(begin.elapsed_time(end) * 1e3 / repeats)
-    for row, (_, _, times) in zip(rows, forms):
-        row |= {"N": problem.n, "C": problem.c, "incoming": problem.incoming, "extras": problem.extras, "microseconds": statistics.median(times),
-                "least": min(times), "most": max(times), "floor": floor}
-    return rows
+            for part in self.options.part:
+                for shape, beside in shapes_of(part, self.options):
+                    self.measure(part, shape, beside)
+                    if self.on_gpu:
+                        torch.cuda.empty_cache()
+                    if self.options.out:
+                        record.write(self.options.out, self.out)
+        finally:
+            self.card.close()
+        return 1 if self.failed else 0
 
 
-def print_rows(rows):
-    peer = next((row["microseconds"] for row in rows if row["form"] == "cuEquivariance"), None)
+def made(name, make):
+    try:
+        return name, make()
+    except Exception as failure:
+        return name, f"{type(failure).__name__}: {failure}"
+
+
+def describe(shape):
+    batch = f"B={shape.batch} " if shape.batch > 1 else ""
+    hidden = f" H={shape.h}" if shape.h != shape.c else ""
+    return f"{batch}N={shape.n:<4} C={shape.c}{hidden} {shape.dtype} {'incoming' if shape.incoming else 'outgoing'}"
+
+
+def show(rows):
+    ours = next((row["microseconds"] for row in rows if row["form"].startswith("lamina")), None)
     for row in rows:
-        ratio = f"{peer / row['microseconds']:5.2f}x cuEq" if peer else ""
-        error = f"error {row['error']:.2e}" if row["error"] is not None else ""
-        extra = f"{row['extra_bytes'] / (row['N'] ** 2 * row['C'] * 2):.2f} U extra" if row["extra_bytes"] else ""
-        direction = "incoming" if row["incoming"] else "outgoing"
-        print(f"N={row['N']:5} C={row['C']} {direction} {'fused' if row['extras'] else 'plain':5} {row['form']:18} {row['microseconds']:9.1f} us "
-              f"{100 * row['floor'] / row['microseconds']:5.1f} % of floor {ratio} {error} {extra}", flush=True)
+        ratio = f"{row['microseconds'] / ours:6.2f}x ours" if ours else ""
+        extra = "" if row["extra_bytes"] is None else f"{row['extra_bytes'] / row['unit_bytes']:6.2f} U"
+        host = f" host {row['host_microseconds']:.2f} us" if "host_microseconds" in row else ""
+        clock = f" {row['sm_mhz']:.0f} MHz {row['watts']:.0f} W" if "sm_mhz" in row else ""
+        print(f"{row['part']:6} B={row['B']} N={row['N']:<4} C={row['C']:<3} H={row['H']:<3} {row['dtype']:8} {row['direction']:8} "
+              f"{row['form']:20} {row['microseconds']:10.1f} us {100 * row['floor'] / row['microseconds']:5.1f} % of floor {ratio} "
+              f"error {row['error']:.2e} {extra}{host}{clock}", flush=True)
+
+
+def commit_here(given):
+    if given:
+        return given
+    git = subprocess.run(["git", "describe", "--always", "--abbrev=12", "--dirty"], capture_output=True, text=True)
+    if git.returncode:
+        sys.exit("no commit is known here: give --commit NAME")
+    return git.stdout.strip()
+
+
+def machine(options):
+    """What must be known to read the times: card, driver, clocks, libraries, commit, command."""
+    facts = {"commit": commit_here(options.commit), "command": " ".join(["python3", *sys.argv]), "python": platform.python_version(),
+             "torch": torch.__version__}
+    try:
+        import triton
+        facts["triton"] = triton.__version__
+    except ImportError:
+        pass
+    if options.device != "cuda":
+        return facts | {"gpu": f"none: {options.device}"}
+    query = "name,driver_version,clocks.max.sm,clocks.max.mem,power.limit"
+    answer = subprocess.run(["nvidia-smi", "--id=0", f"--query-gpu={query}", "--format=csv,noheader"], capture_output=True, text=True, check=True)
+    name, driver, sm, memory, power = (field.strip() for field in answer.stdout.strip().split(","))
+    return facts | {"gpu": name, "driver": driver, "max_sm_clock": sm, "max_memory_clock": memory, "power_limit": power,
+                    "cuda": torch.version.cuda}
+
+
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    numbers = lambda text: [int(x) for x in text.split(",")]
+    words = lambda text: text.split(",")
+    parser.add_argument("--build", action="append", required=True, help="a plug-in; may be given several times")
+    parser.add_argument("--part", action="append", required=True, choices="table peers extras odd shapes batch fp16 host".split())
+    parser.add_argument("--sizes", type=numbers, default=SIZES)
+    parser.add_argument("--widths", type=numbers, default=[128, 256])
+    parser.add_argument("--directions", type=words, default=["outgoing", "incoming"])
+    parser.add_argument("--peers", type=words, default=[*forms.FAST, *forms.SLOW], help="those to try, of: %(default)s")
+    parser.add_argument("--hub-triton", metavar="FOLDER", help="holds the package esmfold2_trimul of kernels-community")
+    parser.add_argument("--run-loop", metavar="FILE", help="build/lib/run_loop.so, for part host")
+    parser.add_argument("--rounds", type=int, help="instead of 15, or 5 in part peers")
+    parser.add_argument("--rotated-bytes", type=float, default=4e8, help="the pairs in turn and their work cover at least this")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: CPU builds, to try the bench itself")
+    parser.add_argument("--commit", help="what the builds were made from; default: git's word")
+    parser.add_argument("--out", help="write all figures as JSON")
+    options = parser.parse_args()
+    if "host" in options.part and not options.run_loop:
+        parser.error("part host needs --run-loop; `make build/lib/run_loop.so` makes it")
+    return options
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = lambda text: [int(x) for x in text.split(",")]
-    parser.add_argument("--build", action="append", required=True, help="a CUDA plug-in; may be given several times")
-    parser.add_argument("--sizes", type=numbers, default=[128, 256, 384, 512, 768, 1024, 2048])
-    parser.add_argument("--channels", type=numbers, default=[128, 256])
-    parser.add_argument("--peers", default="eager,cuequivariance", help="which take turns with ours; eager is slow and cools the card")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--incoming", action="store_true")
-    parser.add_argument("--extras", action="store_true", help="with residual and dropout mask, fused in ours")
-    parser.add_argument("--commit", default="unknown", help="what the builds were made from, for the record")
-    parser.add_argument("--out", help="write all figures as JSON")
-    arguments = parser.parse_args()
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,clocks.max.sm,power.limit", "--format=csv,noheader"]
-    gpu = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
-    print(f"{gpu}; torch {torch.__version__}; commit {arguments.commit}; {' '.join(sys.argv[1:])}")
-    plugins, everything = [Plugin(path) for path in arguments.build], []
+    options = parsed()
+    begin = time.monotonic()
     with torch.no_grad():
-        for c in arguments.channels:
-            for n in arguments.sizes:
-                rows = measure(Problem(n, c, arguments.incoming, arguments.extras), plugins, arguments.peers.split(","), arguments.rounds)
-                print_rows(rows)
-                everything += rows
-                torch.cuda.empty_cache()
-    if arguments.out:
-        with open(arguments.out, "w") as file:
-            json.dump({"gpu": gpu, "torch": torch.__version__, "commit": arguments.commit, "command": sys.argv, "rows": everything}, file, indent=1)
+        bench = Bench(options)
+        print(json.dumps(bench.out["runs"][0]))
+        code = bench.run()
+    print(f"{len(bench.out['rows'])} rows in {time.monotonic() - begin:.0f} s")
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -25,9 +25,38 @@ struct RowStatistics {
   float mean, scale;  // scale = 1 / sqrt(variance + eps)
 };
 
-// units = norm(row).  Two passes over a copy in L1; the deviation is squared after the mean is gone, so large means cost no digits.
+// units = norm(row) for a row of `vectors` whole vectors, which stay in registers.
+template <class Io, class Product, int vectors>
+inline RowStatistics normalise_vectors(const char *row, const RowNorm &norm, float *units) {
+  constexpr float count = vectors * width;
+  Vector value[vectors], sums[2] = {zero(), zero()};
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; ++v) {
+    value[v] = Io::load(row + v * width * Io::bytes, width);
+    sums[v & 1] += value[v];
+  }
+  const float mean = sum(sums[0] + sums[1]) / count;
+  const Vector shift = splat(mean);
+  sums[0] = sums[1] = zero();
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; ++v) {
+    value[v] -= shift;
+    sums[v & 1] = multiply_add(value[v], value[v], sums[v & 1]);
+  }
+  const float scale = 1 / __builtin_sqrtf(sum(sums[0] + sums[1]) / count + norm.eps);
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; ++v)
+    store_units<Product>(units, v * width,
+                         multiply_add(value[v] * splat(scale), load(norm.weight + v * width), load(norm.bias + v * width)));
+  return {mean, scale};
+}
+
+// units = norm(row).  Two passes; the deviation is squared after the mean is gone, so large means cost no digits.
 template <class Io, class Product>
 inline RowStatistics normalise_row(const char *row, int64_t channels, const RowNorm &norm, float *units) {
+  if (norm.weight && channels == 4 * width) return normalise_vectors<Io, Product, 4>(row, norm, units);
+  if (norm.weight && channels == 8 * width) return normalise_vectors<Io, Product, 8>(row, norm, units);
+  if (norm.weight && channels == 16 * width) return normalise_vectors<Io, Product, 16>(row, norm, units);
   float copy[max_channels];
   Vector sum0 = zero(), sum1 = zero();
   for (int64_t c = 0; c < channels; c += width) {
@@ -56,7 +85,13 @@ inline RowStatistics normalise_row(const char *row, int64_t channels, const RowN
 template <class Io, class Product>
 inline void normalise_row_again(const char *row, int64_t channels, const RowNorm &norm, RowStatistics known, float *units) {
   const Vector shift = splat(known.mean), scale = splat(known.scale);
-  for (int64_t c = 0; c < channels; c += width) {
+  int64_t c = 0;
+  if (norm.weight)
+#pragma GCC unroll 4
+    for (; c + width <= channels; c += width)
+      store_units<Product>(
+          units, c, multiply_add((Io::load(row + c * Io::bytes, width) - shift) * scale, load(norm.weight + c), load(norm.bias + c)));
+  for (; c < channels; c += width) {
     Vector v = Io::load(row + c * Io::bytes, static_cast<int>(channels - c < width ? channels - c : width));
     if (norm.weight) v = multiply_add((v - shift) * scale, load(norm.weight + c), load(norm.bias + c));
     store_units<Product>(units, c, v);

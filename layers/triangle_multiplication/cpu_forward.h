@@ -52,7 +52,7 @@ struct Workspace {
   int64_t packed, statistics, operands, workers, total;
 
   Workspace(const Problem &p, int threads)
-      : geometry(p, cpu_tile(p.H), M::Storage::pair_bytes, M::Product::per_unit),
+      : geometry(p, cpu_tile(p.H, p.N, threads), M::Storage::pair_bytes, M::Product::per_unit),
         scratch(p, geometry, M::Product::per_unit, M::Storage::widens) {
     int64_t at = 0;
     const auto take = [&at](int64_t bytes) {

@@ -21,3 +21,13 @@ BENCH_SHAPES ?= N=76,C=128 N=128,C=128 N=256,C=128 N=384,C=128 N=128,C=256 N=256
 bench: plugins $(BIN)/lamina $(BENCH_VENV)/ready  ## time the CPU builds against this machine's peaks and PyTorch; writes docs/measurements/
 	$(BIN)/lamina bench $(foreach plugin,$(filter %-cpu_avx512.so %-cpu_avx2.so,$(ALL_PLUGINS)),--build $(plugin)) \
 	  $(foreach shape,$(BENCH_SHAPES),--dims $(shape)) --dtype float32 --dtype bfloat16 --torch $(BENCH_VENV)/bin/python --write docs/measurements
+
+# What bench/gpu needs beside Python on a GPU machine, and how its page comes about.  Parts measured there are merged by ADD=FILE.json.
+$(LIB)/run_loop.so: bench/gpu/run_loop.c abi/lamina_abi.h | $(LIB)/
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CPPFLAGS) -D_POSIX_C_SOURCE=200809L $(CFLAGS) -shared -o $@ $<
+GPU_MEASUREMENTS := docs/measurements/h200_triangle_multiplication.json
+.PHONY: bench-page
+bench-page:  ## write the GPU page, its picture and the README's section from the committed measurements; ADD='part.json ...' merges new ones
+	python3 bench/gpu/page.py $(GPU_MEASUREMENTS) $(foreach part,$(ADD),--add $(part))
+CHECKS += bench/tests/page_test.sh

@@ -63,12 +63,12 @@ def version_of(package):
 
 
 def eager(problem, _):
-    return Peer("PyTorch eager", torch.__version__, problem.formula, problem, fused=True)
+    return Peer(TITLES["eager"], torch.__version__, problem.formula, problem, fused=True)
 
 
 def compiled(problem, _):
     torch._dynamo.reset()  # else the ninth shape silently runs eager
-    return Peer("torch.compile", torch.__version__, torch.compile(lambda pair: problem.formula(pair), dynamic=False), problem, fused=True)
+    return Peer(TITLES["compile"], torch.__version__, torch.compile(lambda pair: problem.formula(pair), dynamic=False), problem, fused=True)
 
 
 def esmfold2(problem, _):
@@ -85,7 +85,7 @@ def esmfold2(problem, _):
         module.proj_bundle.to(p.dtype).weight.copy_(torch.cat([p.projection, p.gate]))
         module.proj_emit.to(p.dtype).weight.copy_(p.out_projection)
         module.proj_gate.to(p.dtype).weight.copy_(p.out_gate)
-    return Peer("transformers ESMFold2", version_of("transformers"), lambda pair: module(pair, p.mask), p)
+    return Peer(TITLES["esmfold2"], version_of("transformers"), lambda pair: module(pair, p.mask), p)
 
 
 def cuequivariance(problem, _):
@@ -94,7 +94,7 @@ def cuequivariance(problem, _):
     direction = "incoming" if s.incoming else "outgoing"
     weights = {"norm_in_weight": p.norm_in[0], "norm_in_bias": p.norm_in[1], "p_in_weight": p.projection, "g_in_weight": p.gate,
                "norm_out_weight": p.norm_out[0], "norm_out_bias": p.norm_out[1], "p_out_weight": p.out_projection, "g_out_weight": p.out_gate}
-    return Peer("cuEquivariance", version_of("cuequivariance_torch"),
+    return Peer(TITLES["cuequivariance"], version_of("cuequivariance_torch"),
                 lambda pair: triangle_multiplicative_update(pair, direction=direction, mask=p.mask, **weights), p)
 
 
@@ -114,12 +114,14 @@ def hub_triton(problem, folder):
     def update(pair):
         residual = p.residual if s.extras else torch.zeros_like(pair)
         return triangle_multiplicative_update_with_residual(pair, direction, residual, p.dropout, mask=p.mask, **weights)
-    return Peer("hub Triton", "kernels-community esmfold2-trimul", update, p, fused=True)
+    return Peer(TITLES["hub-triton"], "kernels-community esmfold2-trimul", update, p, fused=True)
 
 
 # Those that take turns with ours at full speed, and those so slow that the card would cool beside them.
 FAST = {"cuequivariance": cuequivariance}
 SLOW = {"eager": eager, "compile": compiled, "esmfold2": esmfold2, "hub-triton": hub_triton}
+TITLES = {"cuequivariance": "cuEquivariance", "eager": "PyTorch eager", "compile": "torch.compile", "esmfold2": "transformers ESMFold2",
+          "hub-triton": "hub Triton"}
 
 
 def load_function(reference):

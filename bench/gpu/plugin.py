@@ -120,6 +120,7 @@ class Prepared:
         if unknown:
             raise ValueError(f"{op.contents.name.decode()} has no arguments {sorted(unknown)}")
         self.described = [described(tensors[name]) if name in tensors else None for name in names]
+        self.by_name = {name: d for name, d in zip(names, self.described) if d}
         self.pointers = (c.POINTER(Tensor) * count)(*[c.pointer(d) if d else None for d in self.described])
         self.call = Call(c.sizeof(Call), count, self.pointers, None, None, 0)
         self.need = Need(c.sizeof(Need))
@@ -128,6 +129,10 @@ class Prepared:
     def check(self, status):
         if status:
             raise RuntimeError(f"status {status}: {self.error.message.decode()}")
+
+    def point(self, name, tensor):
+        """Another tensor of the same dtype, shape and strides for the next run."""
+        self.by_name[name].data = tensor.data_ptr()
 
     def use_workspace(self, workspace):
         self.call.workspace, self.call.workspace_size = workspace.data_ptr(), workspace.numel()

@@ -75,7 +75,7 @@ class Bench:
         makers = forms.FAST | forms.SLOW
         for name in beside:
             if name in self.options.peers:
-                yield made(name, lambda: makers[name](problem, self.options.hub_triton))
+                yield made(forms.TITLES[name], lambda: makers[name](problem, self.options.hub_triton))
 
     def checked(self, name, form, problem, part):
         """A row without times; raises where the form is wrong."""

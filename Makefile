@@ -42,7 +42,8 @@ PROGRAMS :=
 all: everything
 
 include kernels/archs.mk
-include install.mk $(sort $(wildcard */*.mk) $(filter-out kernels/archs.mk,$(wildcard kernels/*/*.mk)))
+# adapters/ links what layers/ lists.
+include install.mk $(filter-out adapters/%,$(sort $(wildcard */*.mk) $(filter-out kernels/archs.mk,$(wildcard kernels/*/*.mk)))) adapters/adapters.mk
 
 # A change of flags rebuilds what they made.  Taken here, not in the recipe: there it would be the flags of whichever target came first.
 flags := $(CXX) $(CXXFLAGS) $(CC) $(CFLAGS) $(CPPFLAGS)

@@ -1,11 +1,16 @@
 # libpackager.a: builds in, bundle out.
 PACKAGER_OBJECTS := $(call objects,$(wildcard packager/*.cpp)) $(OBJ)/$(GEN)/packager/templates.o
 
-$(GEN)/packager/templates.cpp: packager/templates/ops.py packager/packager.mk
+PACKAGER_TEMPLATES := $(sort $(wildcard packager/templates/*.py))
+# One literal a file: a compiler takes 64 KB of them at most.
+$(GEN)/packager/templates.cpp: $(PACKAGER_TEMPLATES) packager/packager.mk
 	@mkdir -p $(@D)
 	$(call say,EMBED,$@)
 	$(Q){ printf '// Generated from packager/templates; do not edit.\n#include "packager/templates.h"\n\nnamespace lamina::packager {\n\n'; \
-	  printf 'const std::string_view ops_template = R"TEMPLATE('; cat $<; printf ')TEMPLATE";\n\n}  // namespace lamina::packager\n'; } > $@.new && mv $@.new $@
+	  printf 'const std::vector<std::pair<std::string_view, std::string_view>> python_templates = {\n'; \
+	  for file in $(PACKAGER_TEMPLATES); do \
+	    printf '{"_%s", R"TEMPLATE(' "$${file##*/}"; cat $$file; printf ')TEMPLATE"},\n'; done; \
+	  printf '};\n\n}  // namespace lamina::packager\n'; } > $@.new && mv $@.new $@
 
 $(LIB)/libpackager.a: $(PACKAGER_OBJECTS) | $(LIB)/
 	@rm -f $@

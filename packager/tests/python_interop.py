@@ -144,7 +144,7 @@ def compare(layers, ops, all_hosts: bool) -> None:
 
     torch.manual_seed(7)
     outgoing, incoming, esmfold2 = host_classes()
-    dim, n, contract = 128, 45, ops._CONTRACT
+    dim, n, contract = 128, 45, ops.CONTRACT
     cases = [(lambda: outgoing(dim), layers.BoltzTriangleMultiplicationOutgoing),
              (lambda: incoming(dim), layers.BoltzTriangleMultiplicationIncoming),
              (lambda: esmfold2(dim, "outgoing"), layers.EsmFold2TriangleMultiplication),

@@ -4,8 +4,10 @@
 # tvm-ffi: the objects of every build, linked once more with the adapter.  build/plugins/tvm_ffi/<layer>-<version>-<arch>-tvm_ffi.so
 TVM_FFI_PLUGINS :=
 tvm_ffi_file = $(PLUGINS)/tvm_ffi/$(1)-$(version.$(1))-$(2)-tvm_ffi.so
-TVM_FFI_OBJECTS := $(patsubst adapters/%.cpp,$(OBJ)/adapters/%.o,$(filter-out adapters/tvm_ffi/exports.cpp,$(wildcard adapters/tvm_ffi/*.cpp)))
-$(TVM_FFI_OBJECTS): $(OBJ)/adapters/%.o: adapters/%.cpp adapters/adapters.mk $(BUILD)/flags
+adapter_objects = $(patsubst adapters/%.cpp,$(OBJ)/adapters/%.o,$(wildcard adapters/common/*.cpp adapters/$(1)/*.cpp))
+TVM_FFI_OBJECTS := $(filter-out %/exports.o,$(call adapter_objects,tvm_ffi))
+XLA_OBJECTS := $(call adapter_objects,xla)
+$(sort $(TVM_FFI_OBJECTS) $(XLA_OBJECTS)): $(OBJ)/adapters/%.o: adapters/%.cpp adapters/adapters.mk $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
 	$(Q)$(CXX) -I. $(PLUGIN_CXXFLAGS) -MMD -MP -c -o $@ $<
@@ -42,3 +44,11 @@ $(BIN)/tvm_ffi_stand_in: $(OBJ)/adapters/tvm_ffi/tests/stand_in_test.o | $(BIN)/
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -rdynamic -o $@ $< -ldl -lpthread
 TESTS += $(BIN)/tvm_ffi_stand_in
+
+# XLA: one library for every plug-in.
+$(LIB)/liblamina_xla.so: $(XLA_OBJECTS) adapters/xla/export.map $(if $(SANITIZE),,$(PLUGIN_STUBS)/done) | $(LIB)/
+	$(call say,LINK,$@)
+	$(Q)$(subst plugin/export.map,adapters/xla/export.map,$(PLUGIN_LINK)) -o $@.new $(XLA_OBJECTS) -Wl,--as-needed $(PLUGIN_LIBRARIES)
+	$(Q)mv $@.new $@
+PROGRAMS += $(LIB)/liblamina_xla.so
+TESTS += adapters/tests/symbols_test.sh

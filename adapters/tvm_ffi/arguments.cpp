@@ -45,71 +45,56 @@ const char *kind_name(int32_t type) {
 }  // namespace
 
 bool Arguments::set_tensor(const char *op, const char *name, const Any &value, const lamina_tensor *&place, Failure &failure) {
-  if (place) return fail(failure, "TypeError", "%s: argument '%s' is given twice", op, name);
+  if (place) return fail(failure, Mistake::type, "%s: argument '%s' is given twice", op, name);
   switch (value.type_index) {
     case type_none: return true;
     case type_tensor_pointer: place = static_cast<const lamina_tensor *>(value.pointer); break;
     case type_tensor: place = content<lamina_tensor>(value); break;
-    default: return fail(failure, "TypeError", "%s: argument '%s' is %s, expected a tensor or None", op, name, kind_name(value.type_index));
+    default:
+      return fail(failure, Mistake::type, "%s: argument '%s' is %s, expected a tensor or None", op, name, kind_name(value.type_index));
   }
   return true;
 }
 
 bool Arguments::set_attribute(const lamina_op &op, uint32_t index, const Any &value, Failure &failure) {
-  const lamina_attr &row = op.attrs[index];
-  lamina_attr &given = attributes[index];
-  if (given.kind) return fail(failure, "TypeError", "%s: attribute '%s' is given twice", op.name, row.name);
-  if (value.type_index == type_none) return true;  // the default
-  given = {row.name, row.kind, 0, {}};
-  const bool whole = value.type_index == type_int || value.type_index == type_bool;
-  const Text text = text_of(value);
-  if (row.kind == LAMINA_ATTR_INT && whole) {
-    given.value.i = value.int64;
-  } else if (row.kind == LAMINA_ATTR_FLOAT && (whole || value.type_index == type_float)) {
-    given.value.f = whole ? static_cast<double>(value.int64) : value.float64;
-  } else if (row.kind == LAMINA_ATTR_STRING && text.data) {
-    if (text.size >= max_string)
-      return fail(failure, "ValueError", "%s: attribute '%s' has %llu bytes; no value is that long", op.name, row.name,
-                  static_cast<unsigned long long>(text.size));
-    for (size_t i = 0; i < text.size; ++i)
-      if (text.data[i] == 0) return fail(failure, "ValueError", "%s: attribute '%s' has a NUL byte inside", op.name, row.name);
-    memcpy(strings[index], text.data, text.size);
-    strings[index][text.size] = 0;
-    given.value.s = strings[index];
-  } else {
-    constexpr const char *expected[] = {"", "an integer", "a number", "a string"};
-    return fail(failure, "TypeError", "%s: attribute '%s' is %s, expected %s", op.name, row.name, kind_name(value.type_index),
-                row.kind <= LAMINA_ATTR_STRING ? expected[row.kind] : "a newer kind than this adapter knows");
+  switch (value.type_index) {
+    case type_none: return true;  // the default
+    case type_int:
+    case type_bool: return attributes.set_integer(op, index, value.int64, failure);
+    case type_float: return attributes.set_float(op, index, value.float64, failure);
+    default: break;
   }
-  return true;
+  if (const Text text = text_of(value); text.data) return attributes.set_string(op, index, text.data, text.size, failure);
+  return fail(failure, Mistake::type, "%s: attribute '%s' is %s, expected a number or a string", op.name, op.attrs[index].name,
+              kind_name(value.type_index));
 }
 
 bool Arguments::set_named(const lamina_op &op, const Any &name, const Any &value, Failure &failure) {
   const Text word = text_of(name);
   if (!word.data)
-    return fail(failure, "TypeError", "%s: %s stands where a name is expected; after the first string come pairs of a name and a value",
+    return fail(failure, Mistake::type, "%s: %s stands where a name is expected; after the first string come pairs of a name and a value",
                 op.name, kind_name(name.type_index));
   for (uint32_t i = 0; i < op.attr_count; ++i)
     if (word.is(op.attrs[i].name)) return set_attribute(op, i, value, failure);
   for (uint32_t i = 0; i < op.arg_count; ++i)
     if (word.is(op.args[i].name)) return set_tensor(op.name, op.args[i].name, value, tensors[i], failure);
   if (word.is("workspace")) return set_tensor(op.name, "workspace", value, workspace, failure);
-  return fail(failure, "TypeError", "%s: '%.*s' is neither an argument nor an attribute of this op", op.name,
+  return fail(failure, Mistake::type, "%s: '%.*s' is neither an argument nor an attribute of this op", op.name,
               static_cast<int>(word.size < 60 ? word.size : 60), word.data);
 }
 
 bool Arguments::read(const lamina_op &op, const Any *values, int32_t count, Failure &failure) {
-  if (op.arg_count > max_arguments || op.attr_count > max_attributes)
-    return fail(failure, "RuntimeError", "%s: the op has more arguments than the tvm-ffi adapter was made for", op.name);
+  if (op.arg_count > max_arguments || op.attr_count > adapters::max_attributes)
+    return fail(failure, Mistake::internal, "%s: the op has more arguments than the tvm-ffi adapter was made for", op.name);
   int32_t at = 0;
   for (; at < count && !text_of(values[at]).data; ++at) {
     if (static_cast<uint32_t>(at) >= op.arg_count)
-      return fail(failure, "TypeError", "%s: takes at most %u arguments by position; attributes come as a name and a value", op.name,
+      return fail(failure, Mistake::type, "%s: takes at most %u arguments by position; attributes come as a name and a value", op.name,
                   op.arg_count);
     if (!set_tensor(op.name, op.args[at].name, values[at], tensors[at], failure)) return false;
   }
   for (; at < count; at += 2) {
-    if (at + 1 == count) return fail(failure, "TypeError", "%s: the last name has no value", op.name);
+    if (at + 1 == count) return fail(failure, Mistake::type, "%s: the last name has no value", op.name);
     if (!set_named(op, values[at], values[at + 1], failure)) return false;
   }
   for (uint32_t i = 0; i < op.arg_count; ++i)

@@ -5,17 +5,19 @@
 //
 // A third kind of name is "workspace": a uint8 tensor in place of the environment's allocator.
 #pragma once
-#include "failure.h"
+#include "adapters/common/plans.h"
+#include "runtime.h"
 
 namespace lamina::tvm_ffi {
 
-constexpr uint32_t max_arguments = 64, max_attributes = 16, max_string = 128;
-constexpr int32_t max_rank = 8;
+using adapters::fail;
+using adapters::Failure;
+using adapters::max_arguments;
+using adapters::Mistake;
 
 struct Arguments {
   const lamina_tensor *tensors[max_arguments] = {};
-  lamina_attr attributes[max_attributes] = {};  // by the op's own index; kind 0: not given
-  char strings[max_attributes][max_string];     // NUL-terminated copies
+  adapters::Attributes attributes;
   const lamina_tensor *workspace = nullptr;
   lamina_device device = {LAMINA_CPU, 0};  // of the first tensor given
 

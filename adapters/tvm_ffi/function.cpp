@@ -9,6 +9,9 @@ extern "C" const lamina_library *lamina_library_v1(void);  // the plug-in's expo
 namespace lamina::tvm_ffi {
 namespace {
 
+using adapters::Plan;
+using adapters::succeeded;
+
 const lamina_op *find_op(const char *name) {
   const lamina_library &library = *lamina_library_v1();
   for (uint32_t i = 0; i < library.op_count; ++i)
@@ -29,7 +32,7 @@ bool missing_result(const lamina_op &op, const Arguments &arguments, uint32_t &m
     if (arguments.tensors[i] || !is_result(op, i)) continue;
     if ((op.args[i].flags & LAMINA_OPTIONAL) && op.args[i].role == LAMINA_OUTPUT) continue;
     if (missing != op.arg_count)
-      return fail(failure, "TypeError", "%s: '%s' and '%s' are missing; at most one result can be returned, give the others", op.name,
+      return fail(failure, Mistake::type, "%s: '%s' and '%s' are missing; at most one result can be returned, give the others", op.name,
                   op.args[missing].name, op.args[i].name);
     missing = i;
   }
@@ -55,9 +58,9 @@ bool set_workspace(const lamina_op &op, const Arguments &arguments, const lamina
                    Failure &failure) {
   if (const lamina_tensor *given = arguments.workspace) {
     if (given->dtype.bits != 8 || given->ndim != 1 || (given->strides && given->strides[0] != 1 && given->shape[0] > 1))
-      return fail(failure, "ValueError", "%s: workspace must be a tensor of bytes with one dimension and no gaps", op.name);
+      return fail(failure, Mistake::value, "%s: workspace must be a tensor of bytes with one dimension and no gaps", op.name);
     if (given->device.type != arguments.device.type || given->device.id != arguments.device.id)
-      return fail(failure, "ValueError", "%s: workspace is on device %d:%d, the arguments are on %d:%d", op.name, given->device.type,
+      return fail(failure, Mistake::value, "%s: workspace is on device %d:%d, the arguments are on %d:%d", op.name, given->device.type,
                   given->device.id, arguments.device.type, arguments.device.id);
     call.workspace = static_cast<char *>(given->data) + given->byte_offset;
     call.workspace_size = static_cast<uint64_t>(given->shape[0]);
@@ -67,6 +70,16 @@ bool set_workspace(const lamina_op &op, const Arguments &arguments, const lamina
   if (!own.allocate(op.name, arguments.device, need.workspace_size, need.workspace_align, failure)) return false;
   call.workspace = own.data, call.workspace_size = need.workspace_size;
   return true;
+}
+
+// Names that tvm-ffi turns into Python's exceptions; it knows no NotImplementedError, which is a RuntimeError in Python too.
+const char *exception_of(Mistake mistake) {
+  switch (mistake) {
+    case Mistake::type: return "TypeError";
+    case Mistake::value: return "ValueError";
+    case Mistake::memory: return "MemoryError";
+    default: return "RuntimeError";
+  }
 }
 
 struct Release {  // of a plan that no cache keeps
@@ -81,21 +94,21 @@ struct Release {  // of a plan that no cache keeps
 
 bool Function::try_call(const Any *values, int32_t count, Any *result, Failure &failure) {
   const lamina_op *op = find_op(name_);
-  if (!op) return fail(failure, "RuntimeError", "the plug-in has no op '%s'", name_);
+  if (!op) return fail(failure, Mistake::internal, "the plug-in has no op '%s'", name_);
   Arguments arguments;
   if (!arguments.read(*op, values, count, failure)) return false;
   uint32_t missing = 0;
   if (!missing_result(*op, arguments, missing, failure)) return false;
 
   Plan plan;
-  if (!plans_.find_or_create(*op, arguments, plan, failure)) return false;
+  if (!plans_.find_or_create(*op, arguments.attributes, arguments.device, plan, failure)) return false;
   const Release release{*op, plan};
 
   lamina_call call = {};
   call.struct_size = sizeof call, call.tensor_count = op->arg_count, call.tensors = arguments.tensors;
   if (arguments.device.type != LAMINA_CPU) {
     // Without the runtime the caller's stream is unknown, and another one would race with it.
-    if (!runtime()) return fail(failure, "RuntimeError", "%s: tvm-ffi's library is not loaded, so the stream is unknown", op->name);
+    if (!runtime()) return fail(failure, Mistake::internal, "%s: tvm-ffi's library is not loaded, so the stream is unknown", op->name);
     call.stream = runtime()->current_stream(arguments.device.type, arguments.device.id);
   }
   lamina_error error = {};
@@ -120,7 +133,7 @@ int Function::call(const Any *values, int32_t count, Any *result) {
   *result = {type_none, 0, {.int64 = 0}};
   Failure failure;
   if (try_call(values, count, result, failure)) return 0;
-  if (failure.kind && runtime()) runtime()->raise(failure.kind, failure.message);
+  if (failure.mistake != Mistake::raised && runtime()) runtime()->raise(exception_of(failure.mistake), failure.message);
   return -1;
 }
 

@@ -1,6 +1,6 @@
 // One op of the plug-in that is linked beside this adapter, as tvm-ffi calls it.
 #pragma once
-#include "plans.h"
+#include "arguments.h"
 
 namespace lamina::tvm_ffi {
 
@@ -16,7 +16,7 @@ class Function {
   bool try_call(const Any *values, int32_t count, Any *result, Failure &failure);
 
   const char *name_;
-  PlanCache plans_;
+  adapters::PlanCache plans_;
 };
 
 }  // namespace lamina::tvm_ffi

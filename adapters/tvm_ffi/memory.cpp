@@ -2,11 +2,10 @@
 
 #include <stdlib.h>
 
-#include "arguments.h"
-
 namespace lamina::tvm_ffi {
 namespace {
 
+using adapters::max_rank;
 constexpr size_t host_align = 64;
 
 bool has_allocator() { return runtime() && runtime()->allocator(); }
@@ -23,7 +22,7 @@ void *host_tensor(const lamina_tensor &prototype, Failure &failure) {
   const uint64_t bytes = elements * ((prototype.dtype.bits + 7u) / 8u);
   void *memory = nullptr;
   if (!runtime() || prototype.ndim > max_rank || posix_memalign(&memory, host_align, data_offset + bytes) != 0) {
-    fail(failure, "MemoryError", "no memory for a result of %llu bytes", static_cast<unsigned long long>(bytes));
+    fail(failure, Mistake::memory, "no memory for a result of %llu bytes", static_cast<unsigned long long>(bytes));
     return nullptr;
   }
   HostTensor *host = static_cast<HostTensor *>(memory);
@@ -39,7 +38,7 @@ void *host_tensor(const lamina_tensor &prototype, Failure &failure) {
   void *object = nullptr;
   if (runtime()->tensor_from_dlpack(&host->managed, 0, 0, &object) != 0) {
     free(memory);
-    failure.kind = nullptr;  // raised by the runtime
+    failure.mistake = Mistake::raised;  // raised by the runtime
     return nullptr;
   }
   return object;
@@ -52,11 +51,11 @@ void *allocate_tensor(const lamina_tensor &prototype, const char *op, const char
     lamina_tensor copy = prototype;
     void *object = nullptr;
     if (runtime()->allocate(&copy, &object) == 0) return object;
-    failure.kind = nullptr;  // raised by the runtime: out of memory, in the allocator's own words
+    failure.mistake = Mistake::raised;  // raised by the runtime: out of memory, in the allocator's own words
     return nullptr;
   }
   if (prototype.device.type == LAMINA_CPU) return host_tensor(prototype, failure);
-  fail(failure, "ValueError", "%s: no allocator is set for device type %d; give '%s', or call with a torch tensor", op,
+  fail(failure, Mistake::value, "%s: no allocator is set for device type %d; give '%s', or call with a torch tensor", op,
        prototype.device.type, what);
   return nullptr;
 }
@@ -65,7 +64,7 @@ bool Workspace::allocate(const char *op, lamina_device device, uint64_t size, ui
   if (align < sizeof(void *)) align = sizeof(void *);
   if (!has_allocator() && device.type == LAMINA_CPU) {
     if (posix_memalign(&owned_, align, size) != 0)
-      return fail(failure, "MemoryError", "%s: no memory for a workspace of %llu bytes", op, static_cast<unsigned long long>(size));
+      return fail(failure, Mistake::memory, "%s: no memory for a workspace of %llu bytes", op, static_cast<unsigned long long>(size));
     data = owned_;
     return true;
   }

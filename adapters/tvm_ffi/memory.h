@@ -1,6 +1,6 @@
 // Memory that a call needs beside what it was given: the environment's allocator where there is one, on CPUs the C library otherwise.
 #pragma once
-#include "failure.h"
+#include "arguments.h"
 
 namespace lamina::tvm_ffi {
 

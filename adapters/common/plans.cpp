@@ -5,7 +5,7 @@
 
 #include <new>
 
-namespace lamina::tvm_ffi {
+namespace lamina::adapters {
 
 struct PlanCache::Entry {
   Entry *next;
@@ -26,7 +26,45 @@ bool same(const lamina_attr &a, const lamina_attr &b) {
   }
 }
 
+constexpr const char *kind_names[] = {"unknown", "an integer", "a number", "a string"};
+
 }  // namespace
+
+bool Attributes::begin(const lamina_op &op, uint32_t index, uint32_t kind, const char *given, Failure &failure) {
+  const lamina_attr &row = op.attrs[index];
+  if (rows[index].kind) return fail(failure, Mistake::type, "%s: attribute '%s' is given twice", op.name, row.name);
+  if (row.kind != kind)
+    return fail(failure, Mistake::type, "%s: attribute '%s' is %s, expected %s", op.name, row.name, given,
+                row.kind <= LAMINA_ATTR_STRING ? kind_names[row.kind] : "a newer kind than this adapter knows");
+  rows[index] = {row.name, row.kind, 0, {}};
+  return true;
+}
+
+bool Attributes::set_string(const lamina_op &op, uint32_t index, const char *data, size_t size, Failure &failure) {
+  if (!begin(op, index, LAMINA_ATTR_STRING, "a string", failure)) return false;
+  if (size >= max_string)
+    return fail(failure, Mistake::value, "%s: attribute '%s' has %llu bytes; no value is that long", op.name, op.attrs[index].name,
+                static_cast<unsigned long long>(size));
+  for (size_t i = 0; i < size; ++i)
+    if (data[i] == 0) return fail(failure, Mistake::value, "%s: attribute '%s' has a NUL byte inside", op.name, op.attrs[index].name);
+  memcpy(strings[index], data, size);
+  strings[index][size] = 0;
+  rows[index].value.s = strings[index];
+  return true;
+}
+
+bool Attributes::set_integer(const lamina_op &op, uint32_t index, int64_t value, Failure &failure) {
+  if (op.attrs[index].kind == LAMINA_ATTR_FLOAT) return set_float(op, index, static_cast<double>(value), failure);
+  if (!begin(op, index, LAMINA_ATTR_INT, "an integer", failure)) return false;
+  rows[index].value.i = value;
+  return true;
+}
+
+bool Attributes::set_float(const lamina_op &op, uint32_t index, double value, Failure &failure) {
+  if (!begin(op, index, LAMINA_ATTR_FLOAT, "a float", failure)) return false;
+  rows[index].value.f = value;
+  return true;
+}
 
 bool NeedMemo::matches(const Row &row, const lamina_tensor *tensor) {
   if (!tensor || row.ndim < 0) return !tensor && row.ndim < 0;
@@ -66,22 +104,22 @@ void NeedMemo::remember(const lamina_call &call, const lamina_need &need) {
   unlock();
 }
 
-bool PlanCache::find_or_create(const lamina_op &op, const Arguments &arguments, Plan &found, Failure &failure) {
+bool PlanCache::find_or_create(const lamina_op &op, const Attributes &attributes, lamina_device device, Plan &found, Failure &failure) {
   for (Entry *entry = __atomic_load_n(&head_, __ATOMIC_ACQUIRE); entry; entry = entry->next) {
-    if (entry->device.type != arguments.device.type || entry->device.id != arguments.device.id) continue;
+    if (entry->device.type != device.type || entry->device.id != device.id) continue;
     uint32_t i = 0;
-    while (i < op.attr_count && same(entry->attributes[i], arguments.attributes[i])) ++i;
+    while (i < op.attr_count && same(entry->attributes[i], attributes.rows[i])) ++i;
     if (i == op.attr_count) return found = {entry->plan, &entry->memo}, true;
   }
 
   lamina_attr given[max_attributes];
   lamina_plan_desc desc = {};
-  desc.struct_size = sizeof desc, desc.device = arguments.device, desc.attrs = given;
+  desc.struct_size = sizeof desc, desc.device = device, desc.attrs = given;
   size_t bytes = 0;
   for (uint32_t i = 0; i < op.attr_count; ++i) {
-    if (!arguments.attributes[i].kind) continue;
-    given[desc.attr_count++] = arguments.attributes[i];
-    if (arguments.attributes[i].kind == LAMINA_ATTR_STRING) bytes += strlen(arguments.attributes[i].value.s) + 1;
+    if (!attributes.rows[i].kind) continue;
+    given[desc.attr_count++] = attributes.rows[i];
+    if (attributes.rows[i].kind == LAMINA_ATTR_STRING) bytes += strlen(attributes.rows[i].value.s) + 1;
   }
   lamina_plan *plan = nullptr;
   lamina_error error = {};
@@ -96,8 +134,8 @@ bool PlanCache::find_or_create(const lamina_op &op, const Arguments &arguments, 
     return true;
   }
   new (&entry->memo) NeedMemo;
-  entry->plan = plan, entry->device = arguments.device;
-  memcpy(entry->attributes, arguments.attributes, sizeof entry->attributes);
+  entry->plan = plan, entry->device = device;
+  memcpy(entry->attributes, attributes.rows, sizeof entry->attributes);
   char *copy = reinterpret_cast<char *>(entry + 1);
   for (uint32_t i = 0; i < op.attr_count; ++i)
     if (entry->attributes[i].kind == LAMINA_ATTR_STRING) {
@@ -113,4 +151,4 @@ bool PlanCache::find_or_create(const lamina_op &op, const Arguments &arguments, 
   return true;
 }
 
-}  // namespace lamina::tvm_ffi
+}  // namespace lamina::adapters

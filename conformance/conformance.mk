@@ -44,16 +44,20 @@ $(filter %-cuda_launches_test,$(LAYER_PROGRAMS)): | fake_cuda
 
 CHECKS += abi/tests/header_test.sh abi/tests/layout_test.sh .ci/check-arrows $(BIN)/conformance-audit_plugins
 TESTS += $(BIN)/conformance-units_test $(CUDA_HOST_TESTS) conformance/tests/arrows_test.sh \
-  conformance/tests/cuda_bundle_test.sh conformance/tests/frozen_test.sh conformance/tests/conform_verb_test.sh \
+  conformance/tests/cuda_bundle_test.sh conformance/tests/sanitize_test.sh conformance/tests/frozen_test.sh conformance/tests/conform_verb_test.sh \
   conformance/tests/mutants_test.sh conformance/tests/conform_builds_test.sh $(wildcard layers/*/tests/*_test.sh) $(filter %_test,$(LAYER_PROGRAMS))
 SLOW_TESTS += conformance/tests/kernel_abi_check_test.sh conformance/tests/sanitizers_test.sh
 
 # MEASUREMENT=docs/measurements/h200_conformance.txt keeps what was found; GPU_OPTIONS goes to gpu.sh.
 MEASUREMENT := $(BUILD)/gpu_conformance.txt
-GPU_PROGRAMS := $(BIN)/lamina $(BIN)/conformance-device_gpu $(filter-out %_test,$(LAYER_PROGRAMS))
+GPU_PROGRAMS := $(BIN)/lamina $(BIN)/conformance-device_gpu $(BIN)/kernels-cuda-primitives_test $(BIN)/kernels-cuda-planted_faults $(filter-out %_test,$(LAYER_PROGRAMS))
 .PHONY: test-gpu
 test-gpu: everything $(GPU_PROGRAMS)  ## on a machine with a GPU: every CUDA build through all cases, and the problem of more than 2^31 elements
 	conformance/tests/gpu.sh --measurement $(MEASUREMENT) $(GPU_OPTIONS)
+
+.PHONY: test-gpu-sanitize
+test-gpu-sanitize: everything $(GPU_PROGRAMS)  ## on a machine with a GPU: small cases of every CUDA build under compute-sanitizer
+	conformance/tests/gpu.sh --sanitize --measurement $(MEASUREMENT) $(GPU_OPTIONS)
 
 # The same for a GPU machine without compilers: copy the folder there and run conformance/tests/gpu.sh --prebuilt in it.
 GPU_KIT := $(BUILD)/gpu-kit
@@ -67,6 +71,6 @@ gpu-kit: plugins $(GPU_PROGRAMS)  ## everything that conformance/tests/gpu.sh --
 	$(Q)mkdir -p $(GPU_KIT)/build/kit-lib && ldd $(GPU_PROGRAMS) | awk '/=> \// { print $$3 }' | sort -u | \
 	  grep -vE '/(libc|libm|libdl|libpthread|librt|libresolv)\.so' | xargs -I% cp -L % $(GPU_KIT)/build/kit-lib/
 	$(Q)cp $(ALL_PLUGINS) $(GPU_KIT)/build/plugins/
-	$(Q)cp conformance/tests/gpu.sh $(GPU_KIT)/conformance/tests/ && cp conformance/tests/probe/probe.sh conformance/tests/probe/cases.json $(GPU_KIT)/conformance/tests/probe/
-	$(Q)cp --parents layers/*/contract.json layers/*/cases.json $(GPU_KIT)/
+	$(Q)cp conformance/tests/gpu.sh conformance/tests/sanitize.sh $(GPU_KIT)/conformance/tests/ && cp conformance/tests/probe/probe.sh conformance/tests/probe/cases.json $(GPU_KIT)/conformance/tests/probe/
+	$(Q)cp --parents layers/*/contract.json layers/*/cases.json layers/*/tests/sanitizer_cases.json $(GPU_KIT)/
 	$(Q)git describe --always --abbrev=40 --dirty > $(GPU_KIT)/build/gpu-kit-commit

@@ -2,17 +2,20 @@
 # What a machine with a GPU shows: the CUDA side of conformance itself, then every CUDA build through all cases, refusals, properties and
 # device checks, and the layers' large problems.
 #
-#   conformance/tests/gpu.sh [--prebuilt] [--device cuda:0] [--commit NAME] [--measurement FILE]
+#   conformance/tests/gpu.sh [--prebuilt] [--device cuda:0] [--commit NAME] [--measurement FILE] [--sanitize]
 #
+# --sanitize     instead: each layer's small cases and the tests of the CUDA primitives under compute-sanitizer's four tools, after planted
+#                faults have shown that each tool sees on this machine what it is there for
 # --prebuilt     compile nothing: `make gpu-kit` has put everything beside this script
 # --measurement  write what was found to FILE: GPU, driver, commit, command and results, no times of day
 set -euo pipefail
 given="$*"
 cd "$(dirname "$0")/../.."
-device=cuda:0 prebuilt= measurement= commit=
+device=cuda:0 prebuilt= measurement= commit= sanitize=
 while [ $# -gt 0 ]; do
   case $1 in
     --prebuilt) prebuilt=--prebuilt ;;
+    --sanitize) sanitize=yes ;;
     --device) device=${2:?--device wants cuda:N}; shift ;;
     --commit) commit=${2:?--commit wants a name}; shift ;;
     --measurement) measurement=${2:?--measurement wants a file}; shift ;;
@@ -45,8 +48,20 @@ step() {
   say ''
   return $code
 }
+finish() {  # finish SENTENCE
+  say "$1"
+  [ -z "$measurement" ] || { mkdir -p "$(dirname "$measurement")"; cp "$results" "$measurement.new"; mv "$measurement.new" "$measurement"; }
+  [ $failed = 0 ] && [ $ran -gt 0 ]
+  exit
+}
+if [ -n "$sanitize" ]; then
+  source conformance/tests/sanitize.sh
+  sanitize_all
+  finish "$ran runs under compute-sanitizer, $failed failures"
+fi
 step build/bin/conformance-device_gpu || failed=$((failed + 1))
 DEVICE=$device step conformance/tests/probe/probe.sh $prebuilt || failed=$((failed + 1))
+step build/bin/kernels-cuda-primitives_test --require-gpu || failed=$((failed + 1))
 for build in build/plugins/*-cuda_*.so; do
   [ -f "$build" ] || continue
   code=0
@@ -62,6 +77,4 @@ for build in build/plugins/*-cuda_*.so; do
     step "$program" "$build" "$device" || failed=$((failed + 1))
   done
 done
-say "$ran CUDA builds conform, $failed failures"
-[ -z "$measurement" ] || { mkdir -p "$(dirname "$measurement")"; cp "$results" "$measurement.new"; mv "$measurement.new" "$measurement"; }
-[ $failed = 0 ] && [ $ran -gt 0 ]
+finish "$ran CUDA builds conform, $failed failures"

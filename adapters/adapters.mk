@@ -52,3 +52,7 @@ $(LIB)/liblamina_xla.so: $(XLA_OBJECTS) adapters/xla/export.map $(if $(SANITIZE)
 	$(Q)mv $@.new $@
 PROGRAMS += $(LIB)/liblamina_xla.so
 TESTS += adapters/tests/symbols_test.sh
+$(BIN)/xla_stand_in: $(OBJ)/adapters/xla/tests/stand_in_test.o | $(BIN)/ plugins $(LIB)/liblamina_xla.so
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $< -ldl -lpthread
+TESTS += $(BIN)/xla_stand_in

@@ -1,12 +1,32 @@
 // Elements of GPU memory as floats: one of any dtype, or eight neighbours at once.  Device code for the CUDA and the HIP compiler.
 #pragma once
+#ifndef __HIP__
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#endif
 
+#include "compiler.h"
 #include "kernels/common/dtype.h"
 
 namespace lamina::gpu {
 
+#ifdef __HIP__
+using bfloat16 = __bf16;
+using float16 = _Float16;
+
+template <class T>
+__device__ float to_float(T x) {
+  return static_cast<float>(x);
+}
+// Rounds to nearest even.
+template <class T>
+__device__ T from_float(float x) {
+  return static_cast<T>(x);
+}
+
+__device__ inline float exponential(float x) { return __builtin_amdgcn_exp2f(x * 1.44269504f); }
+__device__ inline float reciprocal(float x) { return __builtin_amdgcn_rcpf(x); }
+#else
 using bfloat16 = __nv_bfloat16;
 using float16 = __half;
 
@@ -28,6 +48,10 @@ template <>
 __device__ inline bfloat16 from_float<bfloat16>(float x) {
   return __float2bfloat16_rn(x);
 }
+
+__device__ inline float exponential(float x) { return __expf(x); }
+__device__ inline float reciprocal(float x) { return __fdividef(1.0f, x); }
+#endif
 
 // Eight neighbours, moved in pieces of 16 bytes.
 template <class T>
@@ -74,6 +98,6 @@ __device__ inline float load_any(const void *data, DType dtype, int64_t at) {
 }
 
 // By the fast exponential and reciprocal: relative error below 1e-6.
-__device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+__device__ inline float sigmoid(float x) { return reciprocal(1.0f + exponential(-x)); }
 
 }  // namespace lamina::gpu

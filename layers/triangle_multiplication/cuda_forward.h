@@ -4,6 +4,7 @@
 #include "build.h"
 #include "cuda_job.h"
 #include "cuda_kernels.h"
+#include "gpu_plan.h"
 #include "kernels/cuda/device_code.h"
 
 namespace lamina::triangle_multiplication {
@@ -30,9 +31,6 @@ constexpr uint32_t contract_bytes = 3 * 2 * 128 * 80;
   LAMINA_PACK_KERNELS(LAMINA_TABLE_ROW)
 // clang-format on
 
-// The order of the modes in every list of cuda_kernels.h.
-enum class Mode { float32, bfloat16, float16, bfloat16_wide, float16_wide };
-
 // Whether this build packs the folded parts beside the others: kernels of its own read them.  Defined beside `build`.
 bool packs_folded(const Problem &p);
 
@@ -46,19 +44,6 @@ struct Plan {  // of one problem; pure arithmetic
   explicit Plan(const Problem &p);
 };
 
-// a, b and o stay in float where the attribute asks for it, and where 16 bits would save nothing: sums of few terms and norms of few
-// channels do not average rounding errors out.
-inline bool wide_planes(const Problem &p) { return p.settings.contraction_fp32 || p.N <= 32 || p.H <= 16; }
-
-inline Mode mode_of(const Problem &p) {
-  if (p.dtype == DType::float32) return Mode::float32;
-  if (p.dtype == DType::bfloat16) return wide_planes(p) ? Mode::bfloat16_wide : Mode::bfloat16;
-  return wide_planes(p) ? Mode::float16_wide : Mode::float16;
-}
-
-// Problems this small share their launches: their batches are one group.
-constexpr int64_t group_cells = 1 << 20;
-
 inline Plan::Plan(const Problem &p)
     : mode(mode_of(p)),
       storage_bytes(mode == Mode::bfloat16 || mode == Mode::float16 ? 2 : 4),
@@ -66,9 +51,7 @@ inline Plan::Plan(const Problem &p)
       pitch((p.N + 7) / 8 * 8),
       per_batch(p.N * pitch),
       layout(p.C, p.H, p.gate_width(), operand_bytes, packs_folded(p)) {
-  group = per_batch ? group_cells / per_batch : 1;
-  group = group < 1 ? 1 : group > 32768 ? 32768 : group;
-  if (group > p.B) group = p.B;
+  group = batches_at_once(p, per_batch);
   int64_t at = 0;
   const auto take = [&at](int64_t bytes) {
     const int64_t here = at;
@@ -80,13 +63,6 @@ inline Plan::Plan(const Problem &p)
   a = take(2 * p.H * plane * storage_bytes);
   o = take(p.H * plane * storage_bytes);
   workspace = at;
-}
-
-inline bool aligned_16(const View &view, int64_t element_bytes) {
-  if (!view.present) return true;
-  for (int dim = 0; dim < 3; ++dim)
-    if (view.stride[dim] * element_bytes % 16) return false;
-  return reinterpret_cast<uintptr_t>(view.data) % 16 == 0;
 }
 
 inline const cuda::DeviceCode &code_of(const void *state) { return *static_cast<const cuda::DeviceCode *>(state); }
@@ -147,12 +123,6 @@ inline Status cuda_pack(const Problem &p, const Run &run, Failure &failure) {
   cuda::Launcher launcher(code_of(run.state), run.stream);
   LAMINA_TRY(launcher.open(failure));
   return launch_pack(p, launcher, p.packed, failure);
-}
-
-// A view of the same tensor from batch `first` on.
-inline View from_batch(View view, int64_t first) {
-  if (view.present) view.data = static_cast<char *>(view.data) + first * view.stride[0] * static_cast<int64_t>(size_of(view.dtype));
-  return view;
 }
 
 // The launches of one group of batches.

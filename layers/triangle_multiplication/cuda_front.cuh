@@ -4,14 +4,6 @@
 
 namespace lamina::triangle_multiplication {
 
-__device__ inline float mask_of(const View &pair_mask, const View &token_mask, const Cell &cell) {
-  if (pair_mask.present) return gpu::load_any(pair_mask.data, pair_mask.dtype, cell.offset(pair_mask));
-  if (!token_mask.present) return 1.0f;
-  const int64_t batch = cell.batch * token_mask.stride[0];
-  return gpu::load_any(token_mask.data, token_mask.dtype, batch + cell.i * token_mask.stride[1]) *
-         gpu::load_any(token_mask.data, token_mask.dtype, batch + cell.j * token_mask.stride[1]);
-}
-
 // Column tiles are 8 projections, then their 8 halved gates: (value) * sigmoid(gate) * mask, into [channel][position].
 template <int positions, class Plane, class Tile>
 __device__ void gate_and_stage(const Tile &sum, const float *bias, const float *mask, const int *inside, Plane *staged) {

@@ -2,28 +2,13 @@
 // weights, streamed past it.
 #pragma once
 #include "cuda_job.h"
+#include "gpu_cell.cuh"
 #include "kernels/cuda/mma.cuh"
 
 namespace lamina::triangle_multiplication {
 
 using cuda::bfloat16, cuda::float16;
 using gpu::Eight, gpu::from_float, gpu::to_float;
-
-// Where position `index` of the cells lies in a [batch, N, N, ...] tensor, or not at all: padding of a row, or beyond the end.
-struct Cell {
-  int batch, i, j;
-  bool inside;
-
-  Cell() = default;
-  __device__ Cell(const Cells &cells, int64_t index) {
-    const unsigned at = static_cast<unsigned>(index), line = at / static_cast<unsigned>(cells.pitch);  // a group has less than 2^31 cells
-    batch = static_cast<int>(line / static_cast<unsigned>(cells.N));
-    const int x = static_cast<int>(line) - batch * cells.N, y = static_cast<int>(at - line * static_cast<unsigned>(cells.pitch));
-    inside = index < cells.count && y < cells.N;
-    i = cells.exchanged ? y : x, j = cells.exchanged ? x : y;
-  }
-  __device__ int64_t offset(const View &view) const { return batch * view.stride[0] + i * view.stride[1] + j * view.stride[2]; }
-};
 
 // One row of channels in the registers of `lanes` neighbouring lanes, 16 or 32: each holds groups of 8 channels.
 template <int lanes>

@@ -103,6 +103,7 @@ void add_fetch(CLI::App &app) {
   verb->add_option("--backend", options->fetch.backend, "cpu, cu130, ... instead of this machine's");
   verb->add_option("--torch", options->torch, "X.Y: choose exactly as the Python library would beside that torch");
   verb->add_option("--tvm-ffi", options->tvm_ffi, "X.Y: and beside that tvm-ffi");
+  verb->add_flag("--allow-rollback", options->fetch.allow_rollback, "take an older release of a version than was seen before");
   verb->add_flag("--explain", options->explain, "show every candidate and why it was taken or passed over, and every check");
   verb->add_flag("--json", options->json, "all of that as one JSON object on standard output");
   verb->add_flag("--quiet", options->quiet, "no word but the result");

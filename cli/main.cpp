@@ -2,12 +2,15 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 
 #include "manifest/error.h"
+#include "manifest/printable.h"
 #include "verbs.h"
 
 int main(int argc, char **argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not a death
+  std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may not grow
   CLI::App app{
       "Lamina: fused neural-network layers as plug-ins.\n\n"
       "A first walk:  lamina doctor                                what this machine can run\n"
@@ -28,8 +31,11 @@ int main(int argc, char **argv) {
     // CLI11's own codes are above 100; a usage error is 2 everywhere in Lamina.
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const lamina::Error &error) {
-    std::fprintf(stderr, "error: %s\n", error.what());
+    std::fprintf(stderr, "error: %s\n", lamina::manifest::printable(error.what()).c_str());
     return lamina::exit_code(error.kind);
+  } catch (const std::filesystem::filesystem_error &error) {
+    std::fprintf(stderr, "error: %s\n", lamina::manifest::printable(error.what()).c_str());
+    return lamina::exit_code(lamina::kind_of_errno(error.code().value()));
   } catch (const std::bad_alloc &) { std::fprintf(stderr, "error: out of memory\n"); } catch (const std::exception &error) {
     std::fprintf(stderr, "error: unexpected: %s\n", error.what());
   }

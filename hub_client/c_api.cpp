@@ -1,6 +1,8 @@
 // lamina_hub.h: errors, options, the client.
 #include "hub_client/c_api.h"
 
+#include "manifest/printable.h"
+
 #include <cstddef>
 #include <filesystem>
 #include <new>
@@ -103,7 +105,7 @@ lamina_hub_status guarded(lamina_hub_error *error, const std::function<void()> &
       return LAMINA_HUB_OK;
     } catch (const Error &thrown) {
       kind = thrown.kind;
-      report(error, exit_code(kind), thrown.what());
+      report(error, exit_code(kind), manifest::printable(thrown.what()).c_str());
     } catch (const std::bad_alloc &) {
       report(error, LAMINA_HUB_INTERNAL, "out of memory");
     } catch (const std::filesystem::filesystem_error &thrown) {

@@ -19,6 +19,11 @@ namespace fs = std::filesystem;
 using manifest::Json;
 
 constexpr uint64_t max_document = 16 << 20;
+// What a fetch begins with, and how long each may be; nothing else is asked for before these are verified.
+const std::map<std::string, uint64_t> documents = {{manifest::bundle_file, 1 << 20},
+                                                   {manifest::bundle_signature_file, 16 << 10},
+                                                   {manifest::metadata_file, 1 << 20},
+                                                   {manifest::manifest_file, max_document}};
 
 void say(const FetchOptions &options, const std::string &sentence) {
   if (options.log) options.log(sentence);
@@ -84,7 +89,7 @@ std::pair<std::string, std::string> parse_specification(const std::string &text)
   return {name, revision};
 }
 
-Client::Client(const Environment &environment) : http_(environment), machine_(this_machine()) {}
+Client::Client(const Environment &environment) : http_(environment), memory_(environment.state), machine_(this_machine()) {}
 
 void Client::choose(Fetched &fetched, const std::vector<std::string> &variants, const FetchOptions &options) const {
   const std::string backend = options.backend.empty() ? backend_of(machine_) : options.backend;
@@ -113,16 +118,32 @@ void Client::choose_build(Fetched &fetched, const FetchOptions &options) const {
 
 // The counter of the release that this version meant until now, as far as the cache knows: a hub that offers an older one for it is
 // refused, however well that one is signed.  Whoever wants the older release names its commit.
-uint64_t Client::counter_seen(const Fetched &fetched) const {
-  if (version_of_ref(fetched.revision) < 0) return 0;
+uint64_t Client::counter_seen(const Fetched &fetched, const FetchOptions &options) const {
+  if (version_of_ref(fetched.revision) < 0 || options.allow_rollback) return 0;
+  const uint64_t remembered = memory_.counter(fetched.repository, fetched.revision);
   const Environment &environment = http_.environment();
   const RepositoryCache cache(environment.cache, fetched.repository);
   const std::string before = cache.ref(fetched.revision);
   const fs::path directory = cache.snapshot(before) / "build" / fetched.variant;
-  if (before.empty() || before == fetched.commit || !fs::exists(directory / manifest::bundle_file)) return 0;
+  if (before.empty() || before == fetched.commit || !fs::exists(directory / manifest::bundle_file)) return remembered;
   const manifest::VerifyReport report =
       verify_cached(directory, fetched.repository, TrustStore(environment.trust_file, environment.site_trust_file));
-  return report.signed_by && report.bundle ? report.bundle->counter : 0;
+  return std::max(remembered, report.signed_by && report.bundle ? report.bundle->counter : 0);
+}
+
+// What the next fetch of this version must not fall behind.
+void Client::remember(const Fetched &fetched, const FetchOptions &options) const {
+  if (version_of_ref(fetched.revision) < 0 || !fetched.report.signed_by) return;
+  const uint64_t before = memory_.counter(fetched.repository, fetched.revision);
+  if (before > fetched.bundle.counter)
+    say(options, "warning: an older release of " + fetched.revision + " is taken, counter " + std::to_string(fetched.bundle.counter) +
+                     "; " + std::to_string(before) + " was seen before (--allow-rollback)");
+  try {
+    memory_.note_counter(fetched.repository, fetched.revision, fetched.bundle.counter, options.allow_rollback);
+  } catch (const Error &error) {
+    if (error.kind != ErrorKind::permission) throw;
+    say(options, std::string("warning: the newest release cannot be remembered: ") + error.what());
+  }
 }
 
 // The signature is looked at before anything that it covers is.
@@ -143,8 +164,18 @@ void Client::verify(Fetched &fetched, const FetchOptions &options, uint64_t mini
                      [&](const manifest::PublicKey &key) { return key.id == signature.key_id; }))
       throw_untrusted(organisation, signature, trust);
   }
+  Receipt::Facts before;
+  policy.receipt = [&](const manifest::Bundle &bundle, const std::string &bundle_sha256) -> std::function<bool(const std::string &)> {
+    fetched.receipt = memory_.receipt(fetched.directory, bundle_sha256);
+    before = Memory::facts_of(fetched.directory, bundle);
+    if (!fetched.receipt) return nullptr;
+    return [&](const std::string &path) { return fetched.receipt->holds(fetched.directory, path); };
+  };
+  if (options.signatures == manifest::SignaturePolicy::off && fetched.report.steps.empty())
+    say(options, "warning: signatures are not looked at (--signatures off)");
   fetched.report = manifest::verify_variant_directory(fetched.directory, policy);
   fetched.report.throw_if_failed();
+  memory_.note_receipt(fetched.directory, fetched.report.bundle_sha256, before);
   for (const manifest::VerifyStep &step : fetched.report.steps)
     if (step.outcome == manifest::VerifyStep::Outcome::warned) say(options, "warning: " + step.name + ": " + step.detail);
 }
@@ -184,10 +215,17 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
     if (entry != listing.end()) wanted.insert(*entry);
   };
   // Who signed it is known before anything else of it is fetched.
-  for (const char *name : {manifest::bundle_file, manifest::bundle_signature_file, manifest::metadata_file, manifest::manifest_file})
+  for (const auto &[name, limit] : documents) {
     want(name);
+    if (const auto entry = wanted.find(prefix + name); entry != wanted.end() && entry->second.size > limit)
+      throw Error(ErrorKind::integrity, "the hub lists " + entry->first + " with " + std::to_string(entry->second.size) +
+                                            " bytes; it may have " + std::to_string(limit));
+  }
+  if (!listing.contains(prefix + manifest::metadata_file))
+    throw Error(ErrorKind::integrity,
+                "the hub lacks " + prefix + manifest::metadata_file + ", without which Python cannot load it; tell its publisher");
   downloader.get(wanted);
-  verify(fetched, options, counter_seen(fetched));
+  verify(fetched, options, counter_seen(fetched, options));
   read_documents(fetched);
   refuse_unlisted(fetched, listing, prefix);
   choose_build(fetched, options);
@@ -198,6 +236,7 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
   fetched.downloaded_files = downloader.files(), fetched.downloaded_bytes = downloader.bytes();
   verify(fetched, options);
   require_build(fetched);
+  remember(fetched, options);
   note_version(cache, fetched, options);
   return fetched;
 }
@@ -235,7 +274,7 @@ Fetched Client::fetch_offline(Fetched fetched, const FetchOptions &options) cons
   FetchOptions rules = options;
   if (local != environment.local_kernels.end() && rules.signatures == manifest::SignaturePolicy::require)
     rules.signatures = manifest::SignaturePolicy::warn;
-  verify(fetched, rules);
+  verify(fetched, rules, local != environment.local_kernels.end() ? 0 : counter_seen(fetched, options));
   read_documents(fetched);
   choose_build(fetched, options);
   if (!options.resolve_only && !fs::exists(fetched.directory / fetched.build.file))

@@ -7,6 +7,7 @@
 #include "abi/lamina_abi.h"
 #include "hub_client/download.h"
 #include "hub_client/http.h"
+#include "hub_client/memory.h"
 #include "hub_client/resolve.h"
 #include "manifest/bundle.h"
 #include "manifest/verify.h"
@@ -18,6 +19,7 @@ struct FetchOptions {
   std::string arch;     // "" : the best build of this machine; else this one, if the machine runs it
   Framework framework;
   manifest::SignaturePolicy signatures = manifest::SignaturePolicy::require;
+  bool allow_rollback = false;                     // take an older release for a version than was seen, and remember that one from now on
   bool resolve_only = false;                       // stop when the build is chosen: it, and what comes with it, is not downloaded
   std::function<void(const std::string &)> log;    // one sentence at a time
   std::function<void(const Progress &)> progress;  // often
@@ -38,6 +40,7 @@ struct Fetched {
   std::vector<BuildVerdict> builds;  // by rank
   manifest::Build build;             // the first that this machine runs
   manifest::VerifyReport report;
+  std::shared_ptr<const Receipt> receipt;  // of an earlier check of these files; load() need not hash what it holds for
   size_t downloaded_files = 0;
   uint64_t downloaded_bytes = 0;  // over the network; what the cache had is not among them
 };
@@ -59,9 +62,11 @@ class Client {
   void read_documents(Fetched &fetched) const;
   void choose_build(Fetched &fetched, const FetchOptions &options) const;
   void verify(Fetched &fetched, const FetchOptions &options, uint64_t minimum_counter = 0) const;
-  uint64_t counter_seen(const Fetched &fetched) const;
+  uint64_t counter_seen(const Fetched &fetched, const FetchOptions &options) const;
+  void remember(const Fetched &fetched, const FetchOptions &options) const;
 
   Http http_;
+  Memory memory_;
   Machine machine_;
 };
 

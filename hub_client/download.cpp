@@ -1,6 +1,8 @@
 #include "hub_client/download.h"
 
+#include <algorithm>
 #include <chrono>
+#include <set>
 
 #include "hub_client/blob_writer.h"
 #include "hub_client/file_lock.h"
@@ -16,7 +18,7 @@ using manifest::Json;
 
 constexpr int max_pages = 1000;
 constexpr size_t max_entries = 100000;
-constexpr uint64_t max_file = uint64_t{2} << 30, max_page = 32 << 20;
+constexpr uint64_t max_file = uint64_t{2} << 30, max_page = 4 << 20;
 constexpr std::chrono::seconds patience{30};  // with a download of another process that does not grow
 
 // The address of the next page, which must be the hub's own.
@@ -33,6 +35,9 @@ std::string next_page(const HttpAnswer &answer, const std::string &endpoint) {
 // The answer as JSON; a member that is missing or of another type is the hub's fault, not ours.
 template <class Read>
 void read_answer(const HttpAnswer &answer, const std::string &what, Read read) {
+  const size_t first = answer.body.find_first_not_of(" \t\r\n");
+  if (first != std::string::npos && answer.body[first] == '<')
+    throw Error(ErrorKind::malformed, what + " is a web page: perhaps a login page of this network, or HF_ENDPOINT names no hub");
   const Json json = manifest::parse_json(answer.body, what, {max_page, 16, true});
   try {
     read(json);
@@ -46,9 +51,30 @@ uint64_t size_of(const Json &item) {
   return size.get<uint64_t>();
 }
 
-void add_page(const Json &page, Listing &listing) {
+// A name that another differs from in case alone is another file here and the same one elsewhere; a file cannot be a folder too.
+void check_names(const Listing &listing, const std::string &what) {
+  std::map<std::string, std::string> folded;  // of files and folders: in lower case -> as it is
+  const auto add = [&](const std::string &name) {
+    std::string lower = name;
+    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    const auto [found, fresh] = folded.emplace(lower, name);
+    if (!fresh && found->second != name)
+      throw Error(ErrorKind::malformed, what + ": " + found->second + " and " + name + " differ in case alone");
+  };
+  for (const auto &[path, file] : listing) {
+    for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+      add(path.substr(0, slash));
+      if (listing.contains(path.substr(0, slash)))
+        throw Error(ErrorKind::malformed, what + ": " + path.substr(0, slash) + " is both a file and a folder");
+    }
+    add(path);
+  }
+}
+
+void add_page(const Json &page, Listing &listing, size_t &entries) {
   if (!page.is_array()) throw Error(ErrorKind::malformed, "the hub's listing is no list");
   for (const Json &item : page) {
+    if (++entries > max_entries) throw Error(ErrorKind::integrity, "the hub's listing is longer than any bundle's");
     if (item.at("type").get<std::string>() != "file") continue;
     const std::string path = item.at("path").get<std::string>();
     manifest::check_relative_path(path, manifest::Bytecode::allowed);
@@ -58,7 +84,6 @@ void add_page(const Json &page, Listing &listing) {
     file.size = size_of(lfs ? item["lfs"] : item);
     if (!valid_etag(file.etag)) throw Error(ErrorKind::integrity, path + ": the hub names it by something that is no hash");
     if (!listing.emplace(path, file).second) throw Error(ErrorKind::integrity, "the hub lists " + path + " twice");
-    if (listing.size() > max_entries) throw Error(ErrorKind::integrity, "the hub's listing is longer than any bundle's");
   }
 }
 
@@ -66,15 +91,19 @@ void add_page(const Json &page, Listing &listing) {
 
 Listing list_files(const Http &http, const std::string &repository, const std::string &commit, const std::string &folder) {
   Listing listing;
+  std::set<std::string> pages;
+  size_t entries = 0;
   const std::string what = "the listing of " + repository;
   std::string url =
       "/api/kernels/" + repository + "/tree/" + commit + (folder.empty() ? "" : "/" + folder) + "?recursive=true&expand=false";
   for (int page = 0; !url.empty(); ++page) {
     if (page == max_pages) throw Error(ErrorKind::integrity, what + " does not end");
+    if (!pages.insert(url).second) throw Error(ErrorKind::integrity, what + " does not end: a page leads back to an earlier one");
     const HttpAnswer answer = http.expect({"GET", url, {}, "", max_page, {}, {}, true}, what);
-    read_answer(answer, what, [&](const Json &json) { add_page(json, listing); });
+    read_answer(answer, what, [&](const Json &json) { add_page(json, listing, entries); });
     url = next_page(answer, http.environment().endpoint);
   }
+  check_names(listing, what);
   return listing;
 }
 

@@ -67,6 +67,14 @@ void read_token(Environment &environment, const fs::path &hf_home) {
   check_token(environment);
 }
 
+// HF_HUB_DOWNLOAD_TIMEOUT as the Python library reads it: whole seconds.
+long timeout_of(const std::string &text) {
+  if (text.empty()) return Environment().timeout_seconds;
+  if (text.size() > 4 || text.find_first_not_of("0123456789") != std::string::npos || std::stol(text) == 0)
+    throw Error(ErrorKind::invalid_argument, "HF_HUB_DOWNLOAD_TIMEOUT is '" + text + "', expected seconds from 1 to 9999");
+  return std::stol(text);
+}
+
 }  // namespace
 
 Environment read_environment() {
@@ -84,8 +92,10 @@ Environment read_environment() {
   if (cache.empty() && !hf_home_given.empty()) environment.sources["cache"] = "HF_HOME";
   environment.offline = truth(variable("HF_HUB_OFFLINE")) || truth(variable("TRANSFORMERS_OFFLINE"));
   environment.no_progress = truth(variable("HF_HUB_DISABLE_PROGRESS_BARS"));
+  environment.timeout_seconds = timeout_of(first_of(environment, "time-out", {"HF_HUB_DOWNLOAD_TIMEOUT"}));
   environment.ca_file = first_of(environment, "CA file", {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"});
   environment.trust_file = under_home(variable("XDG_CONFIG_HOME"), ".config") / "lamina" / "trust.json";
+  environment.state = under_home(variable("XDG_STATE_HOME"), ".local/state") / "lamina";
   read_token(environment, hf_home);
   std::string local = variable("LOCAL_KERNELS");
   for (size_t at = 0; at < local.size();) {

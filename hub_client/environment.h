@@ -14,7 +14,9 @@ struct Environment {
   bool offline = false;                                        // HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE
   bool no_progress = false;                                    // HF_HUB_DISABLE_PROGRESS_BARS
   std::map<std::string, std::filesystem::path> local_kernels;  // LOCAL_KERNELS: org/name=folder[:...]
+  long timeout_seconds = 10;                                   // HF_HUB_DOWNLOAD_TIMEOUT: without a byte the other side is gone
   std::string ca_file;                                         // SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE
+  std::filesystem::path state;                                 // $XDG_STATE_HOME/lamina; empty: nothing is remembered
   std::filesystem::path trust_file;                            // $XDG_CONFIG_HOME/lamina/trust.json
   std::filesystem::path site_trust_file = "/etc/lamina/trust.json";
   std::map<std::string, std::string> sources;  // setting -> the variable that decided it, for `lamina doctor`

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "hub_client/client.h"
 #include "manifest/digest.h"
@@ -51,6 +52,21 @@ const lamina_library *open_library(const std::string &bytes, const std::string &
   return library;
 }
 
+// The file's bytes, read once from one descriptor.  Where the receipt of an earlier check holds for that descriptor before and after, they
+// are those that were hashed then; else they are hashed now.
+std::string verified_bytes(const std::string &path, const manifest::BundleEntry &entry, const Receipt *receipt) {
+  const auto changed = [&] { return Error(ErrorKind::integrity, path + " is not the file that was signed"); };
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) throw Error(kind_of_errno(errno), "cannot open " + path + ": " + std::strerror(errno));
+  const std::unique_ptr<const int, void (*)(const int *)> closes(&file, [](const int *one) { close(*one); });
+  const bool known = receipt && receipt->holds(entry.path, file);
+  const std::string bytes = manifest::read_file("/proc/self/fd/" + std::to_string(file), max_build);
+  if (bytes.size() != entry.size) throw changed();
+  if (known && receipt->holds(entry.path, file)) return bytes;
+  if (manifest::sha256_hex(bytes) != entry.sha256) throw changed();
+  return bytes;
+}
+
 }  // namespace
 
 const lamina_library *load_build(const std::string &path) { return open_library(manifest::read_file(path, max_build), path); }
@@ -61,9 +77,7 @@ Loaded load(Fetched fetched) {
   loaded.path = (fetched.directory / name).string();
   const manifest::BundleEntry *entry = fetched.bundle.file(name);
   if (!entry) throw Error(ErrorKind::integrity, name + " is not among the bundle's files");
-  const std::string bytes = manifest::read_file(loaded.path, max_build);
-  if (bytes.size() != entry->size || manifest::sha256_hex(bytes) != entry->sha256)
-    throw Error(ErrorKind::integrity, loaded.path + " is not the file that was signed");
+  const std::string bytes = verified_bytes(loaded.path, *entry, fetched.receipt.get());
   loaded.library = open_library(bytes, loaded.path);
   if (loaded.library->build_id != fetched.build.build_id || loaded.library->name != fetched.manifest.layer)
     throw Error(ErrorKind::integrity, loaded.path + " is another build than its manifest says");

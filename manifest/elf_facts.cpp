@@ -195,6 +195,10 @@ std::vector<std::string> audit_plugin(const ElfFacts &facts, const std::string &
   rule(!facts.executable_stack, "it asks for an executable stack");
   rule(!facts.text_relocations, "it has text relocations");
   rule(!facts.writable_code, "it has a segment that is writable and executable");
+  // Linked with -z defs, every symbol that is asked for has the version of the library that has it.
+  for (const UndefinedSymbol &symbol : facts.undefined)
+    rule(symbol.weak || !symbol.version.empty(),
+         "it asks for the symbol " + symbol.name + ", which none of the libraries that it names has");
   for (const std::string &name : facts.unique) rule(false, "symbol " + name + " is STB_GNU_UNIQUE; copies of the build would share it");
   rule(facts.init_entries == 0, "it runs " + std::to_string(facts.init_entries) + " functions when loaded");
   rule(facts.fini_entries == 0, "it runs " + std::to_string(facts.fini_entries) + " functions when unloaded");

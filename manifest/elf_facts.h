@@ -41,7 +41,7 @@ ElfFacts read_elf(std::string_view bytes, const std::string &what);
 
 // How `facts` break the rules of a plug-in, one sentence each; empty means none: shared object, exports lamina_library_v1 alone, needs
 // glibc's own libraries only, at most GLIBC_<floor>, no rpath, no executable stack, no text relocations, no writable code, no unique
-// symbols, nothing run at load or unload.  [thread-safe]
+// symbols, none that no library was said to have, nothing run at load or unload.  [thread-safe]
 std::vector<std::string> audit_plugin(const ElfFacts &facts, const std::string &glibc_floor = "2.28");
 
 // Compares dotted numbers: negative, zero, positive as a is older than, equal to, newer than b.

@@ -15,6 +15,45 @@ std::string sentence_of(const Json::exception &error) {
   return std::string(text.starts_with("[json.exception") && end != text.npos ? text.substr(end + 2) : text);
 }
 
+// Walks through a text: how deep it is, and whether an object has a key twice.  Builds nothing.
+class Checker {
+ public:
+  explicit Checker(const JsonLimits &limits) : limits_(limits) {}
+  std::string problem;
+
+  bool null() { return true; }
+  bool boolean(bool) { return true; }
+  bool number_integer(Json::number_integer_t) { return true; }
+  bool number_unsigned(Json::number_unsigned_t) { return true; }
+  bool number_float(Json::number_float_t, const std::string &) { return true; }
+  bool string(std::string &) { return true; }
+  bool binary(Json::binary_t &) { return true; }
+  bool start_object(size_t) { return keys_.emplace_back(), deeper(); }
+  bool end_object() { return keys_.pop_back(), --depth_, true; }
+  bool start_array(size_t) { return deeper(); }
+  bool end_array() { return --depth_, true; }
+  bool key(std::string &name) {
+    if (limits_.duplicate_keys || keys_.back().insert(name).second) return true;
+    problem = "key \"" + name + "\" appears twice in one object";
+    return false;
+  }
+  template <class Exception>
+  bool parse_error(size_t, const std::string &, const Exception &error) {
+    problem = sentence_of(error);
+    return false;
+  }
+
+ private:
+  bool deeper() {
+    if (++depth_ <= limits_.max_depth) return true;
+    problem = "nested deeper than " + std::to_string(limits_.max_depth);
+    return false;
+  }
+  const JsonLimits &limits_;
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open, outermost first
+  int depth_ = 0;
+};
+
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string &what, const JsonLimits &limits) {
@@ -23,18 +62,11 @@ Json parse_json(std::string_view text, const std::string &what, const JsonLimits
   if (text.starts_with("\xEF\xBB\xBF")) throw refuse("begins with a byte order mark; save it as plain UTF-8");
   // The parser takes NUL for the end of the text, so anything could hide behind one.
   if (text.find('\0') != text.npos) throw refuse("holds a NUL byte");
-  std::vector<std::set<std::string>> keys;  // of the objects that are open, outermost first
-  const auto on_event = [&](int depth, Json::parse_event_t event, Json &parsed) {
-    if (depth >= limits.max_depth && (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start))
-      throw refuse("nested deeper than " + std::to_string(limits.max_depth));
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second && !limits.duplicate_keys)
-      throw refuse("key \"" + parsed.get<std::string>() + "\" appears twice in one object");
-    return true;
-  };
   try {
-    return Json::parse(text.begin(), text.end(), on_event);
+    // Looked through before anything is built: the parser's own callbacks cost the square of an array's length.
+    Checker checker(limits);
+    if (!Json::sax_parse(text.begin(), text.end(), &checker)) throw refuse(checker.problem);
+    return Json::parse(text.begin(), text.end());
   } catch (const Json::exception &error) { throw refuse(sentence_of(error)); }
 }
 

@@ -85,6 +85,8 @@ class Verification {
 
   void bundle() {
     report_.bundle = parse_bundle(bundle_bytes_, bundle_file);
+    report_.bundle_sha256 = sha256_hex(bundle_bytes_);
+    if (policy_.receipt) known_ = policy_.receipt(*report_.bundle, report_.bundle_sha256);
     say(report_.bundle->repo + " " + report_.bundle->version + ", " + std::to_string(report_.bundle->files.size()) + " files");
   }
 
@@ -101,9 +103,10 @@ class Verification {
       expect("major version", std::to_string(bundle.major()), policy_.expected_version);
     else expect("version", bundle.version, policy_.expected_version);
     if (bundle.counter < policy_.minimum_counter)
-      throw Error(ErrorKind::integrity, "bundle.json has counter " + std::to_string(bundle.counter) + ", but " +
-                                            std::to_string(policy_.minimum_counter) +
-                                            " was seen before: an older release is offered for a newer");
+      throw Error(
+          ErrorKind::integrity,
+          "bundle.json has counter " + std::to_string(bundle.counter) + ", but " + std::to_string(policy_.minimum_counter) +
+              " was seen before: an older release is offered for a newer.  If it is wanted: fetch its commit, or pass --allow-rollback");
     if (report_.signed_by && comment_ != bundle_comment(bundle))
       throw Error(ErrorKind::signature, "the signature's trusted comment is '" + comment_ + "'; expected '" + bundle_comment(bundle) + "'");
     if (bundle.abi_major != LAMINA_ABI_MAJOR)
@@ -115,9 +118,14 @@ class Verification {
   void files() {
     std::vector<std::string> absent, wrong;
     uint64_t bytes = 0;
+    size_t known = 0;
     for (const BundleEntry &entry : report_.bundle->files) {
       if (!exists(entry.path)) {
         absent.push_back(entry.path);
+        continue;
+      }
+      if (known_ && known_(entry.path)) {
+        bytes += entry.size, ++known;
         continue;
       }
       const FileDigest digest = digest_file(folder_ / entry.path);
@@ -130,6 +138,7 @@ class Verification {
     if (!wrong.empty()) throw Error(ErrorKind::integrity, "not what bundle.json lists: " + some_of(wrong));
     if (!absent.empty() && !policy_.partial) throw Error(ErrorKind::integrity, "listed in bundle.json but missing: " + some_of(absent));
     say(std::to_string(report_.bundle->files.size() - absent.size()) + " files, " + std::to_string(bytes) + " bytes" +
+        (known ? "; " + std::to_string(known) + " by their receipt" : "") +
         (absent.empty() ? "" : "; " + std::to_string(absent.size()) + " not downloaded"));
   }
 
@@ -174,16 +183,20 @@ class Verification {
   }
 
   void builds() {
-    size_t audited = 0;
+    size_t audited = 0, known = 0;
     for (const std::string &file : builds_) {
       if (!exists(file)) continue;
+      if (known_ && known_(file)) {
+        ++known;
+        continue;
+      }
       const ElfFacts facts = read_elf(read_file(folder_ / file, max_build), file);
       std::vector<std::string> violations = audit_plugin(facts, report_.bundle->glibc);
       if (facts.machine != report_.bundle->cpu) violations.push_back("it is for " + facts.machine);
       if (!violations.empty()) throw Error(ErrorKind::failed, file + " breaks the rules of a plug-in: " + some_of(violations));
       ++audited;
     }
-    say(std::to_string(audited) + " builds audited");
+    say(std::to_string(audited) + " builds audited" + (known ? ", " + std::to_string(known) + " by their receipt" : ""));
   }
 
   const std::filesystem::path &folder_;
@@ -191,6 +204,7 @@ class Verification {
   VerifyReport report_;
   std::string bundle_bytes_, signature_bytes_, comment_;
   std::vector<std::string> builds_;
+  std::function<bool(const std::string &)> known_;
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,6 +24,9 @@ struct VerifyPolicy {
   SignaturePolicy signatures = SignaturePolicy::require;
   bool partial = false;      // a client that downloads only what it needs: listed files may be absent, present ones must be right
   bool audit_builds = true;  // read every .so present with read_elf and audit_plugin
+  // Asked once, with the parsed bundle and the SHA-256 of bundle.json: gives a function that knows which files were hashed and audited
+  // before and have not changed since; they are not read again.  Either may be empty.
+  std::function<std::function<bool(const std::string &path)>(const Bundle &, const std::string &bundle_sha256)> receipt = {};
 };
 
 struct VerifyStep {
@@ -39,6 +43,7 @@ struct VerifyReport {
   std::optional<Bundle> bundle;        // once it parsed
   std::optional<PublicKey> signed_by;  // the trusted key that verified
   std::vector<std::string> absent;     // listed but not there (partial)
+  std::string bundle_sha256;           // of bundle.json, 64 hex digits
   bool ok() const;
   std::string text() const;      // one line a step
   void throw_if_failed() const;  // Error of the first failed step's kind

@@ -42,6 +42,7 @@ struct Host : Site {
          {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "LOCAL_KERNELS", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"})
       unsetenv(name);
     manifest::Manifest text = manifest::test::small_manifest();
+    setenv("XDG_STATE_HOME", (folder / "state").c_str(), 1);
     text.builds[0].build_id = hub::load_build("build/plugins/" + manifest::test::plugin_name())->build_id;
     write(variant.at("manifest.json"), manifest::write_manifest(text));
     variant.seal();

@@ -32,7 +32,7 @@ proxied() {
 }
 
 for upload in regular lfs; do
-  rm -rf "$HF_HOME"
+  rm -rf "$HF_HOME" "$XDG_STATE_HOME"  # another hub, whose first release is older than the other's last
   start_hub "$scratch/hub-$upload.log" "$scratch/hub-$upload" --upload $upload --token-file "$scratch/token" --trusted-org $org
   hub=$HF_ENDPOINT
 

@@ -31,3 +31,13 @@ GPU_MEASUREMENTS := docs/measurements/h200_triangle_multiplication.json
 bench-page:  ## write the GPU page, its picture and the README's section from the committed measurements; ADD='part.json ...' merges new ones
 	python3 bench/gpu/page.py $(GPU_MEASUREMENTS) $(foreach part,$(ADD),--add $(part))
 CHECKS += bench/tests/page_test.sh
+
+# Registers, spills, shared memory and occupancy of every kernel; needs no GPU.
+LAYER ?= triangle_multiplication
+.PHONY: gpu-profile-static
+gpu-profile-static: plugins fake_cuda $(BUILD)/cuda-tools/done  ## registers, spills, shared memory, occupancy of every CUDA kernel of LAYER, from the machine code
+	python3 bench/gpu/profile_static.py $(LAYER) --tools $(BUILD)/cuda-tools/nvidia/cu13/bin --commit "$$(git describe --always --abbrev=12 --dirty)" \
+	  --write docs/measurements/$(LAYER)_cuda_kernels.md
+SLOW_TESTS += bench/tests/static_profile_test.sh bench/tests/gpu_bench_test.sh
+bench/tests/static_profile_test.sh: | plugins fake_cuda $(BUILD)/cuda-tools/done
+bench/tests/gpu_bench_test.sh: | plugins $(LIB)/run_loop.so $(BENCH_VENV)/ready

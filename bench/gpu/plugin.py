@@ -4,8 +4,6 @@ Tensors on a CUDA device run on torch's current stream.  Those on the CPU serve 
 """
 import ctypes as c
 
-import torch
-
 
 class Error(c.Structure):
     _fields_ = [("struct_size", c.c_uint32), ("arg", c.c_int32), ("dim", c.c_int32), ("native_code", c.c_int32), ("message", c.c_char * 240)]
@@ -72,8 +70,8 @@ class Library(c.Structure):
                 ("op_count", c.c_uint32), ("flags", c.c_uint32)]
 
 
-DTYPES = {torch.float64: (2, 64), torch.float32: (2, 32), torch.int64: (0, 64), torch.int32: (0, 32),
-          torch.float16: (2, 16), torch.bfloat16: (4, 16), torch.uint8: (1, 8), torch.bool: (6, 8)}
+DTYPES = {"float64": (2, 64), "float32": (2, 32), "float16": (2, 16), "bfloat16": (4, 16), "int64": (0, 64), "int32": (0, 32), "int8": (0, 8),
+          "uint8": (1, 8), "bool": (6, 8)}
 
 
 def device_of(tensor):
@@ -84,7 +82,7 @@ def described(tensor):
     """The ABI's view of a torch tensor; valid while the tensor lives."""
     rank = tensor.dim()
     shape, strides = (c.c_int64 * rank)(*tensor.shape), (c.c_int64 * rank)(*tensor.stride())
-    code, bits = DTYPES[tensor.dtype]
+    code, bits = DTYPES[str(tensor.dtype).removeprefix("torch.")]
     result = Tensor(tensor.data_ptr(), device_of(tensor), rank, DType(code, bits, 1), shape, strides, 0)
     result.keep = (tensor, shape, strides)
     return result
@@ -105,11 +103,11 @@ class Plugin:
 
 class Prepared:
     def __init__(self, op, tensors, attributes):
-        self.op, self.tensors = op, tensors
+        self.op, self.tensors, self.plan = op, tensors, Plan()
         attrs = (Attr * len(attributes))()
         for slot, (name, value) in zip(attrs, attributes.items()):
             slot.name, slot.kind, slot.value.s = name.encode(), 3, value.encode()
-        self.attrs, self.plan, self.error = attrs, Plan(), Error(c.sizeof(Error))
+        self.attrs, self.error = attrs, Error(c.sizeof(Error))
         some = next(iter(tensors.values()))
         self.on_gpu = some.is_cuda
         desc = PlanDesc(c.sizeof(PlanDesc), 0, device_of(some), None, attrs, len(attributes))
@@ -126,6 +124,10 @@ class Prepared:
         self.need = Need(c.sizeof(Need))
         self.check(op.contents.plan_need(self.plan, self.call, self.need, self.error))
 
+    def __del__(self):
+        if self.plan:
+            self.op.contents.plan_destroy(self.plan)
+
     def check(self, status):
         if status:
             raise RuntimeError(f"status {status}: {self.error.message.decode()}")
@@ -139,5 +141,9 @@ class Prepared:
 
     def run(self):
         if self.on_gpu:
+            import torch  # elsewhere this module needs none
             self.call.stream = torch.cuda.current_stream().cuda_stream
+        self.enqueue()
+
+    def enqueue(self):
         self.check(self.op.contents.run(self.plan, self.call, self.error))

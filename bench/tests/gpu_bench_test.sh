@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# The GPU bench with a CPU build in the GPU's place: every part writes rows, a wrong build and an absent peer are not timed and say so, the GPU
+# MODE problem's checker refuses what is wrong, and the page takes what was written.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=$PWD/build/bench-venv/bin/python
+scratch=build/test-scratch/gpu-bench
+rm -rf $scratch; mkdir -p $scratch
+plugin=$(ls build/plugins/triangle_multiplication-*-cpu_avx2.so)
+bench=($python bench/gpu/triangle_multiplication.py --device cpu --commit abc --rounds 2 --rotated-bytes 1e5 --sizes 16,24 --widths 32 --build "$plugin")
+"${bench[@]}" --part table --part peers --part extras --part fp16 --part host --peers eager,cuequivariance --run-loop build/lib/run_loop.so --out $scratch/all.json >$scratch/log || { cat $scratch/log; exit 1; }
+$python - $scratch/all.json <<'P'
+import json, sys
+rows = json.load(open(sys.argv[1]))["rows"]
+timed = [row for row in rows if "not_timed" not in row]
+assert {row["part"] for row in timed} == {"table", "peers", "extras", "fp16", "host"}, timed
+assert all(row["microseconds"] > 0 and 0 < row["error"] < 1e-2 for row in timed)
+assert all(row["host_microseconds"] > 0 for row in timed if row["part"] == "host")
+assert {row["form"] for row in timed if row["part"] == "peers"} == {"lamina cpu_avx2", "PyTorch eager"}
+absent = [row for row in rows if row["form"] == "cuEquivariance"]
+assert absent and all("cuequivariance" in row["not_timed"] for row in absent), absent
+P
+if "${bench[@]}" --part host 2>$scratch/log; then echo "part host ran without its loop"; exit 1; fi
+
+# A peer that computes something else, and a build that does, by patching the formula.
+$python - "$plugin" >$scratch/wrong.log <<'P'
+import sys
+sys.path.insert(0, "bench/gpu")
+import torch, forms, triangle_multiplication as bench
+sys.argv = ["x", "--device", "cpu", "--commit", "abc", "--rounds", "1", "--rotated-bytes", "1e5", "--sizes", "16", "--widths", "32", "--part", "peers",
+            "--peers", "eager", "--directions", "outgoing", "--build", sys.argv[1]]
+eager, ours = forms.eager, forms.Ours.__call__
+forms.SLOW["eager"] = lambda problem, folder: forms.Peer("PyTorch eager", "", lambda pair: problem.formula(pair) * 1.02, problem, fused=True)
+assert bench.main() == 0
+forms.SLOW["eager"] = eager
+forms.Ours.__call__ = lambda self, i: ours(self, i) * 1.01
+assert bench.main() == 1
+P
+grep -q 'PyTorch eager: NOT TIMED: wrong: relative error 0.02' $scratch/wrong.log
+grep -q 'lamina cpu_avx2: NOT TIMED: wrong: relative error 0.01' $scratch/wrong.log
+
+cat >$scratch/rival.py <<'P'
+import torch
+def negated(data):
+    return -torch.ones_like(data[0])
+P
+$python - "$plugin" $scratch/rival.py:negated $scratch/mode.json >$scratch/mode.log <<'P'
+import sys
+sys.path.insert(0, "bench/gpu")
+import gpu_mode
+gpu_mode.CASES = [(24, 2, 32, 1, True, "normal"), (16, 1, 32, 2, False, "cauchy")]
+sys.argv = ["x", "--device", "cpu", "--commit", "abc", "--rounds", "1", "--cases", "0,1", "--build", sys.argv[1], "--rival", "wrong=" + sys.argv[2], "--out", sys.argv[3]]
+gpu_mode.main()
+P
+grep -qE '^wrong +geometric mean none' $scratch/mode.log
+grep -qE '^lamina cpu_avx2 compute=bf16 +geometric mean [0-9]+ us' $scratch/mode.log
+printf '<!-- bench:gpu begin -->\n<!-- bench:gpu end -->\n' >$scratch/README.md
+python3 bench/gpu/page.py $scratch/page.json --readme $scratch/README.md --add $scratch/all.json --add $scratch/mode.json
+for title in 'The GPU MODE problem' 'With residual and dropout mask' "The host's share" 'Not timed'; do grep -q "^## $title" $scratch/page.md || { echo "the page lacks '$title'"; exit 1; }; done
+echo "the bench times what is right and says what is not there"

@@ -56,3 +56,13 @@ $(BIN)/xla_stand_in: $(OBJ)/adapters/xla/tests/stand_in_test.o | $(BIN)/ plugins
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $< -ldl -lpthread
 TESTS += $(BIN)/xla_stand_in
+
+# With the real hosts.  The environment is made before the tests start, not within the time of one.
+SLOW_TESTS += adapters/tests/python_adapters.sh
+adapters/tests/python_adapters.sh: $(BUILD)/adapters-venv/installed
+$(BUILD)/adapters-venv/installed: adapters/tests/requirements.txt
+	@rm -rf $(@D)
+	$(call say,VENV,$(@D))
+	$(Q)python3 -m venv $(@D)
+	$(Q)$(@D)/bin/pip install --quiet --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu -r $<
+	@touch $@

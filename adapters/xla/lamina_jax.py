@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 _PLATFORMS = {1: "cpu", 2: "CUDA", 10: "ROCM"}
-_OPTIONAL, _CAPTURE_SAFE = 1, 2
-_INPUT, _PARAM, _PACKED, _SAVED, _OUTPUT, _INOUT = 1, 2, 3, 4, 5, 6
+_CPU, _CAPTURE_SAFE = 1, 2
+_PACKED, _OUTPUT, _INOUT = 3, 5, 6
 _PACK_KIND = 4
 _INT, _FLOAT, _STRING = 1, 2, 3
 
@@ -72,8 +72,8 @@ def _raise_unless_ok(status, error):
 def _adapter(path):
     """Loads liblamina_xla.so and registers its handlers with JAX under every platform."""
     beside = pathlib.Path(__file__).resolve().parent
-    candidates = [path] if path else [beside / "liblamina_xla.so", beside.parents[1] / "lib" / "liblamina_xla.so",
-                                      beside.parents[1] / "build" / "lib" / "liblamina_xla.so"]
+    name = "liblamina_xla.so"  # beside this file, installed (lib/lamina/python), or in the tree that built it
+    candidates = [path] if path else [beside / name, beside.parents[1] / name, beside.parents[1] / "build" / "lib" / name]
     found = next((candidate for candidate in candidates if os.path.exists(candidate)), None)
     if found is None:
         raise FileNotFoundError(f"liblamina_xla.so is not at {' or '.join(map(str, candidates))}; set LAMINA_XLA to its path")
@@ -87,7 +87,7 @@ def _adapter(path):
 
 
 def load(path, adapter=None):
-    """The Lamina build at `path`.  `adapter`: liblamina_xla.so, found beside this module, in ../../lib or by LAMINA_XLA otherwise."""
+    """The Lamina build at `path`.  `adapter`: liblamina_xla.so; otherwise LAMINA_XLA names it, or it lies where `make` or `make install` puts it."""
     _adapter(adapter or os.environ.get("LAMINA_XLA"))
     return _load(str(pathlib.Path(path).resolve()))
 
@@ -213,8 +213,8 @@ class Op:
         workspace = [jax.ShapeDtypeStruct((need.workspace_size + align,), "uint8")] if align else []
         widened = {name: {_STRING: str, _FLOAT: np.float64, _INT: np.int64}[self.attributes[name]](value) for name, value in attributes}
         aliases = {order.index(index): at for at, index in enumerate(self.results) if self.arguments[index][2] == _INOUT}
-        call = jax.ffi.ffi_call("lamina" if need.flags & _CAPTURE_SAFE else "lamina_uncaptured", results + workspace,
-                                vmap_method="sequential", input_output_aliases=aliases)
+        target = "lamina" if device == _CPU or need.flags & _CAPTURE_SAFE else "lamina_uncaptured"
+        call = jax.ffi.ffi_call(target, results + workspace, vmap_method="sequential", input_output_aliases=aliases)
         outputs = call(*arrays, lamina_build=self.build.path, lamina_build_id=self.build.build_id, lamina_op=self.name,
                        lamina_device=np.int64(device), lamina_arguments=np.array(order, np.int64),
                        lamina_results=np.array(self.results, np.int64), lamina_workspace=np.int64(align), **widened)
@@ -260,4 +260,4 @@ def _traced(op, order, attributes):
                                   "call the host's own function where gradients are needed, or jax.lax.stop_gradient")
 
     differentiable.defvjp(forward_rule, lambda _, gradients: (_ for _ in ()).throw(AssertionError("no forward rule")))
-    return differentiable
+    return jax.jit(differentiable, inline=True)  # outside of any jit, too, a call is traced once

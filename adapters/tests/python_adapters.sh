@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Slow test: the adapters under the real tvm-ffi and the real JAX, and our headers against theirs.  Needs the Python package index once, for
+# the environment that adapters.mk makes in build/adapters-venv.
+#
+#   python_adapters.sh                            the CPU builds that this processor runs
+#   python_adapters.sh --gpu PYTHON               on a machine with a GPU: the CUDA builds, by a Python that has torch, apache-tvm-ffi and jax
+#                                                 with CUDA; what it lacks is said and fails
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+layer=triangle_multiplication version=1.0.0 plugins=build/plugins
+python=build/adapters-venv/bin/python
+run() { echo "== $*"; "$@"; }
+fail() { echo "FAIL: $*" >&2; exit 1; }
+
+if [ "${1:-}" = --gpu ]; then
+  python=${2:?which python?} failed=0
+  for arch in cuda_sm90a cuda_sm80; do
+    run "$python" adapters/tests/test_tvm_ffi.py $plugins/tvm_ffi/$layer-$version-$arch-tvm_ffi.so --device cuda || failed=1
+    # The second time XLA records calls into CUDA graphs from the first operation on.
+    run "$python" adapters/tests/test_jax.py $plugins/$layer-$version-$arch.so --platform cuda || failed=1
+    XLA_FLAGS='--xla_gpu_enable_command_buffer=CUSTOM_CALL --xla_gpu_graph_min_graph_size=1' \
+      run "$python" adapters/tests/test_jax.py $plugins/$layer-$version-$arch.so --platform cuda || failed=1
+  done
+  exit $failed
+fi
+
+make --no-print-directory build/adapters-venv/installed
+site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+for header in tvm_ffi xla; do
+  run g++ -std=c++20 -Wall -Wextra -Werror -I. -isystem "$site/tvm_ffi/include" -isystem "$site/tvm_ffi/3rdparty/dlpack/include" \
+    -isystem "$site/jaxlib/include" -fsyntax-only adapters/$header/tests/layout_test.cpp
+done
+
+mkdir -p build/test-scratch
+said=$(mktemp build/test-scratch/adapters.XXXXXX)
+trap 'rm -f "$said"' EXIT
+truth=$(build/bin/call_abi_directly $plugins/$layer-$version-reference.so | grep '^checksum')
+# The numbers of an example, compared with the reference's in float32's tolerance.
+same_checksum() {
+  awk -v found="$(grep '^checksum' "$said")" -v truth="$truth" 'BEGIN {
+    n = split(found, a, " "); m = split(truth, b, " ")
+    if (n != 5 || m != 5 || b[3] + 0 < 1) exit 1
+    for (i = 3; i <= 5; i += 2) { d = a[i] - b[i]; if (d < 0) d = -d; if (!(d <= 2e-6 * b[3] * 8)) exit 1 }
+  }' || { cat "$said"; fail "$1: not the reference's $truth"; }
+}
+builds=0
+for arch in cpu_avx512 cpu_avx2; do
+  build=$plugins/$layer-$version-$arch.so
+  if ! build/bin/call_abi_directly $build >"$said" 2>&1; then
+    grep -q 'needs\|UNSUPPORTED\|processor' "$said" || { cat "$said"; fail "$arch neither runs nor says what it needs"; }
+    continue
+  fi
+  builds=$((builds + 1))
+  run "$python" adapters/tests/test_tvm_ffi.py $plugins/tvm_ffi/$layer-$version-$arch-tvm_ffi.so
+  run "$python" examples/use_from_tvm_ffi.py $plugins/tvm_ffi/$layer-$version-$arch-tvm_ffi.so >"$said"; same_checksum 'tvm-ffi example'
+  PYTHONPATH=adapters/xla run "$python" examples/use_from_jax.py $build >"$said"; same_checksum 'JAX example'
+  [ $builds = 1 ] || continue  # nothing of JAX's side depends on the build
+  run "$python" adapters/tests/test_jax.py $build --reference $plugins/$layer-$version-reference.so
+done
+[ $builds -gt 0 ] || fail 'this processor runs no CPU build (AVX2 is the least)'

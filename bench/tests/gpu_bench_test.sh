@@ -54,6 +54,24 @@ gpu_mode.main()
 P
 grep -qE '^wrong +geometric mean none' $scratch/mode.log
 grep -qE '^lamina cpu_avx2 compute=bf16 +geometric mean [0-9]+ us' $scratch/mode.log
+# Counters as Nsight Compute prints them: the last of three calls counts.
+cat >$scratch/ncu <<'N'
+#!/bin/bash
+if [ "$1" = --version ]; then echo 'Version 1'; exit; fi
+echo '==PROF== Connected'
+echo '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"'
+for id in 0 1 2 3 4 5 6 7 8; do
+  kernels=(hopper_front_128 hopper_contract_wide hopper_back_128)
+  echo "\"$id\",\"${kernels[id % 3]}(Job)\",\"gpu__time_duration.sum\",\"ns\",\"$((id + 1)),000\""
+  echo "\"$id\",\"${kernels[id % 3]}(Job)\",\"sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed\",\"%\",\"8$id.4\""
+  echo "\"$id\",\"${kernels[id % 3]}(Job)\",\"lts__throughput.avg.pct_of_peak_sustained_elapsed\",\"%\",\"n/a\""
+done
+N
+chmod +x $scratch/ncu
+$python bench/gpu/kernel_profile.py --build some.so --sizes 512 --widths 128 --counters $scratch/ncu --write $scratch/profile.md >/dev/null
+grep -qE '^\| 512 \| 128 \| hopper_contract_wide \| 8\.0 \| .* \| 87 \| .* \| the tensor cores \|$' $scratch/profile.md || { cat $scratch/profile.md; exit 1; }
+[ "$(grep -c '^| 512' $scratch/profile.md)" = 3 ]
+
 printf '<!-- bench:gpu begin -->\n<!-- bench:gpu end -->\n' >$scratch/README.md
 python3 bench/gpu/page.py $scratch/page.json --readme $scratch/README.md --add $scratch/all.json --add $scratch/mode.json
 for title in 'The GPU MODE problem' 'With residual and dropout mask' "The host's share" 'Not timed'; do grep -q "^## $title" $scratch/page.md || { echo "the page lacks '$title'"; exit 1; }; done

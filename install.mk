@@ -6,7 +6,7 @@ DIST_NAME = lamina-$(LAMINA_VERSION)-$(HOST_CPU)-linux
 
 .PHONY: install
 install: everything  ## make install PREFIX=/usr/local: program, liblamina, headers, plug-ins, pkg-config and CMake files
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include/lamina lib/pkgconfig lib/cmake/lamina lib/lamina/plugins share/doc/lamina)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include/lamina lib/pkgconfig lib/cmake/lamina lib/lamina/plugins lib/lamina/tvm_ffi lib/lamina/python share/doc/lamina)
 	install -m 755 -s $(BIN)/lamina $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(PREFIX)/include/lamina/
 	strip --strip-debug --enable-deterministic-archives -o $(DESTDIR)$(PREFIX)/lib/liblamina.a $(LIB)/liblamina.a
@@ -14,6 +14,9 @@ install: everything  ## make install PREFIX=/usr/local: program, liblamina, head
 	install -m 755 -s $(LIB)/liblamina.so.1 $(DESTDIR)$(PREFIX)/lib/
 	ln -sf liblamina.so.1 $(DESTDIR)$(PREFIX)/lib/liblamina.so
 	install -m 644 $(ALL_PLUGINS) $(DESTDIR)$(PREFIX)/lib/lamina/plugins/
+	install -m 644 $(TVM_FFI_PLUGINS) $(DESTDIR)$(PREFIX)/lib/lamina/tvm_ffi/
+	install -m 755 $(LIB)/liblamina_xla.so $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 adapters/xla/lamina_jax.py adapters/xla/lamina_hosts.py $(DESTDIR)$(PREFIX)/lib/lamina/python/
 	sed 's|@VERSION@|$(LAMINA_VERSION)|g' hub_client/lamina.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/lamina.pc
 	sed 's|@VERSION@|$(LAMINA_VERSION)|g' hub_client/lamina-config.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/lamina/lamina-config.cmake
 	sed 's|@VERSION@|$(LAMINA_VERSION)|g' hub_client/lamina-config-version.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/lamina/lamina-config-version.cmake

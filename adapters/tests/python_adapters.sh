@@ -43,6 +43,11 @@ same_checksum() {
     for (i = 3; i <= 5; i += 2) { d = a[i] - b[i]; if (d < 0) d = -d; if (!(d <= 2e-6 * b[3] * 8)) exit 1 }
   }' || { cat "$said"; fail "$1: not the reference's $truth"; }
 }
+# JAX as an installation has it.
+prefix=$(mktemp -d "$PWD/build/test-scratch/adapters-install.XXXXXX")
+trap 'rm -rf "$said" "$prefix"' EXIT
+env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make --no-print-directory install PREFIX="$prefix" DESTDIR= >"$said" 2>&1 || { tail -30 "$said"; fail 'make install'; }
+
 builds=0
 for arch in cpu_avx512 cpu_avx2; do
   build=$plugins/$layer-$version-$arch.so
@@ -53,7 +58,8 @@ for arch in cpu_avx512 cpu_avx2; do
   builds=$((builds + 1))
   run "$python" adapters/tests/test_tvm_ffi.py $plugins/tvm_ffi/$layer-$version-$arch-tvm_ffi.so
   run "$python" examples/use_from_tvm_ffi.py $plugins/tvm_ffi/$layer-$version-$arch-tvm_ffi.so >"$said"; same_checksum 'tvm-ffi example'
-  PYTHONPATH=adapters/xla run "$python" examples/use_from_jax.py $build >"$said"; same_checksum 'JAX example'
+  PYTHONPATH=$prefix/lib/lamina/python run "$python" examples/use_from_jax.py "$prefix/lib/lamina/plugins/$(basename $build)" >"$said"
+  same_checksum 'JAX example'
   [ $builds = 1 ] || continue  # nothing of JAX's side depends on the build
   run "$python" adapters/tests/test_jax.py $build --reference $plugins/$layer-$version-reference.so
 done

@@ -31,14 +31,22 @@ std::string random_suffix() {
   return text;
 }
 
+namespace {
+
+void refuse_link(const fs::path &path) {
+  if (fs::is_symlink(fs::symlink_status(path)))
+    throw Error(ErrorKind::permission, path.string() + " is a symbolic link; the cache's folders must be real ones");
+}
+
+}  // namespace
+
 void make_cache_folder(const fs::path &path) {
   std::error_code failure;
   fs::create_directories(path, failure);
   if (failure)
     throw Error(kind_of_errno(failure.value()),
                 "cannot make " + path.string() + ": " + failure.message() + "; let HF_HUB_CACHE name a folder that you may write");
-  if (fs::is_symlink(path))
-    throw Error(ErrorKind::permission, path.string() + " is a symbolic link; the cache's folders must be real ones");
+  refuse_link(path);
 }
 
 bool file_matches(const fs::path &path, const std::string &etag, uint64_t size) {
@@ -66,6 +74,7 @@ fs::path RepositoryCache::blob(const std::string &etag, uint64_t size) const {
 fs::path RepositoryCache::lock_file(const std::string &etag) const {
   const fs::path folder = folder_.parent_path() / ".locks" / folder_.filename();
   std::error_code ignored;  // without a lock a download only costs more
+  if (fs::is_symlink(folder.parent_path(), ignored) || fs::is_symlink(folder, ignored)) return {};
   fs::create_directories(folder, ignored);
   return folder / (etag + ".lock");
 }
@@ -107,9 +116,14 @@ void RepositoryCache::link(const std::string &commit, const std::string &path, c
   fs::rename(temporary, pointer);
 }
 
+void RepositoryCache::refuse_links() const {
+  for (const char *name : {"", "blobs", "snapshots", "refs"}) refuse_link(*name ? folder_ / name : folder_);
+}
+
 std::string RepositoryCache::ref(const std::string &name) const {
   const fs::path path = folder_ / "refs" / name;
-  if (!fs::is_regular_file(path)) return "";
+  std::error_code missing;
+  if (!fs::is_regular_file(path, missing) || fs::file_size(path, missing) > 256) return "";
   std::string text = manifest::read_file(path, 256);
   while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
   return valid_commit(text) ? text : "";
@@ -125,9 +139,11 @@ std::map<std::string, std::string> RepositoryCache::refs() const {
 }
 
 void RepositoryCache::write_ref(const std::string &name, const std::string &commit) {
-  if (ref(name) == commit) return;
+  const fs::path path = folder_ / "refs" / name;
+  std::error_code missing;
+  if (ref(name) == commit && fs::file_size(path, missing) == commit.size() && !fs::is_symlink(path)) return;
   make_cache_folder(folder_ / "refs");
-  manifest::write_file_atomically(folder_ / "refs" / name, commit);
+  manifest::write_file_atomically(path, commit);
 }
 
 }  // namespace lamina::hub

@@ -26,6 +26,8 @@ class RepositoryCache {
   // Makes snapshots/<commit>/<path> a relative link to the blob.
   void link(const std::string &commit, const std::string &path, const std::string &etag);
   std::filesystem::path snapshot(const std::string &commit) const { return folder_ / "snapshots" / commit; }
+  // The repository's own folders must be real ones: a symbolic link would lead what is written elsewhere.  Errors: permission.
+  void refuse_links() const;
   // The commit that refs/<name> holds, or "".
   std::string ref(const std::string &name) const;
   std::map<std::string, std::string> refs() const;                     // name -> commit; of names without '/'

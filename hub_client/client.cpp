@@ -1,5 +1,8 @@
 #include "hub_client/client.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -282,9 +285,20 @@ Fetched Client::fetch_offline(Fetched fetched, const FetchOptions &options) cons
   return fetched;
 }
 
+// What lies in such a cache is verified like everything else; but whoever can write it can break it at any time.
+static void warn_of_writers(const fs::path &cache, const FetchOptions &options) {
+  struct stat facts{};
+  if (stat(cache.c_str(), &facts) != 0) return;
+  if ((facts.st_mode & S_IWOTH) && !(facts.st_mode & S_ISVTX))
+    say(options, "warning: anybody may write to the cache " + cache.string() + "; chmod o-w keeps others out");
+  else if (facts.st_uid != geteuid() && facts.st_uid != 0 && !(facts.st_mode & S_IWGRP))
+    say(options, "warning: the cache " + cache.string() + " belongs to another user");
+}
+
 Fetched Client::fetch(const std::string &specification, const FetchOptions &options) const {
   Fetched fetched;
   std::tie(fetched.repository, fetched.revision) = parse_specification(specification);
+  warn_of_writers(http_.environment().cache, options);
   const bool local = http_.environment().local_kernels.contains(fetched.repository);
   return local || http_.environment().offline ? fetch_offline(std::move(fetched), options) : fetch_online(std::move(fetched), options);
 }

@@ -152,6 +152,7 @@ void Downloader::check_space(uint64_t needed) const {
 }
 
 void Downloader::get(const Listing &files) {
+  cache_.refuse_links();
   Listing missing;
   for (const auto &[path, file] : files)
     if (!have(path, file)) missing.emplace(path, file), now_.all_total += file.size;

@@ -113,7 +113,7 @@ class User:
 
     def disk(self):
         seen = {}
-        for folder in (self.root / "hf", self.root / "state", self.root / "home"):
+        for folder in (self.root / "hf", self.root / "state", self.root / "home", self.root / "other"):
             for path in folder.rglob("*"):
                 if not path.is_symlink() and path.is_file():
                     facts = path.stat()

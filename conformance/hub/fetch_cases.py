@@ -143,9 +143,10 @@ class Bench:
             require(sha256_of(found.out.strip()) in self.builds, "the build that it names is not the one that was signed")
         else:
             require(found.out == "", "it failed, and names a build")
-            require(case.spec.get("warm") or not (user.repository / "refs/v1").exists(), "it failed, and noted the version")
+            require(case.spec.get("warm") or not (user.repository / "refs/v1").is_file(), "it failed, and noted the version")
         require(not case.marker.exists(), "code of the bundle was run")
-        user.check_blobs()
+        if not case.spec.get("damaged"):
+            user.check_blobs()
         for name, count in expected.get("requests", {}).items():
             seen = [r for r in case.hub.requests(case.spec["id"]) if r.what == name]
             require(len(seen) == count, "%d requests for %s, expected %d" % (len(seen), name, count))
@@ -160,7 +161,8 @@ class Bench:
         for name, environment in (("the next fetch", {}), ("an offline fetch after it", {"HF_HUB_OFFLINE": "1"})):
             after = user.fetch(good, environment=environment, name="after")
             require(after.code == 0, "%s fails: %s" % (name, after.said[-600:]))
-        user.check_layout()
+        if not spec.get("copies"):
+            user.check_layout()
 
 
 def main():

@@ -17,6 +17,7 @@
 #include "packager/card.h"
 #include "packager/elf_section.h"
 #include "packager/python_shim.h"
+#include "packager/tvm_ffi_shim.h"
 
 namespace lamina::packager {
 namespace {
@@ -25,6 +26,9 @@ namespace fs = std::filesystem;
 using manifest::Json;
 
 constexpr uint64_t max_document = 16 << 20, max_build = uint64_t{512} << 20;
+
+// tvm-ffi 0.1; its loader matches the version exactly.
+constexpr const char *tvm_ffi_variant = "tvm-ffi01-";
 
 struct Input {  // one build, read and checked
   manifest::Build build;
@@ -47,14 +51,14 @@ std::map<std::string, std::string> read_hosts(const fs::path &folder, const mani
 }
 
 Input read_build(const PackOptions &options, const manifest::Contract &contract, const std::string &contract_text, const Json &archs,
-                 const std::string &arch) {
+                 const std::string &arch, bool tvm_ffi) {
   if (!archs.contains(arch)) throw Error(ErrorKind::invalid_argument, "'" + arch + "' is no arch of " + options.archs_json.string());
   const Json &facts = archs.at(arch);
   Input input;
   input.backend = facts.at("backend").get<std::string>();
   if (input.backend.empty()) throw Error(ErrorKind::invalid_argument, "arch '" + arch + "' is not packed: it has no backend");
-  input.build.file = contract.layer + "-" + contract.version + "-" + arch + ".so";
-  const fs::path path = options.plugins / input.build.file;
+  input.build.file = contract.layer + "-" + contract.version + "-" + arch + (tvm_ffi ? "-tvm_ffi.so" : ".so");
+  const fs::path path = options.plugins / (tvm_ffi ? "tvm_ffi" : "") / input.build.file;
   if (fs::is_symlink(path)) throw Error(ErrorKind::malformed, path.string() + " is a symbolic link; pack the file itself");
   input.bytes = manifest::read_file(path, max_build);
   const manifest::ElfFacts elf = manifest::read_elf(input.bytes, path.string());
@@ -104,7 +108,8 @@ void write_variant(const fs::path &directory, const std::string &variant, const 
     described.builds.push_back(input.build);
   }
   put(contract.layer + ".h", c_header(contract));
-  for (const auto &[name, text] : python_shim(contract, described, bundle)) put(name, text);
+  const bool tvm_ffi = variant.starts_with(tvm_ffi_variant);
+  for (const auto &[name, text] : tvm_ffi ? tvm_ffi_shim(contract, bundle) : python_shim(contract, described, bundle)) put(name, text);
   put(manifest::manifest_file, manifest::write_manifest(described));
   bundle.files = manifest::list_bundle_files(directory);
   const std::string bytes = manifest::write_bundle(bundle);
@@ -160,9 +165,12 @@ Packed pack(const PackOptions &options) {
 
   std::map<std::string, std::vector<Input>> variants;
   for (const std::string &arch : options.archs) {
-    Input input = read_build(options, contract, contract_text, archs, arch);
-    variants["torch-stable-abi" + std::to_string(options.torch_floor) + "-" + input.backend + "-" + input.cpu + "-linux"].push_back(
-        std::move(input));
+    for (const bool tvm_ffi : {false, true}) {
+      if (tvm_ffi && !options.tvm_ffi) continue;
+      Input input = read_build(options, contract, contract_text, archs, arch, tvm_ffi);
+      const std::string framework = tvm_ffi ? tvm_ffi_variant : "torch-stable-abi" + std::to_string(options.torch_floor) + "-";
+      variants[framework + input.backend + "-" + input.cpu + "-linux"].push_back(std::move(input));
+    }
   }
   check_output(options.output, packed.repository);
   Staging staging(options.output);

@@ -16,6 +16,7 @@ struct PackOptions {
   std::string organisation;
   uint64_t counter = 0;  // grows with every release
   int torch_floor = 29;  // the name claims torch 2.9 and newer; the builds hold no torch symbol
+  bool tvm_ffi = false;  // also a variant tvm-ffi01-... of the same builds, from plugins/tvm_ffi/<layer>-<version>-<arch>-tvm_ffi.so
 };
 
 struct Packed {

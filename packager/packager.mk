@@ -20,12 +20,31 @@ $(LIB)/libpackager.a: $(PACKAGER_OBJECTS) | $(LIB)/
 # They run the program on the builds of this tree: `make test` makes both first.
 TESTS += $(sort $(wildcard packager/tests/*_test.sh))
 
-SLOW_TESTS += packager/tests/python_interop.sh
-# Made before the tests start, not within the time of one.
-packager/tests/python_interop.sh: $(BUILD)/interop-venv/installed
-$(BUILD)/interop-venv/installed: packager/tests/requirements.txt
+# Python: one environment holds torch, the others lie over it (a .pth file) and differ in the versions of the hub's libraries; `hosts` lies
+# over the one with transformers.  Made before the tests start, not within the time of one.
+PYTHON_TESTS := $(sort $(wildcard packager/tests/python_*.sh))
+SLOW_TESTS += $(PYTHON_TESTS)
+PYTHON := $(BUILD)/python
+PYTHON_SETS := kernels_0_16_transformers kernels_0_17_hub_1 kernels_0_17_hub_2
+$(PYTHON_TESTS): $(PYTHON_SETS:%=$(PYTHON)/%/installed) $(PYTHON)/hosts/installed
+pip = $(1)/bin/pip install --quiet --disable-pip-version-check --retries 1
+$(PYTHON)/torch/installed: packager/tests/environments/torch.txt
 	@rm -rf $(@D)
 	$(call say,VENV,$(@D))
 	$(Q)python3 -m venv $(@D)
-	$(Q)$(@D)/bin/pip install --quiet --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu -r $<
+	$(Q)$(call pip,$(@D)) --extra-index-url https://download.pytorch.org/whl/cpu -r $<
+	@touch $@
+# $(call python_over,FOLDERS): a new environment that also sees the packages of those.
+python_over = rm -rf $(@D) && python3 -m venv $(@D) && \
+  for below in $(1); do echo $(CURDIR)/$(PYTHON)/$$below/lib/python3*/site-packages; done > $$(echo $(@D)/lib/python3*/site-packages)/below.pth
+$(PYTHON_SETS:%=$(PYTHON)/%/installed): $(PYTHON)/%/installed: packager/tests/environments/%.txt $(PYTHON)/torch/installed
+	$(call say,VENV,$(@D))
+	$(Q)$(call python_over,torch)
+	$(Q)$(call pip,$(@D)) -r $<
+	@touch $@
+$(PYTHON)/hosts/installed: packager/tests/environments/hosts.txt packager/tests/environments/hosts_alone.txt $(PYTHON)/kernels_0_16_transformers/installed
+	$(call say,VENV,$(@D))
+	$(Q)$(call python_over,torch kernels_0_16_transformers)
+	$(Q)$(call pip,$(@D)) -r $<
+	$(Q)$(call pip,$(@D)) --no-deps -r $(word 2,$^)
 	@touch $@

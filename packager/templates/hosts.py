@@ -95,11 +95,9 @@ class Binding:
         self.weight_at = {rule["parameter"]: at for at, rule in enumerate(rules) if "parameter" in rule}
         self.given_at = tuple((rule["name"], at) for at, rule in enumerate(rules) if "attribute" in rule)
         self.drops_inside = host["forward"]["dropout"] == "inside"
-        live = [entry["when"]["module"] for entry in self.entries if "when" in entry]
-        for rule in (*host.get("attributes", {}).values(), *(rule for entry in self.entries for rule in entry.get("attributes", {}).values())):
-            if isinstance(rule, dict) and "module" in rule:
-                live.append(rule["module"])
-        self.live = tuple(dict.fromkeys(live))
+        read = [rule for holder in (host, *self.entries) for rule in holder.get("attributes", {}).values() if isinstance(rule, dict) and "module" in rule]
+        self.live = tuple(dict.fromkeys([entry["when"]["module"] for entry in self.entries if "when" in entry] + [rule["module"] for rule in read]))
+        self.usual = {rule["module"]: (rule["value"], str(rule["value"])) for rule in read if isinstance(rule["value"], float)}
         self._resolved = {}
 
     # Traced by torch.compile: plain loops over tuples, no exceptions.
@@ -162,7 +160,11 @@ class Binding:
         return "[" + ", ".join(("...",) * feed.star + feed.letters) + "]"
 
     def live_words(self, module) -> tuple:
-        return tuple([str(reach(module, path)) for path in self.live])
+        return tuple([self.word(path, reach(module, path)) for path in self.live])
+
+    def word(self, path: str, value) -> str:
+        usual = self.usual.get(path)  # compared, since torch.compile may hold a number as a symbol and cannot write one
+        return usual[1] if usual is not None and value == usual[0] else str(value)
 
     def given_words(self, values) -> tuple:
         return tuple([str(values[at]) for _, at in self.given_at])

@@ -86,7 +86,7 @@ def _eager(binding: Binding, module, values):
     if why:
         raise ValueError(why)
     mode, dtype = _mode(binding, values), _computed_in(main)
-    words = site.live_words()
+    words = site.live_words(module)
     key = (words, dtype, main.device)
     weights = site.weights.get(key)
     if weights is None:
@@ -170,6 +170,18 @@ def _fake(*arguments):
 
 _forward_op = torch.library.custom_op(f"{NAMESPACE}::forward", _operator, mutates_args=(), schema=f"(Tensor {MAIN}{_tensors}) -> Tensor")
 _forward_op.register_fake(_fake)
+
+
+@_forward_op.register_vmap
+def _one_by_one(info, in_dims, *arguments):
+    def at(value, dim, index):
+        if isinstance(value, (list, tuple)):
+            return [at(one, where, index) for one, where in zip(value, dim)] if isinstance(dim, (list, tuple)) else value
+        return value if dim is None else value.select(dim, index)
+
+    return torch.stack([_forward_op(*[at(value, dim, index) for value, dim in zip(arguments, in_dims)]) for index in range(info.batch_size)]), 0
+
+
 if REPLACEABLE and RESIDUAL:
     _in_place_op = torch.library.custom_op(f"{NAMESPACE}::forward_in_place", _operator_in_place, mutates_args=(MAIN,),
                                            schema=f"(Tensor(a!) {MAIN}{_tensors}, bool add) -> ()")
@@ -185,6 +197,8 @@ def _servable(key: str, words: str, dtype: str, device: str, parameters: str) ->
         for name, text in zip(binding.parameters, parameters.split(";")):
             if text != "-":
                 shape, kind = text.split(":")
+                if not shape.replace("x", "").isdigit():
+                    return ""  # a symbolic extent: the call itself will tell
                 tensors[name] = torch.empty([int(extent) for extent in shape.split("x")], dtype=reach(torch, kind.split(".")[1]), device="meta")
         attributes = binding.attributes(tuple(words.split("\n")) if words else ())
         views, dims = binding.arguments(tensors)
@@ -195,7 +209,7 @@ def _servable(key: str, words: str, dtype: str, device: str, parameters: str) ->
 
 
 def _text(tensor) -> str:
-    return "-" if tensor is None else "x".join([str(extent) for extent in tensor.shape]) + ":" + str(tensor.dtype)
+    return "-" if tensor is None else "x".join([f"{extent}" for extent in tensor.shape]) + ":" + str(tensor.dtype)
 
 
 def _parameter(module, name: str):

@@ -234,23 +234,29 @@ class _Site:
                 if child in holder._modules:
                     self.path.append((holder._modules, child, holder._modules[child]))
                 holder = getattr(holder, child)
-            self.live.append((holder, last))
+            self.live.append((None if holder is module else holder, last))  # a site must not keep its module alive
+        holders = {id(home): home for home, _, _ in self.path}
+        self.path += [(home, key, None) for home in holders.values() for key, thing in home.items() if thing is None]
+        self.sizes = [(home, len(home)) for home in holders.values()]  # nothing joins them unseen
         self.seen, self.words = None, None
         self.path = list({(id(home), key): (home, key, thing) for home, key, thing in self.path}.values())
         self.stamps = [(tensor, *_stamp(tensor)) for tensor in self.tensors if tensor is not None and not tensor.is_inference()]
         self.unversioned = [(tensor, tensor.data_ptr()) for tensor in self.tensors if tensor is not None and tensor.is_inference()]
         self.weights = {}
 
-    def live_words(self) -> tuple:
+    def live_words(self, module) -> tuple:
         """As the binding's: what the module's attributes say now."""
-        seen = [getattr(holder, name) for holder, name in self.live]
+        seen = [getattr(module if holder is None else holder, name) for holder, name in self.live]
         if seen != self.seen:
-            self.seen, self.words = seen, tuple([str(value) for value in seen])
+            self.seen, self.words = seen, tuple([self.binding.word(path, value) for path, value in zip(self.binding.live, seen)])
         return self.words
 
     def current(self) -> bool:
         for home, key, thing in self.path:
             if home.get(key) is not thing:
+                return False
+        for home, size in self.sizes:
+            if len(home) != size:
                 return False
         for tensor, pointer, version in self.stamps:
             if tensor.data_ptr() != pointer or tensor._version != version:

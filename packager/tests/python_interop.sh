@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Slow test: Python's huggingface_hub and kernels against our hub, mirror, bundle and cache, in both directions.  Needs the Python package
-# index once, for the environment that packager.mk makes in build/interop-venv; the hubs it talks to are on 127.0.0.1.
+# index once, for the environment that packager.mk makes in build/python; the hubs it talks to are on 127.0.0.1.
 test_name=packager-python
 source "$(dirname "$0")/support.sh"
 
-venv=$root/build/interop-venv
-make --no-print-directory build/interop-venv/installed
+venv=$root/build/python/kernels_0_17_hub_2
+make --no-print-directory build/python/kernels_0_17_hub_2/installed
 # (HF_HUB_DISABLE_TELEMETRY would make kernels 0.17.2 send a header that httpx2 refuses; HF_ENDPOINT keeps all of it on this machine.)
 export HF_HUB_DISABLE_PROGRESS_BARS=1 LAMINA_STRICT=1
 python() { echo "== $*"; "$venv/bin/python" packager/tests/python_interop.py "$@"; }

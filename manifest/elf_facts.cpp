@@ -177,10 +177,14 @@ std::vector<std::string> audit_plugin(const ElfFacts &facts, const std::string &
     if (!kept) violations.push_back(sentence);
   };
   rule(facts.shared_object, "it is not a shared object");
+  // A build for tvm-ffi imports that runtime weakly, as nobody else does, and exports a function for each op.
+  const bool tvm_ffi = std::any_of(facts.undefined.begin(), facts.undefined.end(),
+                                   [](const UndefinedSymbol &symbol) { return symbol.weak && symbol.name.starts_with("TVMFFI"); });
   bool found = false;
   for (const std::string &name : facts.exported) {
     found = found || name == "lamina_library_v1";
-    rule(name == "lamina_library_v1", "it exports " + name + "; only lamina_library_v1 may be exported");
+    rule(name == "lamina_library_v1" || (tvm_ffi && name.starts_with("__tvm_ffi_")),
+         "it exports " + name + "; only lamina_library_v1 may be exported");
   }
   rule(found, "it does not export lamina_library_v1");
   for (const std::string &library : facts.needed)

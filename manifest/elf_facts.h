@@ -39,7 +39,8 @@ struct ElfFacts {
 // Errors: malformed.  [thread-safe]
 ElfFacts read_elf(std::string_view bytes, const std::string &what);
 
-// How `facts` break the rules of a plug-in, one sentence each; empty means none: shared object, exports lamina_library_v1 alone, needs
+// How `facts` break the rules of a plug-in, one sentence each; empty means none: shared object, exports lamina_library_v1 alone (and
+// __tvm_ffi_<op> where it imports tvm-ffi's runtime weakly), needs
 // glibc's own libraries only, at most GLIBC_<floor>, no rpath, no executable stack, no text relocations, no writable code, no unique
 // symbols, none that no library was said to have, nothing run at load or unload.  [thread-safe]
 std::vector<std::string> audit_plugin(const ElfFacts &facts, const std::string &glibc_floor = "2.28");

@@ -70,6 +70,18 @@ TEST_CASE("the plug-ins of this tree keep the rules") {
   CHECK_MESSAGE(audited > 0, "build/plugins is empty; run make plugins");
 }
 
+TEST_CASE("a build for tvm-ffi may export its functions, and nobody else") {
+  test::Folder folder;
+  const std::string function = "__attribute__((visibility(\"default\"))) int __tvm_ffi_forward(void) { return 0; }\n";
+  const std::string import =
+      "__attribute__((weak)) void TVMFFIErrorSetRaisedFromCStr(void);\nvoid (*volatile use)(void) = TVMFFIErrorSetRaisedFromCStr;\n";
+  const ElfFacts with = built(folder, std::string(entry) + function + import, clean);
+  CHECK_MESSAGE(audit_plugin(with).empty(), all(audit_plugin(with)));
+  CHECK(has(all(audit_plugin(built(folder, std::string(entry) + function, clean))), "it exports __tvm_ffi_forward"));
+  const std::string other = "__attribute__((visibility(\"default\"))) int other;\n";
+  CHECK(has(all(audit_plugin(built(folder, std::string(entry) + other + import, clean))), "it exports other"));
+}
+
 TEST_CASE("a clean file passes, facts are read") {
   test::Folder folder;
   const ElfFacts facts = built(folder, entry, std::string(clean) + " -Wl,--build-id=sha1 -Wl,-soname,name.so");

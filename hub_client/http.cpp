@@ -268,6 +268,12 @@ namespace {
               "cannot reach " + shown_url(url) + ": " + why + "; " + fix + ".  HF_HUB_OFFLINE=1 takes what the cache has");
 }
 
+// What is not encrypted goes to this machine alone.
+void refuse_plain(const std::string &url) {
+  if (!url.starts_with("https:") && !is_loopback(origin_of(url)))
+    throw Error(ErrorKind::network, shown_url(url) + " is not encrypted; plain http is spoken with this machine alone");
+}
+
 // Where an answer leads, or "" when it is the final one.  Errors: network for a redirect that is refused.
 std::string redirect_of(const HttpRequest &request, const std::string &url, const HttpAnswer &answer) {
   const int status = answer.status;
@@ -291,6 +297,10 @@ HttpAnswer Http::send(const HttpRequest &request) const {
     throw Error(ErrorKind::offline, "the network is switched off (HF_HUB_OFFLINE), and " + shown_url(url) + " is needed");
   if (origin_of(environment_.endpoint).starts_with("http://") && !is_loopback(origin_of(environment_.endpoint)))
     throw Error(ErrorKind::network, environment_.endpoint + " is not encrypted; plain http is spoken with this machine alone");
+  if (!request.url.starts_with("/")) refuse_plain(url);
+  for (const auto &[name, value] : request.headers)  // a hub may have named them
+    if ((name + value).find_first_of(std::string("\r\n\0", 3)) != std::string::npos || name.find_first_of(": ") != std::string::npos)
+      throw Error(ErrorKind::malformed, "a header that the hub asks for has a line break in it");
   start_curl();
   uint64_t best = 0;
   const Clock::time_point deadline = deadline_of(request, environment_);

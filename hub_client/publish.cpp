@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "hub_client/cache.h"
+#include "hub_client/download.h"
 #include "hub_client/server_routes.h"
 #include "manifest/digest.h"
 #include "manifest/error.h"
@@ -18,7 +19,11 @@ namespace fs = std::filesystem;
 using manifest::Json;
 
 constexpr uint64_t max_file = uint64_t{2} << 30, max_document = 16 << 20;
+constexpr uint64_t max_inline = 64 << 20;  // in a commit's own text, which hubs keep small
+constexpr int max_rounds = 3;
 const std::map<std::string, std::string> json_body = {{"Content-Type", "application/json"}};
+const std::map<std::string, std::string> lfs_headers = {{"Content-Type", "application/vnd.git-lfs+json"},
+                                                        {"Accept", "application/vnd.git-lfs+json"}};
 
 struct Upload {
   std::string path, bytes, sha256, git_sha1;  // path in the repository; the bytes that were hashed are the ones that are sent
@@ -121,32 +126,12 @@ class Publisher {
     say((answer.status == 409 ? "repository exists: " : "created repository ") + options_.repository);
   }
 
-  std::map<std::string, std::string> heads() const {
-    const HttpAnswer answer = http_.expect({"GET", api_ + "/refs", {}, "", 4 << 20, {}, {}, true}, options_.repository);
-    std::map<std::string, std::string> found;
-    const Json refs = manifest::parse_json(answer.body, "the hub's refs", {4 << 20, 16, true});
-    for (const Json &branch : refs.at("branches"))
-      found[branch.at("name").get<std::string>()] = branch.at("targetCommit").get<std::string>();
-    return found;
-  }
+  std::map<std::string, std::string> heads() const { return list_branches(http_, options_.repository); }
 
   // Path -> ETag of everything on a commit.
   std::map<std::string, std::string> listing(const std::string &commit) const {
     std::map<std::string, std::string> found;
-    std::string url = api_ + "/tree/" + commit + "?recursive=true&expand=false";
-    for (int page = 0; !url.empty() && page < 1000; ++page) {
-      const HttpAnswer answer = http_.expect({"GET", url, {}, "", 32 << 20, {}, {}, true}, "the listing of " + options_.repository);
-      for (const Json &item : manifest::parse_json(answer.body, "the hub's listing", {32 << 20, 16, true}))
-        if (item.value("type", "") == "file")
-          found[item.at("path").get<std::string>()] = item.contains("lfs") && item["lfs"].is_object()
-                                                          ? item["lfs"].at("oid").get<std::string>()
-                                                          : item.at("oid").get<std::string>();
-      const std::string link = answer.header("link");
-      const size_t open = link.find('<'), close = link.find('>');
-      url = open == std::string::npos || close == std::string::npos ? "" : link.substr(open + 1, close - open - 1);
-      if (!url.empty() && origin_of(url) != origin_of(http_.environment().endpoint))
-        throw Error(ErrorKind::network, "the hub's listing continues on another host, which is refused");
-    }
+    for (const auto &[path, file] : list_files(http_, options_.repository, commit, "")) found[path] = file.etag;
     return found;
   }
 
@@ -184,47 +169,69 @@ class Publisher {
         throw Error(ErrorKind::conflict,
                     "the hub would ignore " + file.path + ", which the release needs; check the repository's .gitignore");
       file.lfs = verdict->second.at("uploadMode") == "lfs" && !file.bytes.empty();
+      if (!file.lfs && file.bytes.size() > max_inline)
+        throw Error(ErrorKind::unsupported,
+                    "the hub wants " + file.path + " (" + std::to_string(file.bytes.size()) +
+                        " bytes) inside the commit, which would not take it; check the repository's .gitattributes");
     }
   }
 
-  // Objects first: a commit never names one that is missing.
+  // Objects first: a commit never names one that is missing.  An address that has expired is asked for again; what is stored is not sent
+  // twice.
   void upload_objects(const std::vector<Upload> &files, const std::string &branch) const {
-    Json objects = Json::array();
-    std::map<std::string, const Upload *> by_hash;
+    std::map<std::string, const Upload *> missing;
     for (const Upload &file : files)
-      if (file.lfs && by_hash.emplace(file.sha256, &file).second) objects.push_back({{"oid", file.sha256}, {"size", file.bytes.size()}});
-    if (objects.empty()) return;
-    const std::map<std::string, std::string> lfs_headers = {{"Content-Type", "application/vnd.git-lfs+json"},
-                                                            {"Accept", "application/vnd.git-lfs+json"}};
+      if (file.lfs) missing.emplace(file.sha256, &file);
+    for (int round = 1; !missing.empty(); ++round) {
+      std::map<std::string, const Upload *> failed;
+      const Json places = ask_places(missing, branch);
+      for (const Json &object : places.at("objects")) {
+        const auto found = missing.find(object.at("oid").get<std::string>());
+        if (found == missing.end()) throw Error(ErrorKind::network, "the hub speaks of an object that is not ours");
+        if (object.contains("error"))
+          throw Error(ErrorKind::network, found->second->path + ": the hub refuses the object: " + object["error"].value("message", ""));
+        if (!object.contains("actions")) continue;  // stored already
+        try {
+          upload_object(*found->second, object["actions"]);
+        } catch (const Error &error) {
+          if (round == max_rounds || (error.kind != ErrorKind::permission && error.kind != ErrorKind::network)) throw;
+          say("asking once more where to upload " + found->second->path + ": " + error.what());
+          failed.insert(*found);
+        }
+      }
+      missing = std::move(failed);
+    }
+  }
+
+  Json ask_places(const std::map<std::string, const Upload *> &files, const std::string &branch) const {
+    Json objects = Json::array();
+    for (const auto &[oid, file] : files) objects.push_back({{"oid", oid}, {"size", file->bytes.size()}});
     const Json body = {
         {"operation", "upload"}, {"transfers", {"basic"}}, {"objects", objects}, {"hash_algo", "sha256"}, {"ref", {{"name", branch}}}};
     const HttpAnswer answer = http_.expect(
         {"POST", "/kernels/" + options_.repository + ".git/info/lfs/objects/batch", lfs_headers, body.dump(), 32 << 20, {}, {}, true},
         "asking where to upload");
-    const Json places = manifest::parse_json(answer.body, "the hub's LFS answer", {32 << 20, 16, true});
-    for (const Json &object : places.at("objects")) {
-      const auto found = by_hash.find(object.at("oid").get<std::string>());
-      if (found == by_hash.end()) throw Error(ErrorKind::network, "the hub speaks of an object that is not ours");
-      if (object.contains("error"))
-        throw Error(ErrorKind::network, found->second->path + ": the hub refuses the object: " + object["error"].value("message", ""));
-      if (!object.contains("actions")) continue;  // stored already
-      say("uploading " + found->second->path + " (" + std::to_string(found->second->bytes.size()) + " bytes)");
-      HttpRequest put{"PUT", object["actions"].at("upload").at("href").get<std::string>(), {}, found->second->bytes, 1 << 20, {}, {},
-                      false};
-      const Json headers = object["actions"]["upload"].value("header", Json::object());
-      for (const auto &[name, value] : headers.items()) put.headers[name] = value.get<std::string>();
-      http_.expect(put, "uploading " + found->second->path);
-      if (object["actions"].contains("verify"))
-        http_.expect({"POST",
-                      object["actions"]["verify"].at("href").get<std::string>(),
-                      lfs_headers,
-                      Json{{"oid", found->first}, {"size", found->second->bytes.size()}}.dump(),
-                      1 << 20,
-                      {},
-                      {},
-                      true},
-                     "verifying the upload of " + found->second->path);
-    }
+    Json places = manifest::parse_json(answer.body, "the hub's LFS answer", {32 << 20, 16, true});
+    if (places.value("transfer", "basic") != "basic")
+      throw Error(ErrorKind::unsupported, "the hub wants files in a way that was not offered: " + places["transfer"].dump());
+    size_t answered = 0;
+    for (const Json &object : places.at("objects")) answered += files.contains(object.at("oid").get<std::string>());
+    if (answered < files.size()) throw Error(ErrorKind::network, "the hub does not say where to upload every object");
+    return places;
+  }
+
+  void upload_object(const Upload &file, const Json &actions) const {
+    say("uploading " + file.path + " (" + std::to_string(file.bytes.size()) + " bytes)");
+    HttpRequest put{"PUT", actions.at("upload").at("href").get<std::string>(), {}, file.bytes, 1 << 20, {}, {}, false};
+    const Json headers = actions["upload"].value("header", Json::object());
+    if (headers.contains("chunk_size"))
+      throw Error(ErrorKind::unsupported, "the hub wants " + file.path + " in parts, which was not offered; ask it for basic uploads");
+    for (const auto &[name, value] : headers.items()) put.headers[name] = value.get<std::string>();
+    http_.expect(put, "uploading " + file.path);
+    if (!actions.contains("verify")) return;
+    const std::string body = Json{{"oid", file.sha256}, {"size", file.bytes.size()}}.dump();
+    http_.expect({"POST", actions["verify"].at("href").get<std::string>(), lfs_headers, body, 1 << 20, {}, {}, true},
+                 "verifying the upload of " + file.path);
   }
 
   std::string post_commit(const std::string &branch, const std::string &parent, const std::string &summary,
@@ -303,7 +310,11 @@ Published publish(const Http &http, const PublishOptions &options) {
     throw Error(ErrorKind::invalid_argument, "'" + options.repository + "' is no repository; expected ORG/NAME");
   if (!fs::is_directory(options.bundle / "build"))
     throw Error(ErrorKind::not_found, options.bundle.string() + " is no bundle: it has no folder build/");
-  return Publisher(http, options).run();
+  try {
+    return Publisher(http, options).run();
+  } catch (const Json::exception &error) {
+    throw Error(ErrorKind::malformed, std::string("the hub's answer is not what a hub answers: ") + error.what());
+  }
 }
 
 }  // namespace lamina::hub

@@ -74,7 +74,7 @@ class User:
             process.wait()
             raise Failure("it still ran after %g s" % seconds) from None
         passed = time.monotonic() - process.began
-        peak = int((self.root / (process.name + ".peak")).read_text().split()[-1]) * 1024
+        peak = int((["0"] + (self.root / (process.name + ".peak")).read_text().split())[-1]) * 1024  # nothing when it was killed
         out, said = ((self.root / (process.name + end)).read_text("utf-8", "surrogateescape") for end in (".out", ".said"))
         require(self.token not in out + said, "the token is in what it printed")
         return Run(process.returncode, out, said, passed, peak)

@@ -131,7 +131,11 @@ class Hub:
                 if not piece:
                     return
                 head += piece
-            request = Request(head.partition(b"\r\n\r\n")[0])
+            head, _, body = head.partition(b"\r\n\r\n")
+            request = Request(head)
+            while len(body) < int(request.headers.get("content-length", 0)):
+                body += connection.recv(1 << 16)
+            request.body = body
             self.remember(request)
             self.handle(connection, request)
             # Unread bytes at close would reset the connection and lose what is on its way.

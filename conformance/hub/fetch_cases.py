@@ -3,29 +3,21 @@
 
 Usage: fetch_cases.py [--table FILE] [PREFIX OF CASE NAMES...]
 """
-import argparse
-import concurrent.futures
-import json
 import os
 import pathlib
-import shutil
-import subprocess
 import sys
 import threading
 import time
-import traceback
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import bench  # noqa: E402
 import cache_faults  # noqa: E402
 import tls  # noqa: E402
-from client import Failure, User, require, sha256_of  # noqa: E402
+from client import User, require, sha256_of  # noqa: E402
 from content import Maker  # noqa: E402
 from fault_hub import REPOSITORY, Hub, etag_of  # noqa: E402
 from transport_faults import KINDS  # noqa: E402
 
-ROOT = HERE.parent.parent
-SCRATCH = ROOT / "build/test-scratch/hub-cases"
 MEMORY, DISK = 96 << 20, 2 << 20  # what a fetch may take of either, beside the bundle itself
 
 
@@ -49,25 +41,12 @@ class Case:
         return False
 
 
-class Bench:
+class Bench(bench.Site):
     def __init__(self):
-        shutil.rmtree(SCRATCH, ignore_errors=True)
-        SCRATCH.mkdir(parents=True)
-        self.lamina = SCRATCH / "lamina"
-        os.link(ROOT / "build/bin/lamina", self.lamina)  # the program as it is now, whatever is built meanwhile
-        owner = User(SCRATCH / "owner", self.lamina, None, "hf_owner")
-        for words in (["keygen", "--out", SCRATCH / "key"], ["keygen", "--out", SCRATCH / "stranger"],
-                      ["trust", "add", "org", SCRATCH / "key.pub"]):
-            self.must(owner, words)
-        self.trust = owner.root / "config/lamina/trust.json"
-        self.bundle = self.packed(owner, 5)
-        variant, = (self.bundle / "build").iterdir()
-        self.size = sum(p.stat().st_size for p in variant.rglob("*"))
-        self.maker = Maker(SCRATCH, variant, SCRATCH / "key.sec", SCRATCH / "stranger.sec", ROOT / "build/bin/conformance-hub-forge")
-        self.builds = {sha256_of(p) for p in variant.glob("*.so")}
+        super().__init__("hub-cases")
+        self.maker = Maker(self.scratch, self.variant, self.key, self.scratch / "stranger.sec", self.forge)
         self.elsewhere = Hub()
-        contexts, authority = tls.contexts(SCRATCH / "tls")
-        self.tls_file = authority
+        contexts, self.tls_file = tls.contexts(self.scratch / "tls")
         self.hubs = {name: Hub(tls=one) for name, one in contexts.items()}
         self.hubs["plain"] = Hub()
         for hub in self.hubs.values():
@@ -77,20 +56,6 @@ class Bench:
         self.blob_names = [etag_of(path, data) for path, data in self.hubs["plain"].cases["good"].site.files.items()]
         self.elsewhere.elsewhere, self.elsewhere.cases = self.elsewhere, self.hubs["plain"].cases
 
-    @staticmethod
-    def must(user, words):
-        run = user.run([str(word) for word in words], "http://127.0.0.1:9")
-        require(run.code == 0, "%s: %s" % (words, run.said))
-
-    def packed(self, owner, counter):
-        folder = SCRATCH / ("bundle%d" % counter)
-        environment = {"HF_TOKEN": None}
-        command = ["pack", "triangle_multiplication", "--org", "org", "--counter", str(counter), "--out", str(folder), "--only-backend", "cpu"]
-        subprocess.run([self.lamina, *command], cwd=ROOT, check=True, capture_output=True,
-                       env=owner.environment("http://127.0.0.1:9", environment))
-        self.must(owner, ["sign", folder, "--key", SCRATCH / "key.sec"])
-        return folder
-
     def case(self, spec):
         hub = self.hubs[spec.get("hub", "plain")]
         case = hub.cases[spec["id"]] = Case(spec, self.maker.site(spec["id"], spec.get("site", [])))
@@ -99,11 +64,11 @@ class Bench:
 
     def run(self, spec, case):
         """The case itself; then what it left must hurt nobody."""
-        user = User(SCRATCH / "users" / spec["id"], self.lamina, self.trust, "hf_secret_of_" + spec["id"])
+        user = User(self.scratch / "users" / spec["id"], self.lamina, self.trust, "hf_secret_of_" + spec["id"])
         here = case.hub.endpoint(spec["id"])
         good = self.hubs["plain"].endpoint("good")
         fill = {"{elsewhere}": self.elsewhere.origin, "{here}": case.hub.origin, "{port}": str(case.hub.port), "{ca}": str(self.tls_file), "{root}": str(user.root),
-                "{dir}": str(ROOT / "build/lib")}
+                "{dir}": str(bench.ROOT / "build/lib")}
 
         def filled(text):
             if isinstance(text, dict):
@@ -140,7 +105,8 @@ class Bench:
         require(user.disk() < DISK + 2 * self.size, "it took %d MB of disk" % (user.disk() >> 20))
         require(found.seconds >= expected.get("at_least", 0), "it took only %g s" % found.seconds)
         if found.code == 0:
-            require(sha256_of(found.out.strip()) in self.builds, "the build that it names is not the one that was signed")
+            require(case.spec.get("explains", "") in found.out, "it does not explain '%s': %s" % (case.spec.get("explains"), found.out))
+            require(sha256_of(found.out.strip().splitlines()[-1]) in self.builds, "the build that it names is not the one that was signed")
         else:
             require(found.out == "", "it failed, and names a build")
             require(case.spec.get("warm") or not (user.repository / "refs/v1").is_file(), "it failed, and noted the version")
@@ -165,42 +131,5 @@ class Bench:
             user.check_layout()
 
 
-def main():
-    reader = argparse.ArgumentParser()
-    reader.add_argument("--table", type=pathlib.Path)
-    reader.add_argument("prefixes", nargs="*")
-    options = reader.parse_args()
-    specs = json.loads((HERE / "cases.json").read_text())["fetch"]
-    names = [spec["id"] for spec in specs]
-    assert len(names) == len(set(names)), "a case appears twice"
-    bench = Bench()
-    chosen = [spec for spec in specs if not options.prefixes or spec["id"].startswith(tuple(options.prefixes))]
-    cases = [(spec, bench.case(spec)) for spec in chosen]
-    failed, rows, began = [], [], time.monotonic()
-
-    def one(pair):
-        spec, case = pair
-        try:
-            return spec, bench.run(spec, case), None
-        except Failure as failure:
-            return spec, None, str(failure)
-        except Exception:  # of the bench, which is a failure too
-            return spec, None, traceback.format_exc()
-
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for spec, run, failure in pool.map(one, cases):
-            if failure:
-                failed.append(spec["id"])
-                print("FAIL %s  %s\n     %s" % (spec["id"], spec["what"], failure))
-            else:
-                print("pass %-28s %6.2f s %4d MB  %s" % (spec["id"], run.seconds, run.peak >> 20, spec["what"]))
-                rows.append((spec, run))
-    print("%d cases, %d survived, %.0f s" % (len(cases), len(rows), time.monotonic() - began))
-    if options.table and not failed:
-        import table
-        table.write(options.table, rows)
-    sys.stdout.flush()
-    os._exit(1 if failed or not rows else 0)  # threads of the hubs may still talk to a client that is gone
-
-
-main()
+if __name__ == "__main__":
+    bench.main("fetch", Bench, __doc__)

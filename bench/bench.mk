@@ -30,7 +30,7 @@ GPU_MEASUREMENTS := docs/measurements/h200_triangle_multiplication.json
 .PHONY: bench-page
 bench-page:  ## write the GPU page, its picture and the README's section from the committed measurements; ADD='part.json ...' merges new ones
 	python3 bench/gpu/page.py $(GPU_MEASUREMENTS) $(foreach part,$(ADD),--add $(part))
-CHECKS += bench/tests/page_test.sh
+CHECKS += bench/tests/page_test.sh bench/tests/tune_test.sh
 
 # Registers, spills, shared memory and occupancy of every kernel; needs no GPU.
 LAYER ?= triangle_multiplication
@@ -41,3 +41,11 @@ gpu-profile-static: plugins fake_cuda $(BUILD)/cuda-tools/done  ## registers, sp
 SLOW_TESTS += bench/tests/static_profile_test.sh bench/tests/gpu_bench_test.sh
 bench/tests/static_profile_test.sh: | plugins fake_cuda $(BUILD)/cuda-tools/done
 bench/tests/gpu_bench_test.sh: | plugins $(LIB)/run_loop.so $(BENCH_VENV)/ready
+
+# `make tune LAYER=x ARCH=cuda_sm90a` times other values of the numbers in tiles.h; ONLY=name takes one.  On a machine without a GPU the CUDA
+# builds are made and not timed: carry build/tune, build/plugins and the tree to one, and add TUNE_OPTIONS=--time-only there.
+.PHONY: tune
+tune: plugins $(if $(filter cpu_%,$(ARCH)),$(BENCH_VENV)/ready)  ## time other values of LAYER's tile sizes for ARCH; builds alone where no GPU is
+	@[ -n '$(ARCH)' ] || { echo "error: say for which build: make tune LAYER=$(LAYER) ARCH=cpu_avx512" >&2; exit 2; }
+	$(if $(filter cpu_%,$(ARCH)),$(BENCH_VENV)/bin/python,python3) bench/gpu/tune.py $(LAYER) --arch $(ARCH) $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(filter cuda_%,$(ARCH)),--cuda-home $(CUDA_HOME) $(if $(shell command -v nvidia-smi),,--build-only)) $(TUNE_OPTIONS)

@@ -1,20 +1,24 @@
-// Tile sizes, each with where it comes from.
+// Tile sizes, each with where it comes from; `make tune LAYER=triangle_multiplication ARCH=...` times the others named behind them.
 #pragma once
 #include "cpu_job.h"
+#include "kernels/common/tunable.h"
 
 namespace lamina::triangle_multiplication {
 
 // The tile of o that one thread keeps, all channels of it: rows x columns x H floats.  64 x 64 reads a and b half as often as 32 x 32: on
 // two cores of a Zen 5 at N = 256, C = 128 the contraction and back take 21.9 ms instead of 23.0 in fp32 (bf16: the same).  It is taken
 // where that leaves each thread eight tiles or more; wider layers take fewer rows so that 32 columns stay within 1 MB of L2.
+LAMINA_TUNABLE(cpu_large_tile, 64);  // cpu_avx512,cpu_avx2: 32 64 128 at N=256 C=128 dtype=float32,bfloat16
 constexpr Tile cpu_tile(int64_t hidden, int64_t residues, int64_t threads) {
-  if (hidden <= 128 && (residues / 64) * (residues / 64) >= 8 * threads) return {64, 64};
+  const int64_t side = cpu_large_tile;
+  if (hidden <= 128 && (residues / side) * (residues / side) >= 8 * threads) return {side, side};
   if (hidden <= 256) return {32, 32};
   if (hidden <= 512) return {16, 32};
   return {8, 32};
 }
 
 // Columns of one front task: enough to amortise a task, few enough that small problems feed all threads.
-constexpr int64_t front_columns(int64_t residues) { return residues >= 128 ? 16 : 8; }
+LAMINA_TUNABLE(cpu_front_columns, 16);  // cpu_avx512,cpu_avx2: 8 16 32 at N=256 C=128 dtype=float32,bfloat16
+constexpr int64_t front_columns(int64_t residues) { return residues >= 128 ? cpu_front_columns : 8; }
 
 }  // namespace lamina::triangle_multiplication

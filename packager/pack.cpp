@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "manifest/bundle.h"
 #include "manifest/contract.h"
@@ -76,6 +78,12 @@ Input read_build(const PackOptions &options, const manifest::Contract &contract,
     throw Error(ErrorKind::malformed, path.string() + " is for " + elf.machine + ", its arch says " + input.cpu);
   input.glibc = elf.max_glibc;
   return input;
+}
+
+// An arch may go into several variants, byte for byte the same: "rocm71 rocm72".
+std::vector<std::string> words(const std::string &text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<std::string>(stream), {}};
 }
 
 // What the Python library compares with the GPU: every capability that some build of the variant has.
@@ -169,7 +177,7 @@ Packed pack(const PackOptions &options) {
       if (tvm_ffi && !options.tvm_ffi) continue;
       Input input = read_build(options, contract, contract_text, archs, arch, tvm_ffi);
       const std::string framework = tvm_ffi ? tvm_ffi_variant : "torch-stable-abi" + std::to_string(options.torch_floor) + "-";
-      variants[framework + input.backend + "-" + input.cpu + "-linux"].push_back(std::move(input));
+      for (const std::string &backend : words(input.backend)) variants[framework + backend + "-" + input.cpu + "-linux"].push_back(input);
     }
   }
   check_output(options.output, packed.repository);

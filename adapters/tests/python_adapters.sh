@@ -43,9 +43,20 @@ same_checksum() {
     for (i = 3; i <= 5; i += 2) { d = a[i] - b[i]; if (d < 0) d = -d; if (!(d <= 2e-6 * b[3] * 8)) exit 1 }
   }' || { cat "$said"; fail "$1: not the reference's $truth"; }
 }
+scratch=$(mktemp -d "$PWD/build/test-scratch/adapters.XXXXXX")
+trap 'rm -rf "$said" "$scratch"' EXIT
+
+# The variant for tvm-ffi, under the real kernels library.
+export XDG_CONFIG_HOME=$scratch/config HF_HUB_OFFLINE=1
+run build/bin/lamina pack $layer --org acme --counter 1 --only-backend cpu --tvm-ffi --out "$scratch/bundle" >"$said"
+grep -q "build/tvm-ffi01-cpu-$(uname -m)-linux" "$said" || { cat "$said"; fail 'lamina pack --tvm-ffi names no such variant'; }
+build/bin/lamina keygen --out "$scratch/key" >/dev/null
+build/bin/lamina sign "$scratch/bundle" --key "$scratch/key.sec" >/dev/null
+run build/bin/lamina verify "$scratch/bundle" --key "$scratch/key.pub"
+run "$python" adapters/tests/test_variant.py "$scratch/bundle"
+
 # JAX as an installation has it.
-prefix=$(mktemp -d "$PWD/build/test-scratch/adapters-install.XXXXXX")
-trap 'rm -rf "$said" "$prefix"' EXIT
+prefix=$scratch/prefix
 env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make --no-print-directory install PREFIX="$prefix" DESTDIR= >"$said" 2>&1 || { tail -30 "$said"; fail 'make install'; }
 
 builds=0

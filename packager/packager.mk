@@ -26,6 +26,10 @@ PYTHON_TESTS := $(sort $(wildcard packager/tests/python_*.sh))
 SLOW_TESTS += $(PYTHON_TESTS)
 PYTHON := $(BUILD)/python
 PYTHON_SETS := kernels_0_16_transformers kernels_0_17_hub_1 kernels_0_17_hub_2
+packager/tests/python_resolver.sh: $(BIN)/packager-resolver_lines
+$(BIN)/packager-resolver_lines: $(OBJ)/packager/tests/resolver_lines.o $(OBJ)/hub_client/resolve.o | $(BIN)/
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
 $(PYTHON_TESTS): $(PYTHON_SETS:%=$(PYTHON)/%/installed) $(PYTHON)/hosts/installed
 pip = $(1)/bin/pip install --quiet --disable-pip-version-check --retries 1
 $(PYTHON)/torch/installed: packager/tests/environments/torch.txt

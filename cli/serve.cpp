@@ -14,13 +14,16 @@ namespace {
 struct Options {
   hub::ServerOptions server;
   std::string directory, token_file, upload = "regular";
-  std::vector<std::string> trusted;
+  std::vector<std::string> trusted, private_names;
 };
 
 void serve(const Options &options) {
   hub::ServerOptions server = options.server;
   server.directory = options.directory, server.lfs = options.upload == "lfs";
   server.trusted = {options.trusted.begin(), options.trusted.end()};
+  server.private_names = {options.private_names.begin(), options.private_names.end()};
+  if (!server.private_names.empty() && options.token_file.empty())
+    throw Error(ErrorKind::invalid_argument, "--private needs --token-file: without a token nobody could read it");
   if (!options.token_file.empty()) {
     server.token = manifest::read_file(options.token_file, 4096);
     while (!server.token.empty() && std::isspace(static_cast<unsigned char>(server.token.back()))) server.token.pop_back();
@@ -57,6 +60,8 @@ void add_serve(CLI::App &app) {
   verb->add_option("--token-file", options->token_file, "file with the token that writes need")->check(CLI::ExistingFile);
   verb->add_option("--trusted-org", options->trusted,
                    "organisation whose overview says it is a trusted publisher (Python asks). Repeatable");
+  verb->add_option("--private", options->private_names,
+                   "ORG or ORG/NAME that only the token may read; to others it does not exist. Repeatable");
   verb->add_flag("--read-only", options->server.read_only, "refuse every write");
   verb->callback([options] { serve(*options); });
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <fstream>
 
 #include "manifest/digest.h"
 #include "manifest/error.h"
@@ -39,6 +40,7 @@ RepositoryStore::RepositoryStore(fs::path root) : root_(std::move(root)) {
   std::error_code failure;
   fs::create_directories(root_ / "objects", failure);
   if (!failure) fs::create_directories(root_ / "repositories", failure);
+  fs::remove_all(incoming(), failure);  // what a server that was killed left
   if (failure) throw Error(ErrorKind::io, "cannot make " + root_.string() + ": " + failure.message());
 }
 
@@ -174,6 +176,24 @@ StoredFile RepositoryStore::put(std::string_view bytes, const std::string &expec
   if (!fs::exists(path)) manifest::write_file_atomically(path, bytes, 0444);
   const fs::path git = root_ / "objects" / (file.sha256 + ".git");
   if (!fs::exists(git)) manifest::write_file_atomically(git, file.git_sha1, 0444);
+  return file;
+}
+
+StoredFile RepositoryStore::put_file(UploadFile &upload, const std::string &expected_sha256) {
+  manifest::Sha256 sha256;
+  manifest::GitBlobSha1 sha1(upload.size());
+  std::ifstream in(upload.path(), std::ios::binary);
+  std::vector<char> piece(1 << 20);
+  while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0) {
+    sha256.add(piece.data(), static_cast<size_t>(in.gcount()));
+    sha1.add(piece.data(), static_cast<size_t>(in.gcount()));
+  }
+  StoredFile file{manifest::to_hex(sha256.finish()), manifest::to_hex(sha1.finish()), upload.size(), false};
+  if (expected_sha256 != file.sha256) throw Error(ErrorKind::integrity, "the bytes hash to " + file.sha256 + ", not to " + expected_sha256);
+  const fs::path path = object_path(file.sha256), git = path.string() + ".git";
+  if (!fs::exists(git)) manifest::write_file_atomically(git, file.git_sha1, 0444);
+  upload.sync();
+  fs::rename(upload.path(), path);
   return file;
 }
 

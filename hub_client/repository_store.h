@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "hub_client/upload_file.h"
+
 namespace lamina::hub {
 
 struct StoredFile {
@@ -53,6 +55,10 @@ class RepositoryStore {
 
   // Objects.  put() hashes what it stores; `expected_sha256` not empty must be it.  Errors: integrity, no_space, io.
   StoredFile put(std::string_view bytes, const std::string &expected_sha256 = "");
+  // The same for a file beside the objects, which is moved there.
+  StoredFile put_file(UploadFile &upload, const std::string &expected_sha256);
+  // Where uploads are written while they arrive.
+  std::filesystem::path incoming() const { return root_ / "incoming"; }
   std::optional<StoredFile> find_object(const std::string &sha256) const;
   std::filesystem::path object_path(const std::string &sha256) const;  // checked to be 64 hex digits
 

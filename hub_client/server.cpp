@@ -19,8 +19,8 @@ namespace lamina::hub {
 namespace {
 
 constexpr unsigned max_connections = 256, connection_seconds = 60;
-constexpr size_t connection_memory = 64 << 10;  // request line and headers of one connection
-constexpr size_t max_body = 768 << 20;
+constexpr size_t connection_memory = 64 << 10;                  // request line and headers of one connection
+constexpr uint64_t max_upload = 768 << 20, max_body = 8 << 20;  // of what goes to a file, of what is held in memory
 
 struct Exchange {  // one request, while its body arrives
   Request request;
@@ -48,9 +48,12 @@ std::vector<std::string> segments(std::string_view url) {
   return found;
 }
 
+uint64_t limit_of(const Request &request) { return Routes::takes_file(request) ? max_upload : max_body; }
+
 bool declares_too_much(const Request &request) {
   const auto length = request.headers.find("content-length");
-  return length != request.headers.end() && (length->second.size() > 12 || std::strtoull(length->second.c_str(), nullptr, 10) > max_body);
+  return length != request.headers.end() &&
+         (length->second.size() > 12 || std::strtoull(length->second.c_str(), nullptr, 10) > limit_of(request));
 }
 
 MHD_Result send(MHD_Connection *connection, const Answer &answer) {
@@ -100,6 +103,7 @@ struct Server::State {
       MHD_get_connection_values(connection, MHD_HEADER_KIND, collect, &exchange->request.headers);
       MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, collect_query, &exchange->request.query);
       exchange->early = routes->may_write(exchange->request);
+      if (exchange->early.status == 200) exchange->early = routes->may_read(exchange->request);
       for (const std::string &segment : exchange->request.path)
         if (segment.find('\0') != std::string::npos || segment == ".." || segment == ".")
           exchange->early = failed(400, "", "the path is not one of ours");
@@ -110,13 +114,26 @@ struct Server::State {
     }
     Exchange &exchange = *static_cast<Exchange *>(*slot);
     if (*size) {  // the body of a refused request is read and dropped, so that the client sees the answer
-      if (exchange.early.status == 200 && exchange.request.body.size() + *size > max_body)
-        exchange.early = failed(413, "", "the body is too large");
-      if (exchange.early.status == 200) exchange.request.body.append(data, *size);
+      if (exchange.early.status == 200) take(exchange, {data, *size});
       *size = 0;
       return MHD_YES;
     }
     return send(connection, exchange.early.status == 200 ? routes->answer(exchange.request) : exchange.early);
+  }
+
+  // A piece of a body: to a file where bodies are long, else to memory.
+  void take(Exchange &exchange, std::string_view bytes) {
+    Request &request = exchange.request;
+    try {
+      if (Routes::takes_file(request) && !request.upload) request.upload = std::make_shared<UploadFile>(store.incoming());
+      if ((request.upload ? request.upload->size() : request.body.size()) + bytes.size() > limit_of(request))
+        exchange.early = failed(413, "", "the body is too large");
+      else if (request.upload) request.upload->write(bytes);
+      else request.body.append(bytes);
+    } catch (const Error &error) {
+      exchange.early = failed(error.kind == ErrorKind::no_space ? 507 : 500, "", "the upload cannot be stored");
+    }
+    if (exchange.early.status != 200) request.upload.reset();
   }
 
   static void finish(void *, MHD_Connection *, void **slot, enum MHD_RequestTerminationCode) {

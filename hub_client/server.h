@@ -14,7 +14,9 @@ struct ServerOptions {
   uint16_t port = 0;  // 0: the system chooses; see url()
   bool lfs = false;   // ask clients to upload large or binary files by LFS instead of inside the commit
   bool read_only = false;
-  std::string token;              // not empty: needed for every write
+  std::string token;  // not empty: needed for every write
+  // "org" or "org/name" whose repositories only the token may read; to others they do not exist.
+  std::set<std::string> private_names;
   std::set<std::string> trusted;  // organisations whose overview says trustedKernelPublisher
   unsigned page_size = 1000;      // entries of a tree listing before a Link to the next page
 };

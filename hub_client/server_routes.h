@@ -2,12 +2,14 @@
 #pragma once
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "hub_client/repository_store.h"
 #include "hub_client/server.h"
+#include "hub_client/upload_file.h"
 
 namespace lamina::hub {
 
@@ -17,6 +19,7 @@ struct Request {
   std::map<std::string, std::string> query;
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
+  std::shared_ptr<UploadFile> upload;  // instead of `body`, for routes that take long ones
 };
 
 struct Answer {
@@ -35,6 +38,10 @@ class Routes {
   Answer answer(const Request &request);
   // Why this request may not write, as an answer of status 401 or 403; status 200 when it may.  Known before its body is read.
   Answer may_write(const Request &request) const;
+  // The same for reading a private repository: it looks as if it were not there.
+  Answer may_read(const Request &request) const;
+  // Whether this request's body may be long, and goes to a file.
+  static bool takes_file(const Request &request);
 
  private:
   Answer dispatch(const Request &request);
@@ -52,6 +59,7 @@ class Routes {
   Answer lfs_batch(const Request &request, const std::string &repository);
   Answer lfs_object(const Request &request, const std::string &sha256);
   Answer lfs_verify(const Request &request);
+  bool has_token(const Request &request) const;
   std::string commit_of(const std::string &repository, const std::string &revision) const;
 
   const ServerOptions &options_;

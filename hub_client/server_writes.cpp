@@ -1,5 +1,6 @@
 // Routes for writing: repositories, branches, uploads, commits.
 #include <algorithm>
+#include <fstream>
 #include <sstream>
 
 #include "hub_client/server_answers.h"
@@ -14,7 +15,7 @@ namespace {
 
 constexpr size_t max_operations = 25000;
 
-Json parse_body(const Request &request) { return manifest::parse_json(request.body, "the request body", {64 << 20, 32, true}); }
+Json parse_body(const Request &request) { return manifest::parse_json(request.body, "the request body", {8 << 20, 32, true}); }
 
 // "kernels/org/name" of a create or delete request.
 std::string repository_of(const Json &body) {
@@ -84,7 +85,10 @@ Answer Routes::commit(const Request &request, const std::string &repository, con
   if (!store_.branches(repository).contains(branch)) return failed(404, "RevisionNotFound", "no branch '" + branch + "' in " + repository);
   std::vector<Change> changes;
   std::string parent, summary;
-  std::istringstream lines(request.body);
+  std::istringstream short_lines(request.body);
+  std::ifstream long_lines;
+  if (request.upload) long_lines.open(request.upload->path(), std::ios::binary);
+  std::istream &lines = request.upload ? static_cast<std::istream &>(long_lines) : short_lines;
   for (std::string line; std::getline(lines, line);) {
     if (line.empty()) continue;
     if (changes.size() >= max_operations) return failed(400, "", "too many operations in one commit");
@@ -143,7 +147,8 @@ Answer Routes::lfs_batch(const Request &request, const std::string &repository) 
 
 Answer Routes::lfs_object(const Request &request, const std::string &sha256) {
   store_.object_path(sha256);  // refuses a name that is no hash
-  store_.put(request.body, sha256);
+  if (request.upload) store_.put_file(*request.upload, sha256);
+  else store_.put(request.body, sha256);
   return json_answer(Json::object());
 }
 

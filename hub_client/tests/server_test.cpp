@@ -327,6 +327,40 @@ TEST_CASE("writes need the token; a read-only hub takes none") {
   CHECK(read_only.alive());
 }
 
+TEST_CASE("private repositories are there for the token alone") {
+  hub::ServerOptions options;
+  options.token = "hf_reader";
+  for (const char *name : {"org", "org/k"}) {
+    options.private_names = {name};
+    const Hub hub(options);
+    for (const std::string &url : {api, api + "/refs", api + "/tree/v1", api + "/revision/v1", resolve + "v1/a.txt",
+                                   std::string("//kernels/org/k/resolve/v1/a.txt"), std::string("/kernels/%6frg/k/resolve/v1/a.txt")}) {
+      const hub::HttpAnswer none = hub.ask("GET", url);
+      CHECK(none.status == 401);
+      CHECK(none.header("x-error-code") == "RepoNotFound");
+      CHECK(!has(none.body, text));
+      CHECK(hub.ask("GET", url, "", {}, "hf_other").status == 401);
+      CHECK(hub.ask("GET", url, "", {}, "hf_reader").status == 200);
+    }
+    CHECK(hub.ask("HEAD", resolve + "v1/a.txt").status == 401);
+    CHECK(hub.ask("GET", "/api/kernels/other/x/refs").status == 404);
+  }
+}
+
+TEST_CASE("uploads leave nothing behind but what was committed") {
+  const Hub hub;
+  const std::string line_of_file = line("file", {{"path", "b.txt"}, {"content", "eA=="}, {"encoding", "base64"}});
+  CHECK(hub.ask("POST", api + "/commit/v1", line("header", {{"summary", "more"}}) + line_of_file).status == 200);
+  CHECK(hub.ask("GET", resolve + "v1/b.txt").body == "x");
+  CHECK(hub.ask("POST", api + "/commit/v1", "no JSON").status == 400);
+  hub.raw("PUT /lfs-objects/" + std::string(64, 'a') + " HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf");
+  CHECK(hub.ask("PUT", "/lfs-objects/" + manifest::sha256_hex("object"), "other bytes").status == 400);
+  CHECK(hub.alive());
+  for (int i = 0; i < 100 && !std::filesystem::is_empty(hub.options.directory / "incoming"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(std::filesystem::is_empty(hub.options.directory / "incoming"));
+}
+
 TEST_CASE("bodies that are not what a route takes") {
   const Hub hub;
   for (const char *body : {"", "[", "[]", "1", "{}", "{\"name\":1}", "{\"name\":\"k\",\"type\":\"space\"}", "\xff"}) {

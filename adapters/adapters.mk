@@ -40,7 +40,7 @@ tvm_ffi_plugins: $(TVM_FFI_PLUGINS)
 PROGRAMS += tvm_ffi_plugins
 
 # The programs of the tests; a build's weak imports are bound to the stand-in that the program exports.
-$(BIN)/tvm_ffi_stand_in: $(OBJ)/adapters/tvm_ffi/tests/stand_in_test.o | $(BIN)/ tvm_ffi_plugins
+$(BIN)/tvm_ffi_stand_in: $(OBJ)/adapters/tvm_ffi/tests/stand_in_test.o | $(BIN)/ tvm_ffi_plugins fake_cuda
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -rdynamic -o $@ $< -ldl -lpthread
 TESTS += $(BIN)/tvm_ffi_stand_in
@@ -52,7 +52,7 @@ $(LIB)/liblamina_xla.so: $(XLA_OBJECTS) adapters/xla/export.map $(if $(SANITIZE)
 	$(Q)mv $@.new $@
 PROGRAMS += $(LIB)/liblamina_xla.so
 TESTS += adapters/tests/symbols_test.sh
-$(BIN)/xla_stand_in: $(OBJ)/adapters/xla/tests/stand_in_test.o | $(BIN)/ plugins $(LIB)/liblamina_xla.so
+$(BIN)/xla_stand_in: $(OBJ)/adapters/xla/tests/stand_in_test.o | $(BIN)/ plugins fake_cuda $(LIB)/liblamina_xla.so
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $< -ldl -lpthread
 TESTS += $(BIN)/xla_stand_in

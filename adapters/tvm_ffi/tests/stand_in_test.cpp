@@ -10,6 +10,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include "adapters/tests/fake_cuda.h"
 #include "adapters/tvm_ffi/runtime.h"
 
 using namespace lamina::tvm_ffi;
@@ -20,6 +21,7 @@ namespace {
 thread_local std::string raised_kind, raised_message;
 bool allocator_set = false, allocator_full = false;
 int live_objects = 0, allocations = 0;
+void *stream_of_device[2] = {};
 
 struct TensorObject {
   Object header{1, type_tensor, 0, nullptr};
@@ -33,7 +35,7 @@ static_assert(offsetof(TensorObject, tensor) == sizeof(Object));
 
 extern "C" {
 void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message) { raised_kind = kind, raised_message = message; }
-void *TVMFFIEnvGetStream(int32_t, int32_t) { return nullptr; }
+void *TVMFFIEnvGetStream(int32_t type, int32_t device) { return type == LAMINA_CUDA ? stream_of_device[device] : nullptr; }
 void *TVMFFIEnvGetDLPackManagedTensorAllocator(void) { return allocator_set ? &allocator_set : nullptr; }
 int TVMFFIEnvTensorAlloc(lamina_tensor *prototype, void **out) {
   if (allocator_full) return TVMFFIErrorSetRaisedFromCStr("RuntimeError", "the stand-in's memory is full"), -1;
@@ -87,9 +89,8 @@ struct Build {
   int (*forward)(void *, const Any *, int32_t, Any *);
   int (*pack)(void *, const Any *, int32_t, Any *);
   const lamina_library *core;
-  Build() {
-    const char *path = std::getenv("LAMINA_TVM_FFI_BUILD");
-    library = dlopen(path ? path : "build/plugins/tvm_ffi/triangle_multiplication-1.0.0-reference-tvm_ffi.so", RTLD_LAZY | RTLD_LOCAL);
+  explicit Build(const char *path) {
+    library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
     if (!library) FAIL(dlerror());
     forward = reinterpret_cast<decltype(forward)>(dlsym(library, "__tvm_ffi_forward"));
     pack = reinterpret_cast<decltype(pack)>(dlsym(library, "__tvm_ffi_pack"));
@@ -97,7 +98,8 @@ struct Build {
   }
 };
 const Build &build() {
-  static const Build made;
+  static const char *const path = std::getenv("LAMINA_TVM_FFI_BUILD");
+  static const Build made(path ? path : "build/plugins/tvm_ffi/triangle_multiplication-1.0.0-reference-tvm_ffi.so");
   return made;
 }
 
@@ -314,4 +316,44 @@ TEST_CASE("a workspace may be given, and many sets of attributes and threads are
     });
   for (std::thread &thread : threads) thread.join();
   CHECK(wrong == std::vector<int>(8, 0));
+}
+
+TEST_CASE("a GPU build gets the stream of its device, and memory from the allocator or from nobody") {
+  FakeCuda cuda;
+  const Build gpu("build/plugins/tvm_ffi/triangle_multiplication-1.0.0-cuda_sm80-tvm_ffi.so");
+  Problem p;
+  const auto on_device = [&](int32_t device) {
+    for (Tensor *tensor :
+         {&p.pair, &p.out, &p.norm_in_w, &p.norm_in_b, &p.a_p, &p.a_g, &p.b_p, &p.b_g, &p.norm_out_w, &p.norm_out_b, &p.z, &p.g})
+      tensor->view.device = {LAMINA_CUDA, device};
+  };
+  const auto call = [&](std::vector<Any> values) {
+    Any result{};
+    raised_kind.clear(), raised_message.clear();
+    const int status = gpu.forward(nullptr, values.data(), static_cast<int32_t>(values.size()), &result);
+    if (result.type_index == type_tensor) TVMFFIObjectDecRef(result.pointer);
+    return status;
+  };
+  for (int32_t device : {0, 1}) {
+    on_device(device);
+    const std::vector<Any> given = joined({pointer_to(p.pair), raw("out"), pointer_to(p.out)}, p.parameters());
+    allocator_set = true, allocations = 0;
+    for (void *stream : {static_cast<void *>(nullptr), cuda.streams[device]}) {
+      stream_of_device[device] = stream;
+      CHECK_MESSAGE(call(given) == 0, raised_message);
+      CHECK_MESSAGE(call(joined({pointer_to(p.pair)}, p.parameters())) == 0, raised_message);
+    }
+    CHECK(allocations >= 4);
+    CHECK(live_objects == 0);
+    stream_of_device[device] = cuda.streams[1 - device];
+    CHECK(call(given) == -1);
+    CHECK_MESSAGE(raised_message.find("another CUDA context") != std::string::npos, raised_message);
+    CHECK(raised_kind == "ValueError");
+    stream_of_device[device] = nullptr;
+    allocator_set = false;
+    CHECK(call(given) == -1);
+    CHECK_MESSAGE(raised_message.find("no allocator is set for device type 2; give 'workspace'") != std::string::npos, raised_message);
+    CHECK(call(joined({pointer_to(p.pair)}, p.parameters())) == -1);
+    CHECK_MESSAGE(raised_message.find("no allocator is set for device type 2; give 'out'") != std::string::npos, raised_message);
+  }
 }

@@ -11,6 +11,7 @@
 #include <doctest/doctest.h>
 
 #include "abi/lamina_abi.h"
+#include "adapters/tests/fake_cuda.h"
 #include "adapters/xla/xla_ffi.h"
 
 using namespace lamina::xla;
@@ -27,16 +28,21 @@ namespace {
 constexpr int64_t N = 4, C = 8;
 int live_errors = 0;
 int32_t ordinal = 0;
+bool has_stream = false;
+void *current_stream = nullptr;
 
 Error *create_error(ErrorCreate *create) { return ++live_errors, new Error{create->message, create->code}; }
 void destroy_error(ErrorDestroy *destroy) { --live_errors, delete destroy->error; }
 Error *get_ordinal(DeviceOrdinalGet *get) { return get->ordinal = ordinal, nullptr; }
-Error *no_stream(StreamGet *) { return ++live_errors, new Error{"there is no stream", ErrorCode::internal}; }
+Error *get_stream(StreamGet *get) {
+  if (has_stream) return get->stream = current_stream, nullptr;
+  return ++live_errors, new Error{"there is no stream", ErrorCode::internal};
+}
 
 Api api() {
   Api made = {};
   made.struct_size = sizeof made, made.version = {sizeof(ApiVersion), nullptr, 0, 3};
-  made.error_create = create_error, made.error_destroy = destroy_error, made.device_ordinal_get = get_ordinal, made.stream_get = no_stream;
+  made.error_create = create_error, made.error_destroy = destroy_error, made.device_ordinal_get = get_ordinal, made.stream_get = get_stream;
   return made;
 }
 
@@ -257,4 +263,27 @@ TEST_CASE("refusals carry XLA's codes and the plug-in's sentences") {
   refused(changed([](Call &c) { c.tensors[3].dims = {C, C - 1}; }), "lamina_xla_execute", invalid,
           "argument 7 'a_projection_weight': dimension 1");
   refused(changed([](Call &c) { c.workspace_bytes = 65; }), "lamina_xla_execute", invalid, "these shapes need");
+}
+
+TEST_CASE("a GPU build plans on the device that XLA names and runs on its stream") {
+  FakeCuda cuda;
+  Call call;
+  call.path = "build/plugins/triangle_multiplication-1.0.0-cuda_sm80.so", call.device = LAMINA_CUDA;
+  void *library = dlopen(call.path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  REQUIRE(library != nullptr);
+  call.build_id = reinterpret_cast<const struct lamina_library *(*)()>(dlsym(library, "lamina_library_v1"))()->build_id;
+  call.align = 256;
+  has_stream = true;
+  for (const int32_t device : {0, 1}) {
+    ordinal = device;
+    succeeds(call, "lamina_xla_instantiate");
+    succeeds(call, "lamina_xla_initialize");
+    current_stream = cuda.streams[device];
+    succeeds(call, "lamina_xla_execute");
+    current_stream = cuda.streams[1 - device];
+    refused(call, "lamina_xla_execute", ErrorCode::invalid_argument, "another CUDA context");
+  }
+  ordinal = 7;  // there are two
+  refused(call, "lamina_xla_initialize", ErrorCode::invalid_argument, "device");
+  has_stream = false;
 }

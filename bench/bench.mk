@@ -43,7 +43,7 @@ bench/tests/static_profile_test.sh: | plugins fake_cuda $(BUILD)/cuda-tools/done
 bench/tests/gpu_bench_test.sh: | plugins $(LIB)/run_loop.so $(BENCH_VENV)/ready
 
 # `make tune LAYER=x ARCH=cuda_sm90a` times other values of the numbers in tiles.h; ONLY=name takes one.  On a machine without a GPU the CUDA
-# builds are made and not timed: carry build/tune, build/plugins and the tree to one, and add TUNE_OPTIONS=--time-only there.
+# builds are made and not timed: carry build/tune and build/plugins to one, and add TUNE_OPTIONS=--time-only there.
 .PHONY: tune
 tune: plugins $(if $(filter cpu_%,$(ARCH)),$(BENCH_VENV)/ready)  ## time other values of LAYER's tile sizes for ARCH; builds alone where no GPU is
 	@[ -n '$(ARCH)' ] || { echo "error: say for which build: make tune LAYER=$(LAYER) ARCH=cpu_avx512" >&2; exit 2; }

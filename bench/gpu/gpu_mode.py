@@ -103,11 +103,11 @@ class Rival:
         return self.function(data)
 
 
-def checker_seconds(form, data, card, on_gpu):
+def checker_seconds(form, data, on_gpu):
     """Mean of at most 100 calls; fewer once it is known to 0.1 %."""
     taken = []
     for _ in range(100 if on_gpu else 3):
-        taken.append(card.seconds(lambda: form(data)))
+        taken.append(seconds_of(lambda: form(data), on_gpu))
         if len(taken) > 2:
             mean, deviation = statistics.mean(taken), statistics.stdev(taken)
             if deviation / math.sqrt(len(taken)) < 1e-3 * mean:
@@ -115,25 +115,20 @@ def checker_seconds(form, data, card, on_gpu):
     return statistics.mean(taken), len(taken)
 
 
-class Clock:
-    """Events on a GPU, the host's clock on a CPU."""
-
-    def __init__(self, on_gpu):
-        self.on_gpu = on_gpu
-
-    def seconds(self, call):
-        if not self.on_gpu:
-            begin = time.perf_counter()
-            call()
-            return time.perf_counter() - begin
-        torch.cuda.synchronize()
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        kept = call()
-        end.record()
-        torch.cuda.synchronize()
-        del kept
-        return begin.elapsed_time(end) * 1e-3
+def seconds_of(call, on_gpu):
+    """Of one call: by events on a GPU, by the host's clock on a CPU."""
+    if not on_gpu:
+        begin = time.perf_counter()
+        call()
+        return time.perf_counter() - begin
+    torch.cuda.synchronize()
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    kept = call()
+    end.record()
+    torch.cuda.synchronize()
+    del kept
+    return begin.elapsed_time(end) * 1e-3
 
 
 def measure(case, candidates, options, card):
@@ -150,11 +145,11 @@ def measure(case, candidates, options, card):
             row |= {"error": error, "wrong_elements": wrong}
             if wrong:
                 raise RuntimeError(f"{wrong} of {expected.numel()} elements are outside the checker's tolerance; relative error {error:.3g}")
-            seconds, calls = checker_seconds(form, sets[0], Clock(on_gpu), on_gpu)
+            seconds, calls = checker_seconds(form, sets[0], on_gpu)
             row |= {"checker_microseconds": seconds * 1e6, "checker_calls": calls, "floor": shape.floor() * 1e6, "flops": shape.flops(),
                     "bytes": shape.bytes(), "unit_bytes": shape.unit, "extra_bytes": timing.peak_extra_bytes(
                         lambda _: form(sets[0]), shape.unit, on_gpu)}
-            turns.append((row, timing.Turn(lambda i, form=form: form(sets[i]), len(sets), on_gpu)))
+            turns.append((row, timing.Turn(lambda i, form=form: form(sets[i]), len(sets), shape.floor(), on_gpu)))
         except Exception as failure:
             row["not_timed"] = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
         rows.append(row)

@@ -2,38 +2,42 @@
 
 Each form is captured into a CUDA graph of several calls over rotating buffers; the graphs take turns, every other round in the opposite
 order, and a form's time is the median over the rounds.  All run under the same power limit that way: timed one after the other, forms
-differ by up to 30 % that are not theirs.  On the CPU (`Clock`s and graphs are missing there) the same calls are timed by a host clock: for
-tests of the bench alone.
+differ by up to 30 % that are not theirs.  Where there is no GPU the same calls are timed by the host's clock, for tests of the bench alone.
 """
 import ctypes
 import statistics
-import subprocess
 import threading
 import time
 
 import torch
 
-LEAST_SECONDS_OF_A_TURN = 2e-3
+SECONDS_OF_A_TURN = 6e-3  # at the floor's speed: long beside what starting a graph takes, short beside what the card needs to change its clock
+SLEEP_CYCLES = 200_000    # the GPU waits this long while the host enqueues a turn, so that its start is not timed
 
 
 class Card:
-    """Samples the first GPU's clock, power and temperature four times in ten milliseconds' hundred: nvidia-smi in the background."""
-    FIELDS = "clocks.sm,power.draw,temperature.gpu"
+    """Samples the first GPU's SM clock, power and temperature fifty times a second, by NVIDIA's management library."""
 
     def __init__(self, device):
-        self.samples, self.process = [], None
+        self.samples, self.done = [], threading.Event()
         if device != "cuda":
             return
-        query = ["nvidia-smi", "--id=0", f"--query-gpu={self.FIELDS}", "--format=csv,noheader,nounits", "--loop-ms=25"]
-        self.process = subprocess.Popen(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        threading.Thread(target=self.read, daemon=True).start()
+        try:
+            self.library, self.handle = ctypes.CDLL("libnvidia-ml.so.1"), ctypes.c_void_p()
+        except OSError:
+            return
+        if self.library.nvmlInit_v2() == 0 and self.library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self.handle)) == 0:
+            threading.Thread(target=self.sample, daemon=True).start()
 
-    def read(self):
-        for line in self.process.stdout:
-            try:
-                self.samples.append((time.monotonic(), *map(float, line.split(","))))
-            except ValueError:
-                continue  # a field that this card does not tell
+    def sample(self):
+        mhz, milliwatts, celsius = ctypes.c_uint(), ctypes.c_uint(), ctypes.c_uint()
+        sm_clock, gpu_sensor = 1, 0
+        while not self.done.wait(0.02):
+            codes = (self.library.nvmlDeviceGetClockInfo(self.handle, sm_clock, ctypes.byref(mhz)),
+                     self.library.nvmlDeviceGetPowerUsage(self.handle, ctypes.byref(milliwatts)),
+                     self.library.nvmlDeviceGetTemperature(self.handle, gpu_sensor, ctypes.byref(celsius)))
+            if not any(codes):
+                self.samples.append((time.monotonic(), mhz.value, milliwatts.value * 1e-3, celsius.value))
 
     def between(self, begin, end):
         """Medians while something ran; empty where nothing was sampled."""
@@ -41,22 +45,18 @@ class Card:
         return dict(zip(("sm_mhz", "watts", "celsius"), map(statistics.median, zip(*rows)))) if rows else {}
 
     def close(self):
-        if self.process:
-            self.process.terminate()
+        self.done.set()
 
 
 class Turn:
-    """One form's share of a round: `repeats` calls over the problem's pairs."""
+    """One form's share of a round: calls over the problem's pairs, as many for each form."""
 
-    def __init__(self, form, pairs, on_gpu):
+    def __init__(self, form, pairs, floor_seconds, on_gpu):
         self.form, self.pairs, self.on_gpu, self.seconds = form, pairs, on_gpu, []
+        self.repeats = max(4, min(40, int(SECONDS_OF_A_TURN / floor_seconds))) if on_gpu else pairs
         for i in range(pairs):
             form(i)
         self.synchronize()
-        begin = time.perf_counter()
-        form(0)
-        self.synchronize()
-        self.repeats = max(pairs, min(40, round(LEAST_SECONDS_OF_A_TURN / (time.perf_counter() - begin))))
         self.graph = self.captured() if on_gpu else None
 
     def synchronize(self):
@@ -85,6 +85,7 @@ class Turn:
             self.calls()
             return (time.perf_counter() - begin) / self.repeats
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda._sleep(SLEEP_CYCLES)
         begin.record()
         self.graph.replay()
         end.record()

@@ -101,7 +101,7 @@ class Bench:
                 row = self.checked(name, form, problem, part)
                 if part == "host":
                     row["host_microseconds"] = timing.host_seconds(form.calls[0], self.options.run_loop) * 1e6
-                turns.append(timing.Turn(form, len(problem.pairs), self.on_gpu))
+                turns.append(timing.Turn(form, len(problem.pairs), shape.floor(), self.on_gpu))
                 rows.append(row)
             except Exception as failure:  # a peer that fails here is a line of the table, not the end of it
                 reason = " ".join(str(failure).split())[:300]

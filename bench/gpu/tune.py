@@ -15,12 +15,13 @@ import glob
 import itertools
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 
 LINE = re.compile(r"^\s*LAMINA_TUNABLE\((\w+), (\d+)\);\s*// ([a-z0-9_,]+): ([\d ]+) at (.+?)\s*$")
-BUILDS = "build/tune"
+BUILDS, WORK = "build/tune", "build/tune-work"
 
 
 class Number:
@@ -65,14 +66,18 @@ def build(layer, number, arch, options):
     for value in number.tries[1:]:
         folder = number.folder(arch, value)
         define = f"-DLAMINA_TUNE_{number.name}=0,{value}"  # compilers by their names, so that no rule of make has to know
-        command = ["make", "--no-print-directory", f"BUILD={folder}", f"CXX=g++ {define}", f"NVCC=$(CUDA_HOME)/bin/nvcc {define}",
-                   *([f"CUDA_HOME={options.cuda_home}"] if options.cuda_home else []), f"{folder}/plugins/{layer}-{version}-{arch}.so"]
+        work = f"{WORK}/{os.path.basename(folder)}"
+        made = f"{work}/plugins/{layer}-{version}-{arch}.so"
+        shutil.rmtree(folder, ignore_errors=True)
+        command = ["make", "--no-print-directory", f"BUILD={work}", f"CXX=g++ {define}", f"NVCC=$(CUDA_HOME)/bin/nvcc {define}",
+                   *([f"CUDA_HOME={options.cuda_home}"] if options.cuda_home else []), made]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             reason = next((line for line in (done.stdout + done.stderr).splitlines() if "error" in line), "make failed")
             print(f"{number.name} = {value} does not build: {reason}", flush=True)
-            for stale in glob.glob(f"{folder}/plugins/*.so"):
-                os.remove(stale)
+            continue
+        os.makedirs(folder)
+        shutil.copy(made, folder)
 
 
 def time_one(layer, number, arch, problem, options):
@@ -87,7 +92,7 @@ def time_one(layer, number, arch, problem, options):
     with torch.no_grad():
         held, turns, results = Problem(shape, options.device), {}, {}
         for value in number.tries:
-            path = plugin_in("build/plugins" if value == number.value else number.folder(arch, value) + "/plugins", layer, arch)
+            path = plugin_in("build/plugins" if value == number.value else number.folder(arch, value), layer, arch)
             try:
                 if not path:
                     raise RuntimeError("there is no build of it")
@@ -95,7 +100,7 @@ def time_one(layer, number, arch, problem, options):
                 error = held.relative_error(form(0), held.pairs[0])
                 if not error < 1e-2:
                     raise RuntimeError(f"wrong: relative error {error:.3g}")
-                turns[value] = timing.Turn(form, len(held.pairs), options.device == "cuda")
+                turns[value] = timing.Turn(form, len(held.pairs), shape.floor(), options.device == "cuda")
             except Exception as failure:  # a value that cannot run is a line of the table
                 results[value] = " ".join(str(failure).split())[:120]
         timing.interleave(list(turns.values()), options.rounds, timing.Card("none"))

@@ -47,10 +47,11 @@ class Device {
 
 std::unique_ptr<Device> cpu_device();
 std::unique_ptr<Device> cuda_device(int ordinal);  // loads libcuda.so.1; throws lamina::Error when that fails
+std::unique_ptr<Device> hip_device(int ordinal);   // loads libamdhip64, the same way
 
-// "cpu" or "cuda:1".
+// "cpu", "cuda:1" or "rocm:0".
 std::unique_ptr<Device> open_device(const std::string &name);
-// The device type (LAMINA_CPU, LAMINA_CUDA) and ordinal that a name means; throws lamina::Error for any other name.
+// The device type (LAMINA_CPU, LAMINA_CUDA, LAMINA_ROCM) and ordinal that a name means; throws lamina::Error for any other name.
 lamina_device device_named(const std::string &name);
 
 // CPU only: which guarded bytes an address lies in or beside; async-signal-safe apart from a lookup in a table.

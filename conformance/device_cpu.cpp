@@ -119,13 +119,17 @@ std::function<void()> Device::capture(const std::function<bool(void *)> &) {
 
 lamina_device device_named(const std::string &name) {
   if (name == "cpu") return {LAMINA_CPU, 0};
-  if (name.rfind("cuda:", 0) == 0 && name.size() > 5 && name.size() < 9 && name.find_first_not_of("0123456789", 5) == std::string::npos)
-    return {LAMINA_CUDA, std::stoi(name.substr(5))};
-  throw Error(ErrorKind::invalid_argument, "device '" + name + "' is neither cpu nor cuda:N");
+  for (const auto &[prefix, type] : {std::pair<std::string, int32_t>{"cuda:", LAMINA_CUDA}, {"rocm:", LAMINA_ROCM}}) {
+    const std::string ordinal = name.rfind(prefix, 0) == 0 ? name.substr(prefix.size()) : "";
+    if (!ordinal.empty() && ordinal.size() < 4 && ordinal.find_first_not_of("0123456789") == std::string::npos)
+      return {type, std::stoi(ordinal)};
+  }
+  throw Error(ErrorKind::invalid_argument, "device '" + name + "' is none of cpu, cuda:N and rocm:N");
 }
 
 std::unique_ptr<Device> open_device(const std::string &name) {
   const lamina_device device = device_named(name);
+  if (device.type == LAMINA_ROCM) return hip_device(device.id);
   return device.type == LAMINA_CPU ? cpu_device() : cuda_device(device.id);
 }
 

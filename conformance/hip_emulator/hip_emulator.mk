@@ -16,3 +16,9 @@ $(OBJ)/conformance/hip_emulator/native/%.o: conformance/hip_emulator/%.cpp $(BUI
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
 	$(Q)$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(HIP_EMULATOR_FLAGS) -MMD -MP -c -o $@ $<
+
+# Programs that see the emulator's inside: they are linked from its objects.
+HIP_EMULATOR_PROGRAMS := $(patsubst conformance/hip_emulator/tests/%.cpp,$(BIN)/hip_emulator-%,$(wildcard conformance/hip_emulator/tests/*.cpp))
+$(HIP_EMULATOR_PROGRAMS): $(BIN)/hip_emulator-%: $(OBJ)/conformance/hip_emulator/tests/%.o $(HIP_EMULATOR_OBJECTS) | $(BIN)/
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -lpthread -ldl

@@ -15,7 +15,7 @@ expect 2 "no check contains 'no such check'" "$reference" --filter 'no such chec
 expect 3 'no such file' build/plugins/none.so
 expect 3 'no reference build' build/bin/../../$(cp "$reference" $out/alone.so && echo $out/alone.so)
 expect 13 'does not load' Makefile
-expect 2 "neither cpu nor cuda" "$reference" --device tpu --filter half_a_norm
+expect 2 "none of cpu, cuda" "$reference" --device tpu --filter half_a_norm
 expect 14 'more than the limit' "$reference" --max-gflop 0.001
 echo '{"schema": "lamina/cases/1", "layer": "other", "cases": [{"why": "x"}]}' >$out/other.json
 expect 2 "cases are of layer 'other'" "$reference" --cases $out/other.json

@@ -1,5 +1,6 @@
 // A tvm-ffi build as tvm-ffi calls it, with a stand-in for the runtime: this program defines the C functions that the adapter imports weakly.
 #include <dlfcn.h>
+#include <malloc.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -209,7 +210,7 @@ TEST_CASE("by position, by name, and any kind of string: bit for bit the plug-in
   }
   p.out.values.assign(p.out.values.size(), 0);
   REQUIRE(run(joined(joined({pointer_to(p.pair), small("out"), pointer_to(p.out), small("eps"), number(1e-5)}, p.parameters()),
-                     {raw("residual"), none(), raw("direction"), none()}),
+                     {raw("residual"), none(), raw("direction"), none(), raw("operands"), small("ab")}),
               result) == 0);
   CHECK(p.out.values == outgoing);
 }
@@ -247,6 +248,10 @@ TEST_CASE("an output that is left out is allocated and returned; workspace and r
     TVMFFIObjectDecRef(packed.pointer);
     CHECK(live_objects == 0);
   }
+  Tensor few{{3}};
+  few.view.dtype = {LAMINA_CODE_UINT, 8, 1};
+  refused(joined({pointer_to(p.pair), raw("workspace"), pointer_to(few)}, p.parameters()), "ValueError", "workspace has 3 bytes");
+  CHECK(live_objects == 0);
   allocator_full = true;
   refused(joined({pointer_to(p.pair)}, p.parameters()), "RuntimeError", "the stand-in's memory is full");
   allocator_set = allocator_full = false;
@@ -296,7 +301,17 @@ TEST_CASE("a workspace may be given, and many sets of attributes and threads are
   CHECK(run(joined(good, {raw("workspace"), pointer_to(workspace)}), result) == 0);
   CHECK(p.out.values == expected);
   allocator_set = allocator_full = false;
-  for (int i = 0; i < 200; ++i) REQUIRE(run(joined(good, {raw("eps"), number(1e-6 * (i + 1))}), result) == 0);
+  // A smaller problem first, with a plan of its own: what it needed is not enough for the larger one.
+  Tensor cut = p.pair, little{{1, N - 2, N - 2, C}};
+  cut.shape = {1, N - 2, N - 2, C}, cut.view.shape = cut.shape.data(), cut.view.data = cut.values.data();
+  const std::vector<Any> eps = {raw("eps"), number(3e-4)};
+  CHECK(run(joined(joined({pointer_to(cut), raw("out"), pointer_to(little)}, p.parameters()), eps), result) == 0);
+  CHECK_MESSAGE(run(joined(good, eps), result) == 0, raised_message);
+  // Plans beyond those that are kept go again.
+  for (int i = 0; i < 100; ++i) REQUIRE(run(joined(good, {raw("eps"), number(1e-6 * (i + 1))}), result) == 0);
+  const size_t used = mallinfo2().uordblks;
+  for (int i = 100; i < 400; ++i) REQUIRE(run(joined(good, {raw("eps"), number(1e-6 * (i + 1))}), result) == 0);
+  CHECK(mallinfo2().uordblks < used + 20000);
   CHECK(p.out.values != expected);
 
   std::vector<std::thread> threads;

@@ -1,5 +1,6 @@
 // The XLA adapter as XLA calls it, with a stand-in for XLA: call frames made here, errors kept here.  The build that it loads is the reference.
 #include <dlfcn.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #include <cstring>
@@ -234,6 +235,17 @@ TEST_CASE("the stages of a call: bit for bit the plug-in's own result") {
     });
   for (std::thread &thread : threads) thread.join();
   CHECK(wrong == std::vector<int>(6, 0));
+  // Plans beyond those that are kept go again.
+  const auto many = [&](int from) {
+    for (int i = from; i < from + 100; ++i) {
+      call.eps = 1e-5 * (i + 1);
+      succeeds(call, i % 2 ? "lamina_xla_initialize" : "lamina_xla_execute");
+    }
+  };
+  many(10);
+  const size_t used = mallinfo2().uordblks;
+  many(110), many(210);
+  CHECK(mallinfo2().uordblks < used + 20000);
 }
 
 TEST_CASE("refusals carry XLA's codes and the plug-in's sentences") {

@@ -1,6 +1,7 @@
 // What the two phases of the CPU builds share: modes, memory layout of a and b, scratch.
 #pragma once
 #include "cpu_packed.h"
+#include "tiles.h"
 
 namespace lamina::triangle_multiplication {
 
@@ -38,10 +39,6 @@ struct Mode {
   using Storage = StorageType;
   using Product = ProductType;
   using Sigmoid = SigmoidType;
-};
-
-struct Tile {
-  int64_t rows, columns;  // of the contraction: what one thread keeps of o, all channels
 };
 
 struct Geometry {

@@ -1,9 +1,14 @@
 // Tile sizes, each with where it comes from; `make tune LAYER=triangle_multiplication ARCH=...` times the others named behind them.
 #pragma once
-#include "cpu_job.h"
+#include <cstdint>
+
 #include "kernels/common/tunable.h"
 
 namespace lamina::triangle_multiplication {
+
+struct Tile {
+  int64_t rows, columns;  // of the contraction: what one thread keeps of o, all channels
+};
 
 // The tile of o that one thread keeps, all channels of it: rows x columns x H floats.  64 x 64 reads a and b half as often as 32 x 32: on
 // two cores of a Zen 5 at N = 256, C = 128 the contraction and back take 21.9 ms instead of 23.0 in fp32 (bf16: the same).  It is taken
@@ -20,5 +25,13 @@ constexpr Tile cpu_tile(int64_t hidden, int64_t residues, int64_t threads) {
 // Columns of one front task: enough to amortise a task, few enough that small problems feed all threads.
 LAMINA_TUNABLE(cpu_front_columns, 16);  // cpu_avx512,cpu_avx2: 8 16 32 at N=256 C=128 dtype=float32,bfloat16
 constexpr int64_t front_columns(int64_t residues) { return residues >= 128 ? cpu_front_columns : 8; }
+
+// HIP's front, gate and back.  64 positions are two of an MFMA's 32, so each weight that a wave loads from L2 serves two instructions and
+// four waves ask L2 for 32 bytes a cycle at full MFMA rate, of the 54 that an MI300X can give each unit; 512 bytes of a position's channels
+// (256 in 16 bits) make a panel of 33 KB.  Computed, not measured: nobody has run these on a card yet.
+struct HipTile {
+  int positions, panel_bytes;
+};
+constexpr HipTile hip_tile = {64, 512};
 
 }  // namespace lamina::triangle_multiplication

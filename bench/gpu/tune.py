@@ -65,11 +65,14 @@ def build(layer, number, arch, options):
     version = re.search(r"-([\d.]+)-", os.path.basename(plugin_in("build/plugins", layer, arch)))[1]
     for value in number.tries[1:]:
         folder = number.folder(arch, value)
-        define = f"-DLAMINA_TUNE_{number.name}=0,{value}"  # compilers by their names, so that no rule of make has to know
         work = f"{WORK}/{os.path.basename(folder)}"
         made = f"{work}/plugins/{layer}-{version}-{arch}.so"
         shutil.rmtree(folder, ignore_errors=True)
-        command = ["make", "--no-print-directory", f"BUILD={work}", f"CXX=g++ {define}", f"NVCC=$(CUDA_HOME)/bin/nvcc {define}",
+        os.makedirs(work, exist_ok=True)
+        with open(f"{work}/tuned.h", "w") as file:  # included by both compilers before all else, so that no rule of make has to know
+            file.write(f"#define LAMINA_TUNE_{number.name} 0, {value}\n")
+        command = ["make", "--no-print-directory", f"BUILD={work}", f"CXX=g++ -include {work}/tuned.h",
+                   f"NVCC=$(CUDA_HOME)/bin/nvcc -include {work}/tuned.h",
                    *([f"CUDA_HOME={options.cuda_home}"] if options.cuda_home else []), made]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

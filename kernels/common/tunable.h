@@ -1,5 +1,5 @@
-// A number that `make tune` varies: LAMINA_TUNABLE(name, value) is a constexpr int, another one where the compiler is told
-// -DLAMINA_TUNE_name=0,OTHER.  The rest of its line says what to try and where; bench/gpu/tune.py reads it:
+// A number that `make tune` varies: LAMINA_TUNABLE(name, value) is a constexpr int, another one where LAMINA_TUNE_name is
+// defined as `0, OTHER`.  The rest of its line says what to try and where; bench/gpu/tune.py reads it:
 //
 //   LAMINA_TUNABLE(contract_stages, 4);  // cuda_sm90a: 3 4 5 at N=512,1024 C=128
 #pragma once

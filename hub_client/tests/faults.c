@@ -6,6 +6,7 @@
    LAMINA_TEST_LOCKS=all      flock() grants everything, as some network file systems do
    LAMINA_TEST_LOCKS=lost     the first lock file is removed just before it is locked, as some Python clients do when they let go
    LAMINA_TEST_KILL_AT=K      SIGKILL instead of the K-th step that changes a file (create, write, sync, rename, link, remove)
+   LAMINA_TEST_FAIL_AT=K      the K-th of these steps fails with the errno LAMINA_TEST_ERRNO
    LAMINA_TEST_KILL_AFTER=N   SIGKILL once N bytes of unfinished downloads were written */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,9 +33,15 @@ static long number(const char *name) {
   return text ? atol(text) : -1;
 }
 
-static void step(void) {
-  const long last = number("LAMINA_TEST_KILL_AT");
-  if (last >= 0 && atomic_fetch_add(&steps, 1) + 1 == last) kill(getpid(), SIGKILL);
+/* Counts a step; not 0 when it must fail, with errno set. */
+static int step(void) {
+  const long killed = number("LAMINA_TEST_KILL_AT"), failing = number("LAMINA_TEST_FAIL_AT");
+  if (killed < 0 && failing < 0) return 0;
+  const long now = atomic_fetch_add(&steps, 1) + 1;
+  if (now == killed) kill(getpid(), SIGKILL);
+  if (now != failing) return 0;
+  errno = (int)number("LAMINA_TEST_ERRNO");
+  return -1;
 }
 
 static int denied(const char *path) {
@@ -80,7 +87,7 @@ int flock(int file, int operation) {
 static int opened(const char *name, const char *path, int flags, mode_t mode) {
   if (flags & (O_CREAT | O_WRONLY | O_RDWR)) {
     if (denied(path)) return -1;
-    if (flags & O_CREAT) step();
+    if ((flags & O_CREAT) && step()) return -1;
   }
   return REAL(int (*)(const char *, int, mode_t), name)(path, flags, mode);
 }
@@ -103,7 +110,7 @@ int open64(const char *path, int flags, ...) {
 
 ssize_t write(int file, const void *bytes, size_t size) {
   if (file > 2 && is_download(file)) {
-    step();
+    if (step()) return -1;
     const long full = number("LAMINA_TEST_FULL_AFTER"), last = number("LAMINA_TEST_KILL_AFTER");
     const long all = atomic_fetch_add(&download_bytes, (long)size) + (long)size;
     if (full >= 0 && all > full) {
@@ -121,25 +128,25 @@ ssize_t write(int file, const void *bytes, size_t size) {
 
 int mkdir(const char *path, mode_t mode) {
   if (denied(path)) return -1;
-  step();
+  if (step()) return -1;
   return REAL(int (*)(const char *, mode_t), "mkdir")(path, mode);
 }
 int fsync(int file) {
-  step();
+  if (step()) return -1;
   return REAL(int (*)(int), "fsync")(file);
 }
 int rename(const char *from, const char *to) {
   if (denied(to)) return -1;
-  step();
+  if (step()) return -1;
   return REAL(int (*)(const char *, const char *), "rename")(from, to);
 }
 int symlink(const char *target, const char *path) {
   if (denied(path)) return -1;
-  step();
+  if (step()) return -1;
   return REAL(int (*)(const char *, const char *), "symlink")(target, path);
 }
 int unlink(const char *path) {
-  step();
+  if (step()) return -1;
   return REAL(int (*)(const char *), "unlink")(path);
 }
 

@@ -16,6 +16,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "xla"))
 
 import jax
+import jax.export
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
@@ -28,7 +29,7 @@ HOSTS = problem.LAYER / "hosts"
 
 
 class Jax(unittest.TestCase):
-    path, reference = None, None
+    path, reference, with_tokamax = None, None, True
 
     @classmethod
     def setUpClass(cls):
@@ -139,6 +140,8 @@ class Jax(unittest.TestCase):
 
     def test_tokamax(self):
         """The real function beside ours with its own signature."""
+        if not self.with_tokamax:
+            self.skipTest("--without-tokamax")
         import tokamax
         generator = np.random.default_rng(5)
         draw = lambda *shape: jnp.asarray(generator.standard_normal(shape) / 8, jnp.float32)
@@ -199,8 +202,9 @@ if __name__ == "__main__":
     parser.add_argument("build")
     parser.add_argument("--reference")
     parser.add_argument("--platform", default="cpu")
+    parser.add_argument("--without-tokamax", action="store_true", help="where the package is not installed")
     options = parser.parse_args()
     jax.config.update("jax_platforms", options.platform)
-    Jax.path, Jax.reference = options.build, options.reference
+    Jax.path, Jax.reference, Jax.with_tokamax = options.build, options.reference, not options.without_tokamax
     del sys.argv[1:]  # tokamax reads the command line too
     unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -45,7 +45,7 @@ bool device_of(const CallFrame &frame, int32_t type, lamina_device &device, Fail
   device = {type, 0};
   if (type == LAMINA_CPU) return true;  // there is one
   if (frame.api->struct_size < offsetof(Api, device_ordinal_get) + sizeof frame.api->device_ordinal_get)
-    return fail(failure, Mistake::unsupported, "this version of XLA does not tell a call its device; use jaxlib 0.5 or newer");
+    return fail(failure, Mistake::unsupported, "this version of XLA does not tell a call its device; use jaxlib 0.7 or newer");
   DeviceOrdinalGet ordinal{sizeof ordinal, nullptr, frame.context, 0};
   if (!ask(frame, frame.api->device_ordinal_get(&ordinal), "device", failure)) return false;
   device.id = ordinal.ordinal;

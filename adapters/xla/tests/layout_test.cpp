@@ -1,6 +1,8 @@
 // xla_ffi.h against XLA's own header: compiled by the slow test, with the include folder of jaxlib's wheel.
 #include <xla/ffi/api/c_api.h>
 
+#include <type_traits>
+
 #include "adapters/xla/xla_ffi.h"
 
 namespace ours = lamina::xla;
@@ -9,10 +11,12 @@ namespace ours = lamina::xla;
 #define SAME_PLACE(mine, member, theirs, other) \
   static_assert(offsetof(mine, member) == offsetof(theirs, other) && sizeof(mine::member) == sizeof(theirs::other))
 
-SAME_SIZE(ours::Extension, XLA_FFI_Extension_Base);
-SAME_PLACE(ours::Extension, type, XLA_FFI_Extension_Base, type);
-SAME_PLACE(ours::Extension, next, XLA_FFI_Extension_Base, next);
-static_assert(int{ours::extension_metadata} == XLA_FFI_Extension_Metadata);
+// By what points at it: its name is another in newer versions.
+using Extension = std::remove_pointer_t<decltype(XLA_FFI_CallFrame::extension_start)>;
+SAME_SIZE(ours::Extension, Extension);
+SAME_PLACE(ours::Extension, type, Extension, type);
+SAME_PLACE(ours::Extension, next, Extension, next);
+static_assert(int{ours::extension_metadata} == decltype(Extension::type)(1), "the first and only kind");
 SAME_SIZE(ours::ApiVersion, XLA_FFI_Api_Version);
 SAME_PLACE(ours::ApiVersion, minor, XLA_FFI_Api_Version, minor_version);
 SAME_SIZE(ours::Metadata, XLA_FFI_Metadata);

@@ -79,9 +79,9 @@ def trunk_of(blocks, channels, dtype, device):
 
     torch.manual_seed(43)
     model = Trunk(EsmFold2Config(**({"pairwise_hidden_size": channels} if channels else {}))).eval().to(device, dtype)
-    for module in model.modules():
-        if isinstance(module, esmfold2.EsmFold2TriangleMultiplicativeUpdate):
-            module.norm_start.float(), module.norm_mix.float()  # as _keep_in_fp32_modules_strict does at loading
+    for name, parameter in model.named_parameters():
+        if any(word in name for word in model._keep_in_fp32_modules_strict):  # as loading a checkpoint does
+            parameter.data = parameter.data.float()
     return model
 
 
@@ -214,6 +214,8 @@ def measure(options, count, bundle, variant, device, dtype):
         except Exception as error:
             row["what"] = f"{what}: {type(error).__name__}: {error}"
             print(f"{name}: {row['what']}")
+    if not calls:
+        sys.exit("no form ran")
     repeats = max(1, int(options.seconds / max(1e-4, seconds(next(iter(calls.values())), pair, mask, device, 1))))
     times = {name: [] for name in calls}
     for round_ in range(options.rounds):
@@ -236,9 +238,11 @@ def overhead(options, bundle, variant, device, dtype):
     layer = next(module for module in model.modules() if hasattr(module, "flow"))
     pair, mask = pair_of(sequence(64), layer.dim, dtype, device), torch.ones(1, 64, 64, device=device)
     layer(pair, mask)
-    site = (bundle if way == "patch" else sys.modules[bundle.__name__])._weights._sites[id(layer)]
-    prepared = next(iter(site.weights.values())).calls
-    prepared = next(iter(prepared.values()))[0]
+    ops = layer.forward.__func__.__globals__["_ops"]  # of the package that kernelize loaded, or of ours
+    weights = next(iter(ops.site_of(ops.BINDINGS[KEY], layer).weights.values()))
+    prepared = next(iter(weights.calls.values()))[0]
+    out = layer(pair, mask)
+    prepared.facts[2].data = out.data_ptr()
     workspace = torch.empty(prepared.call.workspace_size + 256, dtype=torch.uint8, device=device)
     prepared.call.workspace = -(-workspace.data_ptr() // 256) * 256
 

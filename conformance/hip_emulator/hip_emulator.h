@@ -2,7 +2,8 @@
 // by one, and refuses what a GPU would let pass.  Tests open it by path, or find it by LD_LIBRARY_PATH=build/hip_emulator.
 //
 // LAMINA_HIP_EMULATOR changes the machine, as words like "arch=gfx90a devices=2 threads=1": arch, devices (0: none), threads (of the
-// emulator; 0: one a processor), races (0: LDS races are not looked for), runtime (the release that hipRuntimeGetVersion names), report (1:
+// emulator; 0: one a processor), races (0: LDS races are not looked for), aligned (1: loads and
+// stores must be at multiples of 4 bytes, which ROCm does not ask), runtime (the release that hipRuntimeGetVersion names), report (1:
 // every launch with its instructions and time on standard error).
 #pragma once
 #include <cstdint>
@@ -14,7 +15,7 @@ namespace lamina::hip_emulator {
 
 struct Machine {
   std::string arch = "gfx942";
-  int devices = 1, threads = 0, races = 1, runtime = 60443482, report = 0;
+  int devices = 1, threads = 0, races = 1, aligned = 0, runtime = 60443482, report = 0;
 };
 
 struct Launched {

@@ -85,6 +85,13 @@ using SignatureOf = Signature<decltype(&decltype(f)::operator())>;
 void run_lanes(Wave &, const Instruction &);
 void run_lanes_wide(Wave &, const Instruction &);
 
+// `detail` of rows whose low result does not depend on the high halves of sources: compilers leave those unset.
+constexpr u8 low_from_low = 1;
+constexpr Row from_low(Row row) {
+  row.detail = low_from_low;
+  return row;
+}
+
 template <auto f>
 constexpr Row lanes(Format format, u16 opcode, const char *name, Layout layout = Layout::plain) {
   using S = SignatureOf<f>;

@@ -123,6 +123,7 @@ void Processor::prepare(Wave &wave, int id, const std::array<u32, 3> &group) {
   wave.next = shared_.program.entry, wave.id = id;
   wave.local = &local_, wave.reach = &reach_;
   wave.arch = shared_.kernel.object->arch(), wave.code = reinterpret_cast<u64>(shared_.kernel.object->image().data());
+  wave.strictly_aligned = shared_.checks.aligned;
   wave.outstanding.clear();
 }
 

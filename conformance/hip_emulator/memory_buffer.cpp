@@ -29,7 +29,7 @@ struct Offsets {
 };
 
 // Offsets within the buffer, and what they mean as addresses.
-Buffer find_offsets(Wave &wave, const Instruction &i, Offsets &found, int bytes) {
+Buffer find_offsets(Wave &wave, const Instruction &i, Offsets &found, int bytes, bool is_atomic = false) {
   const Buffer buffer = read_descriptor(wave, i);
   const u64 lanes = wave.exec();
   const u32 fixed = static_cast<u32>(i.offset);
@@ -41,7 +41,7 @@ Buffer find_offsets(Wave &wave, const Instruction &i, Offsets &found, int bytes)
     for (u32 &offset : found.offset) offset = fixed;
   }
   for (int lane = 0; lane < lane_count; ++lane) found.address[lane] = buffer.base + found.offset[lane];
-  require_aligned(found.address, lanes, bytes);
+  if (wave.strictly_aligned || is_atomic) require_aligned(found.address, lanes, bytes);
   return buffer;
 }
 
@@ -117,7 +117,7 @@ void run_store(Wave &wave, const Instruction &i) {
 template <auto f>
 void run_atomic(Wave &wave, const Instruction &i) {
   Offsets at;
-  const Buffer buffer = find_offsets(wave, i, at, 4);
+  const Buffer buffer = find_offsets(wave, i, at, 4, true);
   const u64 lanes = wave.exec(), inside = within(buffer, at, lanes, 0, 4);
   wave.reach->check(at.address, inside, 4, true);
   require_written(~wave.defined[i.data.index], inside, i.data, "data of an atomic");

@@ -29,7 +29,7 @@ struct Addresses {
   alignas(64) u64 at[lane_count];
 };
 
-void find_addresses(Wave &wave, const Instruction &i, Addresses &found, int bytes) {
+void find_addresses(Wave &wave, const Instruction &i, Addresses &found, int bytes, bool is_atomic = false) {
   const u64 lanes = wave.exec(), offset = static_cast<u64>(i64{i.offset});
   u64 undefined = ~wave.defined[i.memory_address.index];
   const u32 *low = wave.v[i.memory_address.index];
@@ -42,7 +42,7 @@ void find_addresses(Wave &wave, const Instruction &i, Addresses &found, int byte
     for (int lane = 0; lane < lane_count; ++lane) found.at[lane] = join(low[lane], high[lane]) + offset;
   }
   require_written(undefined, lanes, i.memory_address, "an address");
-  require_aligned(found.at, lanes, bytes);
+  if (wave.strictly_aligned || is_atomic) require_aligned(found.at, lanes, bytes);
 }
 
 const u8 *pointer(u64 address) { return reinterpret_cast<const u8 *>(address); }
@@ -116,7 +116,7 @@ void run_load_to_lds(Wave &wave, const Instruction &i) {
 template <auto f>
 void run_atomic(Wave &wave, const Instruction &i) {
   Addresses address;
-  find_addresses(wave, i, address, 4);
+  find_addresses(wave, i, address, 4, true);
   const u64 lanes = wave.exec();
   wave.reach->check(address.at, lanes, 4, true);
   require_written(~wave.defined[i.data.index], lanes, i.data, "data of an atomic");

@@ -26,7 +26,8 @@ constexpr Type words_type(int bytes) { return bytes <= 4 ? Type::b32 : bytes == 
 // Throws Trap where a lane's value was never written; `what` is "an address" or "data".
 void require_written(u64 undefined, u64 lanes, const Operand &, const char *what);
 
-// The addresses of `lanes` must be multiples of a word, or of the access where that is smaller.
+// The addresses of `lanes` must be multiples of a word, or of the access where that is smaller.  GPUs ask that of atomics alone, because ROCm
+// lets them take unaligned loads and stores; Checks::aligned asks it of everything.
 void require_aligned(const u64 *address, u64 lanes, int bytes);
 
 // Atomic operations on 4 bytes: `f` of what lies there and of the data gives what will.

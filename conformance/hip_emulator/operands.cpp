@@ -101,15 +101,17 @@ const u32 *values(const Wave &wave, const Operand &operand, Scratch &scratch, u6
   return found;
 }
 
-const u64 *wide_values(const Wave &wave, const Operand &operand, WideScratch &scratch, u64 &undefined) {
+const u64 *wide_values(const Wave &wave, const Operand &operand, WideScratch &scratch, u64 &undefined, u64 &undefined_low) {
   if (operand.kind == Operand::vector) {
     const u32 *low = wave.v[operand.index], *high = wave.v[operand.index + 1];
     undefined |= ~wave.defined[operand.index] | ~wave.defined[operand.index + 1];
+    undefined_low |= ~wave.defined[operand.index];
     for (int lane = 0; lane < lane_count; ++lane) scratch.lanes[lane] = join(low[lane], high[lane]);
   } else {
     u64 known = all_lanes;
     const u64 value = scalar_value64(wave, operand, known);
     if (known != all_lanes) undefined = all_lanes;
+    if (static_cast<u32>(known) != ~0u) undefined_low = all_lanes;
     for (u64 &lane : scratch.lanes) lane = value;
   }
   if (operand.absolute)
@@ -117,6 +119,11 @@ const u64 *wide_values(const Wave &wave, const Operand &operand, WideScratch &sc
   if (operand.negative)
     for (u64 &lane : scratch.lanes) lane ^= u64{1} << 63;
   return scratch.lanes;
+}
+
+const u64 *wide_values(const Wave &wave, const Operand &operand, WideScratch &scratch, u64 &undefined) {
+  u64 low = 0;
+  return wide_values(wave, operand, scratch, undefined, low);
 }
 
 namespace {

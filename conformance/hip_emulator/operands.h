@@ -24,6 +24,8 @@ u64 sure64(const Wave &, const Operand &);
 const u32 *values(const Wave &, const Operand &, Scratch &scratch, u64 &undefined);
 // The register `high` dwords after the first, without modifiers.
 const u32 *raw_values(const Wave &, const Operand &, int high, Scratch &scratch, u64 &undefined);
+// `undefined_low`: lanes whose low half holds nothing.
+const u64 *wide_values(const Wave &, const Operand &, WideScratch &scratch, u64 &undefined, u64 &undefined_low);
 const u64 *wide_values(const Wave &, const Operand &, WideScratch &scratch, u64 &undefined);
 
 // DPP: the lanes of `from` as their neighbours see them.  Returns the lanes that are written.

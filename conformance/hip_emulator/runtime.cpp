@@ -12,11 +12,8 @@ Machine machine_of_environment() {
   Machine machine;
   const char *given = std::getenv("LAMINA_HIP_EMULATOR");
   std::istringstream words(given ? given : "");
-  const std::map<std::string, int *> numbers{{"devices", &machine.devices},
-                                             {"threads", &machine.threads},
-                                             {"races", &machine.races},
-                                             {"runtime", &machine.runtime},
-                                             {"report", &machine.report}};
+  const std::map<std::string, int *> numbers{{"devices", &machine.devices}, {"threads", &machine.threads}, {"races", &machine.races},
+                                             {"aligned", &machine.aligned}, {"runtime", &machine.runtime}, {"report", &machine.report}};
   for (std::string word; words >> word;) {
     const size_t equals = word.find('=');
     const std::string name = word.substr(0, equals), value = equals == std::string::npos ? "" : word.substr(equals + 1);
@@ -28,7 +25,8 @@ Machine machine_of_environment() {
     } else if (number != numbers.end() && !value.empty() && !*end && parsed >= 0 && parsed < 1L << 30) {
       *number->second = static_cast<int>(parsed);
     } else {
-      std::fprintf(stderr, "LAMINA_HIP_EMULATOR: '%s' is not understood; words are arch= devices= threads= races= runtime= report=\n",
+      std::fprintf(stderr,
+                   "LAMINA_HIP_EMULATOR: '%s' is not understood; words are arch= devices= threads= races= aligned= runtime= report=\n",
                    word.c_str());
       std::abort();
     }

@@ -66,7 +66,7 @@ void run_launch(const Kernel &kernel, const Grid &grid, const std::vector<u8> &a
   Model &m = model();
   try {
     Checks checks;
-    checks.threads = m.machine.threads, checks.races = m.machine.races != 0;
+    checks.threads = m.machine.threads, checks.races = m.machine.races != 0, checks.aligned = m.machine.aligned != 0;
     const Result result = run_grid(kernel, grid, arguments, checks);
     if (index < m.launches.size()) m.launches[index].instructions += result.instructions;
     if (m.machine.report)

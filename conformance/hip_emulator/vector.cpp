@@ -72,21 +72,26 @@ void run_lanes_wide(Wave &wave, const Instruction &i) {
   Scratch narrow[3];
   WideScratch wide[3], result;
   const void *sources[3] = {};
-  u64 undefined = 0;
+  u64 undefined = 0, undefined_low = 0;
   for (int k = 0; k < i.row->sources(); ++k) {
-    if (dwords_of(i.row->source[k]) == 2) sources[k] = wide_values(wave, i.source[k], wide[k], undefined);
-    else sources[k] = values(wave, i.source[k], narrow[k], undefined);
+    if (dwords_of(i.row->source[k]) == 2) {
+      sources[k] = wide_values(wave, i.source[k], wide[k], undefined, undefined_low);
+    } else {
+      u64 missing = 0;
+      sources[k] = values(wave, i.source[k], narrow[k], missing);
+      undefined |= missing, undefined_low |= missing;
+    }
   }
   i.function(result.lanes, sources);
-  if (dwords_of(i.row->result) == 1)
-    return commit(wave, i.destination.index, reinterpret_cast<const u32 *>(result.lanes), wave.exec(), undefined);
+  const u64 exec = wave.exec();
+  if (dwords_of(i.row->result) == 1) return commit(wave, i.destination.index, reinterpret_cast<const u32 *>(result.lanes), exec, undefined);
   Scratch low, high;
   for (int lane = 0; lane < lane_count; ++lane) {
     low.lanes[lane] = static_cast<u32>(result.lanes[lane]);
     high.lanes[lane] = static_cast<u32>(result.lanes[lane] >> 32);
   }
-  commit(wave, i.destination.index, low.lanes, wave.exec(), undefined);
-  commit(wave, i.destination.index + 1, high.lanes, wave.exec(), undefined);
+  commit(wave, i.destination.index, low.lanes, exec, i.row->detail == low_from_low ? undefined_low : undefined);
+  commit(wave, i.destination.index + 1, high.lanes, exec, undefined);
 }
 
 }  // namespace lamina::hip_emulator

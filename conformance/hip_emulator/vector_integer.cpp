@@ -102,9 +102,9 @@ constexpr Row rows[] = {
     lanes<[](i32 a, i32 b) { return static_cast<u32>(a) + static_cast<u32>(b); }>(vop3, 0x29c, "v_add_i32"),
     lanes<[](i32 a, i32 b) { return static_cast<u32>(a) - static_cast<u32>(b); }>(vop3, 0x29d, "v_sub_i32"),
 
-    lanes<[](u64 a) { return a; }>(vop1, 0x38, "v_mov_b64").on(Arch::gfx942, Arch::gfx950),
-    lanes<[](u64 a, u32 b, u64 c) { return (a << (b & 7)) + c; }>(vop3, 0x208, "v_lshl_add_u64").on(Arch::gfx942, Arch::gfx950),
-    lanes<[](u32 a, u64 b) { return b << (a & 63); }>(vop3, 0x28f, "v_lshlrev_b64"),
+    from_low(lanes<[](u64 a) { return a; }>(vop1, 0x38, "v_mov_b64").on(Arch::gfx942, Arch::gfx950)),
+    from_low(lanes<[](u64 a, u32 b, u64 c) { return (a << (b & 7)) + c; }>(vop3, 0x208, "v_lshl_add_u64").on(Arch::gfx942, Arch::gfx950)),
+    from_low(lanes<[](u32 a, u64 b) { return b << (a & 63); }>(vop3, 0x28f, "v_lshlrev_b64")),
     lanes<[](u32 a, u64 b) { return (b >> (a & 63)); }>(vop3, 0x290, "v_lshrrev_b64"),
     lanes<[](u32 a, i64 b) { return (b >> (a & 63)); }>(vop3, 0x291, "v_ashrrev_i64"),
 };

@@ -52,9 +52,10 @@ template <class Narrow, class Wide>
 void run_wide_multiply_add(Wave &wave, const Instruction &i) {
   Scratch scratch[2], low, high;
   WideScratch sum;
-  u64 undefined = 0, carried = 0;
+  u64 undefined = 0, undefined_low = 0, carried = 0;
   const u32 *a = values(wave, i.source[0], scratch[0], undefined), *b = values(wave, i.source[1], scratch[1], undefined);
-  const u64 *c = wide_values(wave, i.source[2], sum, undefined);
+  undefined_low = undefined;
+  const u64 *c = wide_values(wave, i.source[2], sum, undefined, undefined_low);
   for (int lane = 0; lane < lane_count; ++lane) {
     const u64 product = static_cast<u64>(Wide{static_cast<Narrow>(a[lane])} * Wide{static_cast<Narrow>(b[lane])});
     const u64 total = product + c[lane];
@@ -62,7 +63,7 @@ void run_wide_multiply_add(Wave &wave, const Instruction &i) {
     low.lanes[lane] = static_cast<u32>(total), high.lanes[lane] = static_cast<u32>(total >> 32);
   }
   const u64 exec = wave.exec();
-  commit(wave, i.destination.index, low.lanes, exec, undefined);
+  commit(wave, i.destination.index, low.lanes, exec, undefined_low);
   commit(wave, i.destination.index + 1, high.lanes, exec, undefined);
   write_scalar64(wave, i.mask_destination, carried & exec, ~(undefined & exec));
 }

@@ -11,7 +11,7 @@ struct Wave {
   u64 defined[512];  // lanes of each register that hold something
   alignas(64) u32 s[128];
   u32 scalar_defined[128];  // bits
-  bool scc = false, scc_defined = false, done = false, at_barrier = false;
+  bool scc = false, scc_defined = false, done = false, at_barrier = false, strictly_aligned = false;
   u32 next = 0;  // index of the next instruction
   int id = 0;    // within the workgroup
   u64 code = 0;  // where the code object lies: added to instructions' addresses

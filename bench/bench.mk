@@ -34,9 +34,10 @@ CHECKS += bench/tests/page_test.sh bench/tests/tune_test.sh
 
 # Registers, spills, shared memory and occupancy of every kernel; needs no GPU.
 LAYER ?= triangle_multiplication
+device_sources := layers/*/*.cu layers/*/*.cuh layers/*/*.h kernels/cuda/*.cuh kernels/gpu kernels/common  # what a build's machine code comes from
 .PHONY: gpu-profile-static
 gpu-profile-static: plugins fake_cuda $(BUILD)/cuda-tools/done  ## registers, spills, shared memory, occupancy of every CUDA kernel of LAYER, from the machine code
-	python3 bench/gpu/profile_static.py $(LAYER) --tools $(BUILD)/cuda-tools/nvidia/cu13/bin --commit "$$(git describe --always --abbrev=12 --dirty)" \
+	python3 bench/gpu/profile_static.py $(LAYER) --tools $(BUILD)/cuda-tools/nvidia/cu13/bin --commit "$$(git log -1 --abbrev=12 --format=%h -- $(device_sources))$$(git diff --quiet HEAD -- $(device_sources) || echo -dirty)" \
 	  --write docs/measurements/$(LAYER)_cuda_kernels.md
 SLOW_TESTS += bench/tests/static_profile_test.sh bench/tests/gpu_bench_test.sh
 bench/tests/static_profile_test.sh: | plugins fake_cuda $(BUILD)/cuda-tools/done

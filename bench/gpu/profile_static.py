@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 
+from plugin import Plugin
+
 # Registers, warps, CTAs and bytes of shared memory of one multiprocessor; what each CTA takes of the latter beside its own.
 LIMITS = {"sm_80": (65536, 64, 32, 167936), "sm_86": (65536, 48, 16, 102400), "sm_89": (65536, 48, 24, 102400),
           "sm_90": (65536, 64, 32, 233472), "sm_90a": (65536, 64, 32, 233472), "sm_100": (65536, 64, 32, 233472),
@@ -52,7 +54,6 @@ class Address:
 
 def launch_problems(path):
     """Runs the plug-in on the stand-in driver, in this process, for widths, sizes and switches that between them launch every kernel."""
-    from plugin import Plugin
     plugin = Plugin(path)
     weights = {"a_projection_weight": "HC", "b_projection_weight": "HC", "a_gate_weight": "HC", "b_gate_weight": "HC", "norm_out_weight": "H",
                "norm_out_bias": "H", "out_projection_weight": "CH", "out_gate_weight": "CC", "norm_in_weight": "C", "norm_in_bias": "C"}
@@ -184,7 +185,7 @@ widths; then machine instructions: of the tensor cores (HMMA, HGMMA), FFMA, of t
             if code.read() not in whole.read():
                 raise SystemExit(f"{plugin} does not embed {fatbin}; run: make plugins")
         present = sorted(set(re.findall(r"sm_\d+a?", run(tools + "/cuobjdump", "-lelf", fatbin))))
-        text += f"## {arch}\nMachine code in the build: {', '.join(present)}.\n\n"
+        text += f"## {arch}\nBuild {Plugin(plugin).build_id}; machine code in it: {', '.join(present)}.\n\n"
         for gpu, capability in gpus:
             facts, launched = kernels_of(tools + "/cuobjdump", fatbin, gpu), launches(plugin, "build/fake_cuda", capability)
             lines, spills = table(gpu, facts, launched, (128, 256, 768))

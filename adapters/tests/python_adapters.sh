@@ -49,6 +49,14 @@ same_checksum() {
 scratch=$(mktemp -d "$PWD/build/test-scratch/adapters.XXXXXX")
 trap 'rm -rf "$said" "$scratch"' EXIT
 
+# A plug-in that is no layer of this tree.
+run gcc -std=c99 -O1 -Wall -Wextra -pedantic-errors -Werror -I. -fPIC -fvisibility=hidden -c -o "$scratch/toy.o" adapters/tests/toy_plugin.c
+gcc -shared -o "$scratch/toy.so" "$scratch/toy.o"
+mkdir "$scratch/ops" && printf 'LAMINA_OP(accumulate)\nLAMINA_OP(rows)\n' >"$scratch/ops/tvm_ffi_ops.h"
+run g++ -std=c++20 -O1 -Wall -Wextra -Werror -fno-exceptions -fno-rtti -fvisibility=hidden -fPIC -shared -I. -I"$scratch/ops" -o "$scratch/toy-tvm_ffi.so" \
+  adapters/common/*.cpp adapters/tvm_ffi/*.cpp "$scratch/toy.o" -ldl
+run "$python" adapters/tests/test_toy.py "$scratch/toy.so" "$scratch/toy-tvm_ffi.so"
+
 # The variant for tvm-ffi, under the real kernels library.
 export XDG_CONFIG_HOME=$scratch/config HF_HUB_OFFLINE=1
 run build/bin/lamina pack $layer --org acme --counter 1 --only-backend cpu --tvm-ffi --out "$scratch/bundle" >"$said"

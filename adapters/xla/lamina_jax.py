@@ -13,6 +13,7 @@ mapped, and goes one by one otherwise.  Differentiating raises NotImplementedErr
 """
 import ctypes
 import functools
+import json
 import os
 import pathlib
 
@@ -22,8 +23,8 @@ import numpy as np
 
 _PLATFORMS = {1: "cpu", 2: "CUDA", 10: "ROCM"}
 _CPU, _CAPTURE_SAFE = 1, 2
-_PACKED, _OUTPUT, _INOUT = 3, 5, 6
-_PACK_KIND = 4
+_PACKED, _SAVED, _OUTPUT, _INOUT = 3, 4, 5, 6
+_TRAIN_KIND, _PACK_KIND = 2, 4
 _INT, _FLOAT, _STRING = 1, 2, 3
 
 
@@ -109,7 +110,9 @@ class Build:
         entry.restype = ctypes.POINTER(_Library)
         library = entry().contents
         self.name, self.version, self.target, self.build_id = (getattr(library, field).decode() for field in ("name", "version", "target", "build_id"))
-        self.contract = ctypes.string_at(library.contract, library.contract_size).decode()
+        self.contract = json.loads(ctypes.string_at(library.contract, library.contract_size) or "{}")
+        # The dimension that the contract calls the batch: problems along it are independent.
+        self.batch = next((letter for letter, text in self.contract.get("dims", {}).items() if text.startswith("batch")), None)
         self.ops = {op.name: op for op in (Op(self, library.ops[i]) for i in range(library.op_count))}
 
     def __getattr__(self, name):
@@ -129,7 +132,7 @@ class Op:
         self.arguments = [(op.args[i].name.decode(), op.args[i].shape.decode().split(), op.args[i].role) for i in range(op.arg_count)]
         self.attributes = {op.attrs[i].name.decode(): op.attrs[i].kind for i in range(op.attr_count)}
         self.results = [i for i, (_, _, role) in enumerate(self.arguments)
-                        if role in (_OUTPUT, _INOUT) or (role == _PACKED and self.kind == _PACK_KIND)]
+                        if role in (_OUTPUT, _INOUT) or (role, self.kind) in ((_PACKED, _PACK_KIND), (_SAVED, _TRAIN_KIND))]
         self._plans = {}
 
     def __call__(self, **values):
@@ -181,6 +184,10 @@ class Op:
             self._plans[attributes] = plan.value, device
         return self._plans[attributes]
 
+    def produced(self, order):
+        """The results of a call with these arguments: an argument that is read and written is one where it is given."""
+        return [i for i in self.results if self.arguments[i][2] != _INOUT or i in order]
+
     def ask(self, order, arrays, attributes):
         """What the plug-in says to these shapes: (results as ShapeDtypeStruct, lamina_need, device type).  Raises its refusals."""
         plan, device = self._plan(attributes)
@@ -199,11 +206,14 @@ class Op:
         call = _Call(struct_size=ctypes.sizeof(_Call), tensor_count=count, tensors=ctypes.addressof(pointers))
         error, need = _Error(struct_size=ctypes.sizeof(_Error)), _Need(struct_size=ctypes.sizeof(_Need))
         _raise_unless_ok(self._op.infer(plan, ctypes.addressof(call), ctypes.addressof(inferred), error), error)
-        for index in self.results:
-            pointers[index] = ctypes.addressof(inferred) + index * ctypes.sizeof(_Tensor)
+        given, produced = dict(zip(order, arrays)), self.produced(order)
+        for index in produced:
+            if index not in given:
+                pointers[index] = ctypes.addressof(inferred) + index * ctypes.sizeof(_Tensor)
         _raise_unless_ok(self._op.plan_need(plan, ctypes.addressof(call), ctypes.addressof(need), error), error)
-        results = [jax.ShapeDtypeStruct(tuple(extents[i][: inferred[i].ndim]), _DTYPE_NAMES[inferred[i].dtype.code, inferred[i].dtype.bits])
-                   for i in self.results]
+        dtype = lambda row: _DTYPE_NAMES[row.code, row.bits]
+        results = [jax.ShapeDtypeStruct(given[i].shape, given[i].dtype) if i in given else
+                   jax.ShapeDtypeStruct(tuple(extents[i][: inferred[i].ndim]), dtype(inferred[i].dtype)) for i in produced]
         return results, need, device
 
     def bind(self, order, attributes, arrays):
@@ -212,12 +222,13 @@ class Op:
         align = need.workspace_align if need.workspace_size else 0
         workspace = [jax.ShapeDtypeStruct((need.workspace_size + align,), "uint8")] if align else []
         widened = {name: {_STRING: str, _FLOAT: np.float64, _INT: np.int64}[self.attributes[name]](value) for name, value in attributes}
-        aliases = {order.index(index): at for at, index in enumerate(self.results) if self.arguments[index][2] == _INOUT}
+        produced = self.produced(order)
+        aliases = {order.index(index): at for at, index in enumerate(produced) if index in order}
         target = "lamina" if device == _CPU or need.flags & _CAPTURE_SAFE else "lamina_uncaptured"
         call = jax.ffi.ffi_call(target, results + workspace, vmap_method="sequential", input_output_aliases=aliases)
         outputs = call(*arrays, lamina_build=self.build.path, lamina_build_id=self.build.build_id, lamina_op=self.name,
                        lamina_device=np.int64(device), lamina_arguments=np.array(order, np.int64),
-                       lamina_results=np.array(self.results, np.int64), lamina_workspace=np.int64(align), **widened)
+                       lamina_results=np.array(produced, np.int64), lamina_workspace=np.int64(align), **widened)
         return tuple(outputs[: len(results)])
 
 
@@ -225,8 +236,9 @@ class Op:
 def _traced(op, order, attributes):
     """The function of arrays for one set of arguments and attributes, with what vmap and grad do to it."""
     shapes = [op.arguments[i][1] for i in order]
-    result_shapes = [op.arguments[i][1] for i in op.results]
-    batch = result_shapes[0][0] if op.kind != _PACK_KIND else None
+    batch = op.build.batch
+    # The batch can take more where it leads every result and every argument that has it.
+    foldable = all(op.arguments[i][1][:1] == [batch] for i in op.produced(order)) and not any(batch in shape[1:] for shape in shapes)
 
     @jax.custom_batching.custom_vmap
     def call(*arrays):
@@ -234,8 +246,8 @@ def _traced(op, order, attributes):
 
     @call.def_vmap
     def batched(size, mapped, *arrays):
-        every = tuple(True for _ in op.results)
-        if not all(shape[0] == batch for shape, is_mapped in zip(shapes, mapped) if is_mapped):
+        every = tuple(True for _ in op.produced(order))
+        if not foldable or not all(shape[:1] == [batch] for shape, is_mapped in zip(shapes, mapped) if is_mapped):
             rest = [array for array, is_mapped in zip(arrays, mapped) if is_mapped]
 
             def one(chosen):
@@ -244,7 +256,7 @@ def _traced(op, order, attributes):
             return jax.lax.map(one, rest), every
         folded = []
         for array, shape, is_mapped in zip(arrays, shapes, mapped):
-            if shape[0] == batch:
+            if shape[:1] == [batch]:
                 array = array if is_mapped else jnp.broadcast_to(array, (size,) + array.shape)
                 array = array.reshape((size * array.shape[1],) + array.shape[2:])
             folded.append(array)

@@ -34,6 +34,20 @@ void LocalMemory::require(u32 address, u32 bytes, int align, const char *what) c
     throw Trap(std::string(what) + " LDS at " + std::to_string(address) + ", which is no multiple of " + std::to_string(align));
 }
 
+void LocalMemory::require(const u32 *address, u64 lanes, u32 bytes, int align, const char *what) const {
+  u32 highest = 0, ends = 0;
+  if (lanes == all_lanes) {
+    for (int lane = 0; lane < lane_count; ++lane) highest = std::max(highest, address[lane]), ends |= address[lane];
+  } else {
+    for (u64 left = lanes; left; left &= left - 1) {
+      const u32 at = address[std::countr_zero(left)];
+      highest = std::max(highest, at), ends |= at;
+    }
+  }
+  if (u64{highest} + bytes <= size_ && ends % static_cast<u32>(align) == 0) return;
+  for (u64 left = lanes; left; left &= left - 1) require(address[std::countr_zero(left)], bytes, align, what);
+}
+
 LocalMemory::Tag &LocalMemory::tag(u32 word) {
   Tag &found = tags_[word];
   if (found >> 22 != interval_) found = interval_ << 22;
@@ -84,40 +98,80 @@ void LocalMemory::note_part(int wave, u32 address, int bytes, bool writes) {
   }
 }
 
-void LocalMemory::read(int wave, const u32 *address, u64 lanes, int words, int align, u32 (*to)[64], u64 &undefined) {
-  const u32 own = static_cast<u32>(wave) + 1, bit = 1u << wave;
+// The tags of a lane's words are looked at together; a lane with anything unusual takes the careful way.
+template <int words>
+void LocalMemory::read_words(int wave, const u32 *address, u64 lanes, u32 (*to)[64], u64 &undefined) {
+  const Tag fresh = interval_ << 22, own = fresh | (static_cast<u32>(wave) + 1) << 16, bit = 1u << wave;
   for (u64 left = lanes; left; left &= left - 1) {
     const int lane = std::countr_zero(left);
-    const u32 at = address[lane];
-    require(at, 4 * static_cast<u32>(words), align, "reads");
-    u32 known = 0xf;
-    for (int k = 0; k < words; ++k) {
-      const u32 word = at / 4 + static_cast<u32>(k);
-      to[k][lane] = words_[word];
-      known &= written_[word];
-      if (!races_) continue;
-      const Tag found = tags_[word];
-      const u32 writer = found >> 16 & 31;
-      if (found >> 22 == interval_ && !(found & partial) && (writer == 0 || writer == own)) tags_[word] = found | bit;
-      else note_read(wave, word);
+    const u32 word = address[lane] / 4;
+    u32 value[words];
+    u8 known[words];
+    std::memcpy(value, &words_[word], sizeof value);
+    std::memcpy(known, &written_[word], sizeof known);
+    u8 all = 0xf;
+    for (int k = 0; k < words; ++k) to[k][lane] = value[k], all &= known[k];
+    if (all != 0xf) undefined |= u64{1} << lane;
+    if (!races_) continue;
+    Tag tags[words];
+    std::memcpy(tags, &tags_[word], sizeof tags);
+    u32 unusual = 0;
+    for (Tag &tag : tags) {
+      tag = tag >> 22 == interval_ ? tag : fresh;
+      const u32 writer = tag & ~0xffffu;
+      unusual |= writer != fresh && writer != own;
+      tag |= bit;
     }
-    if (known != 0xf) undefined |= u64{1} << lane;
+    if (!unusual) std::memcpy(&tags_[word], tags, sizeof tags);
+    else
+      for (u32 k = 0; k < words; ++k) note_read(wave, word + k);
+  }
+}
+
+template <int words>
+void LocalMemory::write_words(int wave, const u32 *address, u64 lanes, const u32 *const *from, u64 undefined) {
+  const Tag fresh = interval_ << 22, own = fresh | (static_cast<u32>(wave) + 1) << 16, others = 0xffffu & ~(1u << wave);
+  for (u64 left = lanes; left; left &= left - 1) {
+    const int lane = std::countr_zero(left);
+    const u32 word = address[lane] / 4;
+    u32 value[words];
+    u8 known[words];
+    for (int k = 0; k < words; ++k) value[k] = from[k][lane], known[k] = undefined >> lane & 1 ? 0 : 0xf;
+    std::memcpy(&words_[word], value, sizeof value);
+    std::memcpy(&written_[word], known, sizeof known);
+    if (!races_) continue;
+    Tag tags[words];
+    std::memcpy(tags, &tags_[word], sizeof tags);
+    u32 unusual = 0;
+    for (Tag &tag : tags) {
+      tag = tag >> 22 == interval_ ? tag : fresh;
+      const u32 writer = tag & ~0xffffu;
+      unusual |= (writer != fresh && writer != own) | ((tag & others) != 0);
+      tag = (tag & 0xffffu) | own;
+    }
+    if (!unusual) std::memcpy(&tags_[word], tags, sizeof tags);
+    else
+      for (u32 k = 0; k < words; ++k) note_write(wave, word + k, static_cast<u32>(wave) + 1);
+  }
+}
+
+void LocalMemory::read(int wave, const u32 *address, u64 lanes, int words, int align, u32 (*to)[64], u64 &undefined) {
+  require(address, lanes, 4 * static_cast<u32>(words), align, "reads");
+  switch (words) {
+    case 1: return read_words<1>(wave, address, lanes, to, undefined);
+    case 2: return read_words<2>(wave, address, lanes, to, undefined);
+    case 3: return read_words<3>(wave, address, lanes, to, undefined);
+    default: return read_words<4>(wave, address, lanes, to, undefined);
   }
 }
 
 void LocalMemory::write(int wave, const u32 *address, u64 lanes, int words, int align, const u32 *const *from, u64 undefined) {
-  const u32 own = static_cast<u32>(wave) + 1;
-  for (u64 left = lanes; left; left &= left - 1) {
-    const int lane = std::countr_zero(left);
-    const u32 at = address[lane];
-    require(at, 4 * static_cast<u32>(words), align, "writes");
-    const u8 known = undefined >> lane & 1 ? 0 : 0xf;
-    for (int k = 0; k < words; ++k) {
-      const u32 word = at / 4 + static_cast<u32>(k);
-      words_[word] = from[k][lane];
-      written_[word] = known;
-      if (races_) note_write(wave, word, own);
-    }
+  require(address, lanes, 4 * static_cast<u32>(words), align, "writes");
+  switch (words) {
+    case 1: return write_words<1>(wave, address, lanes, from, undefined);
+    case 2: return write_words<2>(wave, address, lanes, from, undefined);
+    case 3: return write_words<3>(wave, address, lanes, from, undefined);
+    default: return write_words<4>(wave, address, lanes, from, undefined);
   }
 }
 

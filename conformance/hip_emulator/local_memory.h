@@ -43,6 +43,11 @@ class LocalMemory {
   static void mark_write(Tag &, int wave, u32 writer);
   void split(u32 word);
   void require(u32 address, u32 bytes, int align, const char *what) const;
+  void require(const u32 *address, u64 lanes, u32 bytes, int align, const char *what) const;
+  template <int words>
+  void read_words(int wave, const u32 *address, u64 lanes, u32 (*to)[64], u64 &undefined);
+  template <int words>
+  void write_words(int wave, const u32 *address, u64 lanes, const u32 *const *from, u64 undefined);
 
   size_t size_ = 0;
   bool races_ = true;

@@ -5,7 +5,8 @@
 namespace lamina::hip_emulator {
 namespace {
 
-constexpr size_t most_vector = 63, most_local = 15;  // the counters' ends: an instruction waits where they would pass it
+constexpr size_t most_vector = 63, most_local = 15,
+                 most_followed = 64;  // the counters' ends: an instruction waits where they would pass it
 
 std::string first_common(const RegisterSet &a, const RegisterSet &b) {
   for (int i = 0; i < 640; ++i)
@@ -31,56 +32,66 @@ void Outstanding::refuse(const Instruction &i) const {
 
 void Outstanding::rebuild() {
   from_vector_ = from_local_ = {};
-  for (const Access &access : vector_) from_vector_.add(access.loads);
-  for (const Access &access : local_) from_local_.add(access.loads);
-  pending_ = !from_vector_.empty() || !from_local_.empty();
+  for (size_t i = 0; i < vector_.count; ++i) from_vector_.add(vector_[i].loads);
+  for (size_t i = 0; i < local_.count; ++i) from_local_.add(local_[i].loads);
+  pending_registers_ = from_vector_;
+  pending_registers_.add(from_local_);
+  pending_ = !pending_registers_.empty();
 }
 
 void Outstanding::add_vector(const RegisterSet &loads, LocalMemory &memory, int wave) {
-  if (vector_.size() >= most_vector) wait_vector(most_vector - 1, memory, wave);
-  vector_.push_back({loads, false, {}});
-  from_vector_.add(loads);
-  pending_ = pending_ || !loads.empty();
+  if (vector_.count >= most_vector) wait_vector(most_vector - 1, memory, wave);
+  vector_.push(loads, false);
+  if (loads.empty()) return;
+  from_vector_.add(loads), pending_registers_.add(loads);
+  pending_ = true;
 }
 
 void Outstanding::add_transfer(std::vector<Transfer> transfers, LocalMemory &memory, int wave) {
   add_vector({}, memory, wave);
-  vector_.back().transfers = std::move(transfers);
+  vector_[vector_.count - 1].transfers = true;
+  transfers_.push_back(std::move(transfers));
 }
 
 void Outstanding::add_local(const RegisterSet &loads) {
-  if (local_.size() >= most_local) wait_local(most_local - 1);
-  local_.push_back({loads, false, {}});
-  from_local_.add(loads);
-  pending_ = pending_ || !loads.empty();
+  if (local_.count >= most_local) wait_local(most_local - 1);
+  push_local(loads, false);
 }
 
-void Outstanding::add_scalar(const RegisterSet &loads) {
-  local_.push_back({loads, true, {}});
-  from_local_.add(loads);
+void Outstanding::add_scalar(const RegisterSet &loads) { push_local(loads, true); }
+
+void Outstanding::push_local(const RegisterSet &loads, bool scalar) {
+  if (local_.count >= most_followed) throw Trap("more scalar loads and LDS accesses under way than the emulator follows");
+  local_.push(loads, scalar);
+  if (loads.empty()) return;
+  from_local_.add(loads), pending_registers_.add(loads);
   pending_ = true;
 }
 
 void Outstanding::wait_vector(size_t left, LocalMemory &memory, int wave) {
-  if (vector_.size() <= left) return;
-  while (vector_.size() > left) {
-    for (const Transfer &transfer : vector_.front().transfers) memory.arrive(wave, transfer.address, transfer.value);
-    vector_.pop_front();
+  if (vector_.count <= left) return;
+  while (vector_.count > left) {
+    if (vector_[0].transfers) {
+      for (const Transfer &transfer : transfers_.front()) memory.arrive(wave, transfer.address, transfer.value);
+      transfers_.pop_front();
+    }
+    vector_.pop();
   }
-  rebuild();
+  if (pending_) rebuild();
 }
 
 void Outstanding::wait_local(size_t left) {
-  if (local_.size() <= left) return;
+  if (local_.count <= left) return;
   if (left > 0)
-    for (const Access &access : local_)
-      if (access.scalar) return;  // which of them have returned is not known
-  while (local_.size() > left) local_.pop_front();
-  rebuild();
+    for (size_t i = 0; i < local_.count; ++i)
+      if (local_[i].scalar) return;  // which of them have returned is not known
+  while (local_.count > left) local_.pop();
+  if (pending_) rebuild();
 }
 
 void Outstanding::clear() {
-  vector_.clear(), local_.clear();
+  vector_.count = local_.count = 0;
+  transfers_.clear();
   rebuild();
 }
 

@@ -17,7 +17,11 @@ float middle(float a, float b, float c) {
 float multiply_add(float a, float b, float c) { return flush(flush(flush(a) * flush(b)) + flush(c)); }
 int exponent_of(float x) { return x == 0 || std::fabs(x) == infinity || x != x ? 0 : std::ilogb(x) + 1; }
 float mantissa_of(float x) { return x == 0 || std::fabs(x) == infinity || x != x ? x : std::ldexp(x, -exponent_of(x)); }
-float scaled(float x, i32 power) { return std::ldexp(x, std::min(std::max(power, -400), 400)); }
+// In double precision nothing is lost before the one rounding.
+float scaled(float x, i32 power) {
+  const u64 limited = static_cast<u64>(i64{std::min(std::max(power, -400), 400)} + 1023);
+  return static_cast<float>(static_cast<double>(x) * std::bit_cast<double>(limited << 52));
+}
 double scaled_double(double x, i32 power) { return std::ldexp(x, std::min(std::max(power, -4000), 4000)); }
 
 constexpr Row rows[] = {

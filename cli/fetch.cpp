@@ -16,7 +16,7 @@ namespace {
 using manifest::Json;
 
 struct Options {
-  std::string specification, signatures = "require", torch, tvm_ffi;
+  std::string specification, signatures = "require", torch, tvm_ffi, lock_file;
   hub::FetchOptions fetch;
   bool explain = false, quiet = false, json = false;
 };
@@ -64,6 +64,14 @@ void fetch(const Options &options) {
                                                      : manifest::SignaturePolicy::off;
   if (!options.torch.empty()) rules.framework.torch = version_of(options.torch);
   if (!options.tvm_ffi.empty()) rules.framework.tvm_ffi = version_of(options.tvm_ffi);
+  if (!options.lock_file.empty()) {
+    const hub::Lock pins = hub::read_lock(options.lock_file);
+    const std::string repository = hub::parse_specification(options.specification).first;
+    const auto found = pins.find(repository);
+    if (found == pins.end())
+      throw Error(ErrorKind::conflict, options.lock_file + " does not pin " + repository + "; run lamina lock " + options.specification);
+    rules.locked = found->second;
+  }
   const hub::Environment environment = hub::read_environment();
   ProgressLine line(stderr, isatty(STDERR_FILENO));
   if (!options.quiet) {
@@ -103,6 +111,7 @@ void add_fetch(CLI::App &app) {
   verb->add_option("--backend", options->fetch.backend, "cpu, cu130, ... instead of this machine's");
   verb->add_option("--torch", options->torch, "X.Y: choose exactly as the Python library would beside that torch");
   verb->add_option("--tvm-ffi", options->tvm_ffi, "X.Y: and beside that tvm-ffi");
+  verb->add_option("--locked", options->lock_file, "a file of lamina lock: exactly what it pins, or an error")->check(CLI::ExistingFile);
   verb->add_flag("--allow-rollback", options->fetch.allow_rollback, "take an older release of a version than was seen before");
   verb->add_flag("--explain", options->explain, "show every candidate and why it was taken or passed over, and every check");
   verb->add_flag("--json", options->json, "all of that as one JSON object on standard output");

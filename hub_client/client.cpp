@@ -10,6 +10,7 @@
 
 #include "hub_client/cache.h"
 #include "hub_client/inventory.h"
+#include "hub_client/revocations.h"
 #include "hub_client/server_routes.h"
 #include "hub_client/trust.h"
 #include "manifest/error.h"
@@ -178,6 +179,7 @@ void Client::verify(Fetched &fetched, const FetchOptions &options, uint64_t mini
     say(options, "warning: signatures are not looked at (--signatures off)");
   fetched.report = manifest::verify_variant_directory(fetched.directory, policy);
   fetched.report.throw_if_failed();
+  check_pins(fetched, options);
   memory_.note_receipt(fetched.directory, fetched.report.bundle_sha256, before);
   for (const manifest::VerifyStep &step : fetched.report.steps)
     if (step.outcome == manifest::VerifyStep::Outcome::warned) say(options, "warning: " + step.name + ": " + step.detail);
@@ -207,19 +209,34 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
 
   RepositoryCache cache(http_.environment().cache, fetched.repository);
   fetched.directory = cache.snapshot(fetched.commit) / "build" / fetched.variant;
-  const std::string prefix = "build/" + fetched.variant + "/";
   Downloader downloader(http_, cache, fetched.repository, fetched.commit, options.log, options.progress);
+  bring_documents(fetched, listing, downloader, options);
+  check_revoked(fetched, options);
+  choose_build(fetched, options);
+  if (options.resolve_only) return fetched;
+  const std::string prefix = "build/" + fetched.variant + "/";
+  Listing wanted;
+  for (const manifest::BundleEntry &file : fetched.bundle.files)
+    if (const auto entry = listing.find(prefix + file.path); entry != listing.end())
+      if (file.path == fetched.build.file || !is_build(fetched.manifest, file.path)) wanted.insert(*entry);
+  downloader.get(wanted);
+  fetched.downloaded_files = downloader.files(), fetched.downloaded_bytes = downloader.bytes();
+  verify(fetched, options);
+  require_build(fetched);
+  remember(fetched, options);
+  note_version(cache, fetched, options);
+  return fetched;
+}
+
+// The documents of the chosen variant come first, and are verified: who signed it is known before anything else of it is asked for.
+void Client::bring_documents(Fetched &fetched, const Listing &listing, Downloader &downloader, const FetchOptions &options) const {
+  const std::string prefix = "build/" + fetched.variant + "/";
   Listing wanted, whole;
   for (const auto &[path, file] : listing)
     if (path.starts_with(prefix)) whole.emplace(path, file);
   downloader.drop_wrong(whole);
-  const auto want = [&](const std::string &name) {
-    const auto entry = listing.find(prefix + name);
-    if (entry != listing.end()) wanted.insert(*entry);
-  };
-  // Who signed it is known before anything else of it is fetched.
   for (const auto &[name, limit] : documents) {
-    want(name);
+    if (const auto entry = listing.find(prefix + name); entry != listing.end()) wanted.insert(*entry);
     if (const auto entry = wanted.find(prefix + name); entry != wanted.end() && entry->second.size > limit)
       throw Error(ErrorKind::integrity, "the hub lists " + entry->first + " with " + std::to_string(entry->second.size) +
                                             " bytes; it may have " + std::to_string(limit));
@@ -231,17 +248,57 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
   verify(fetched, options, counter_seen(fetched, options));
   read_documents(fetched);
   refuse_unlisted(fetched, listing, prefix);
-  choose_build(fetched, options);
-  if (options.resolve_only) return fetched;
-  for (const manifest::BundleEntry &file : fetched.bundle.files)
-    if (file.path == fetched.build.file || !is_build(fetched.manifest, file.path)) want(file.path);
-  downloader.get(wanted);
-  fetched.downloaded_files = downloader.files(), fetched.downloaded_bytes = downloader.bytes();
-  verify(fetched, options);
-  require_build(fetched);
-  remember(fetched, options);
-  note_version(cache, fetched, options);
-  return fetched;
+}
+
+// A lock file knows better than any hub.
+void Client::check_pins(const Fetched &fetched, const FetchOptions &options) const {
+  if (!options.locked) return;
+  const auto pinned = options.locked->variants.find(fetched.variant);
+  if (pinned == options.locked->variants.end())
+    throw Error(ErrorKind::conflict, "the lock file does not pin " + fetched.variant + " of " + fetched.repository + "; lock it again");
+  if (pinned->second != fetched.report.bundle_sha256)
+    throw Error(ErrorKind::integrity, fetched.variant + " of " + fetched.repository + " has a bundle.json with SHA-256 " +
+                                          fetched.report.bundle_sha256 + "; the lock file pins " + pinned->second);
+}
+
+void Client::check_revoked(const Fetched &fetched, const FetchOptions &options) const {
+  if (options.signatures == manifest::SignaturePolicy::off) return;
+  const Environment &environment = http_.environment();
+  const TrustStore trust(environment.trust_file, environment.site_trust_file);
+  try {
+    const Revocations list = current_revocations(environment.offline ? nullptr : &http_, memory_, fetched.repository,
+                                                 trust.keys(fetched.repository.substr(0, fetched.repository.find('/'))));
+    if (const auto found = list.releases.find(fetched.bundle.counter); found != list.releases.end())
+      throw Error(ErrorKind::untrusted, "release " + std::to_string(fetched.bundle.counter) + " of " + fetched.repository +
+                                            " was taken back by its publisher: " + found->second);
+  } catch (const Error &error) {
+    if (options.signatures == manifest::SignaturePolicy::require) throw;
+    say(options, std::string("warning: ") + error.what());
+  }
+}
+
+LockedBundle Client::lock(const std::string &specification, const FetchOptions &options) const {
+  Fetched first;
+  std::tie(first.repository, first.revision) = parse_specification(specification);
+  first.commit = commit_for(http_, first);
+  const Listing listing = list_files(http_, first.repository, first.commit, "build");
+  RepositoryCache cache(http_.environment().cache, first.repository);
+  LockedBundle locked{first.revision, first.commit, "", 0, {}};
+  for (const auto &[path, entry] : listing) {
+    const size_t slash = path.find('/', 6);
+    if (!path.starts_with("build/") || slash == std::string::npos || path.substr(slash + 1) != manifest::bundle_file) continue;
+    Fetched one = first;
+    one.variant = path.substr(6, slash - 6);
+    one.directory = cache.snapshot(one.commit) / "build" / one.variant;
+    Downloader downloader(http_, cache, one.repository, one.commit, options.log, options.progress);
+    bring_documents(one, listing, downloader, options);
+    check_revoked(one, options);
+    locked.version = one.bundle.version, locked.counter = one.bundle.counter;
+    locked.variants[one.variant] = one.report.bundle_sha256;
+  }
+  if (locked.variants.empty())
+    throw Error(ErrorKind::not_found, first.repository + " is not a Lamina bundle: no variant of it holds a bundle.json");
+  return locked;
 }
 
 Fetched Client::fetch_offline(Fetched fetched, const FetchOptions &options) const {
@@ -279,6 +336,7 @@ Fetched Client::fetch_offline(Fetched fetched, const FetchOptions &options) cons
     rules.signatures = manifest::SignaturePolicy::warn;
   verify(fetched, rules, local != environment.local_kernels.end() ? 0 : counter_seen(fetched, options));
   read_documents(fetched);
+  if (local == environment.local_kernels.end()) check_revoked(fetched, options);
   choose_build(fetched, options);
   if (!options.resolve_only && !fs::exists(fetched.directory / fetched.build.file))
     throw Error(ErrorKind::offline, fetched.build.file + " is not in the cache, and the network is switched off");
@@ -298,6 +356,12 @@ static void warn_of_writers(const fs::path &cache, const FetchOptions &options) 
 Fetched Client::fetch(const std::string &specification, const FetchOptions &options) const {
   Fetched fetched;
   std::tie(fetched.repository, fetched.revision) = parse_specification(specification);
+  if (options.locked) {
+    if (!fetched.revision.empty() && fetched.revision != options.locked->revision && fetched.revision != options.locked->commit)
+      throw Error(ErrorKind::conflict, "the lock file pins " + fetched.repository + " at " + options.locked->revision + ", and " +
+                                           fetched.revision + " was asked for; lock it again");
+    fetched.revision = options.locked->commit;
+  }
   warn_of_writers(http_.environment().cache, options);
   const bool local = http_.environment().local_kernels.contains(fetched.repository);
   return local || http_.environment().offline ? fetch_offline(std::move(fetched), options) : fetch_online(std::move(fetched), options);

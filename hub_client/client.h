@@ -7,6 +7,7 @@
 #include "abi/lamina_abi.h"
 #include "hub_client/download.h"
 #include "hub_client/http.h"
+#include "hub_client/lock.h"
 #include "hub_client/memory.h"
 #include "hub_client/resolve.h"
 #include "manifest/bundle.h"
@@ -20,6 +21,7 @@ struct FetchOptions {
   Framework framework;
   manifest::SignaturePolicy signatures = manifest::SignaturePolicy::require;
   bool allow_rollback = false;                     // take an older release for a version than was seen, and remember that one from now on
+  std::optional<LockedBundle> locked;              // only this commit, and only bundles with these hashes
   bool resolve_only = false;                       // stop when the build is chosen: it, and what comes with it, is not downloaded
   std::function<void(const std::string &)> log;    // one sentence at a time
   std::function<void(const Progress &)> progress;  // often
@@ -51,6 +53,9 @@ class Client {
   // "ORG/NAME", "ORG/NAME@v1" or "ORG/NAME@<commit>".  Downloads what is missing, verifies everything, loads nothing.
   // Errors: every kind; see docs/exit-codes.md.
   Fetched fetch(const std::string &specification, const FetchOptions &options) const;
+  // What "ORG/NAME@vN" means now, for a lock file: its commit, and the hash of every variant's bundle.json, each verified.  Downloads the
+  // documents of all variants.  Errors: as fetch(); offline.
+  LockedBundle lock(const std::string &specification, const FetchOptions &options) const;
   // A bundle on this disk: its folder (holds build/), or one variant's.  Verified like a fetched one, under the name it bears; no network.
   // Errors: not_found, unsupported, those of verification.
   Fetched open_folder(const std::filesystem::path &folder, const FetchOptions &options) const;
@@ -58,6 +63,9 @@ class Client {
  private:
   Fetched fetch_online(Fetched fetched, const FetchOptions &options) const;
   Fetched fetch_offline(Fetched fetched, const FetchOptions &options) const;
+  void bring_documents(Fetched &fetched, const Listing &listing, Downloader &downloader, const FetchOptions &options) const;
+  void check_pins(const Fetched &fetched, const FetchOptions &options) const;
+  void check_revoked(const Fetched &fetched, const FetchOptions &options) const;
   void choose(Fetched &fetched, const std::vector<std::string> &variants, const FetchOptions &options) const;
   void read_documents(Fetched &fetched) const;
   void choose_build(Fetched &fetched, const FetchOptions &options) const;

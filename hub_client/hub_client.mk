@@ -27,6 +27,6 @@ $(HUB_TESTS): $(BIN)/hub_client-%: $(OBJ)/hub_client/tests/%.o $(LIB)/liblamina.
 $(LIB)/faults.so: hub_client/tests/faults.c $(BUILD)/flags | $(LIB)/
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(filter-out -pedantic-errors,$(CFLAGS)) -shared -o $@ $< -ldl
-HUB_SCRIPTS := hub_client/tests/command_line.sh hub_client/tests/kill_anywhere.sh
+HUB_SCRIPTS := $(addprefix hub_client/tests/,binding.sh command_line.sh kill_anywhere.sh)
 $(HUB_SCRIPTS): $(BIN)/lamina $(LIB)/faults.so
 TESTS += $(HUB_TESTS) $(HUB_SCRIPTS)

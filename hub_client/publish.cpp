@@ -6,6 +6,7 @@
 
 #include "hub_client/cache.h"
 #include "hub_client/download.h"
+#include "hub_client/revocations.h"
 #include "hub_client/server_routes.h"
 #include "manifest/digest.h"
 #include "manifest/error.h"
@@ -70,6 +71,17 @@ Release read_release(const PublishOptions &options) {
 class Publisher {
  public:
   Publisher(const Http &http, const PublishOptions &options) : http_(http), options_(options), api_("/api/kernels/" + options.repository) {}
+
+  // One commit of these files on a branch, and nothing else.
+  std::string put_files(const std::string &branch, const std::string &summary, const std::map<std::string, std::string> &files) const {
+    std::vector<std::string> lines;
+    for (const auto &[path, bytes] : files) {
+      Upload file;
+      file.path = path, file.bytes = bytes;
+      lines.push_back(file_line(file));
+    }
+    return post_commit(branch, heads()[branch], summary, lines);
+  }
 
   Published run() {
     Release release = read_release(options_);
@@ -315,6 +327,22 @@ Published publish(const Http &http, const PublishOptions &options) {
   } catch (const Json::exception &error) {
     throw Error(ErrorKind::malformed, std::string("the hub's answer is not what a hub answers: ") + error.what());
   }
+}
+
+std::string revoke(const Http &http, const std::string &repository, uint64_t counter, const std::string &reason, const fs::path &secret_key,
+                   const std::vector<manifest::PublicKey> &keys) {
+  const manifest::SecretKey key = manifest::parse_secret_key(manifest::read_file(secret_key, 1 << 16));
+  if (std::find(keys.begin(), keys.end(), key.public_key()) == keys.end())
+    throw Error(ErrorKind::untrusted, "key " + key.public_key().id_text() + " is not trusted for " + repository +
+                                          ", so no client would accept the list; run lamina trust add with its public key first");
+  Revocations list = current_revocations(&http, Memory(""), repository, keys);
+  list.repository = repository, ++list.counter, list.releases[counter] = reason;
+  const Memory::SignedText text = sign_revocations(list, key);
+  PublishOptions options;
+  options.repository = repository;
+  return Publisher(http, options)
+      .put_files("main", "release " + std::to_string(counter) + " is taken back",
+                 {{revocations_file, text.text}, {revocations_signature_file, text.signature}});
 }
 
 }  // namespace lamina::hub

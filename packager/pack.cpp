@@ -182,12 +182,17 @@ Packed pack(const PackOptions &options) {
   }
   check_output(options.output, packed.repository);
   Staging staging(options.output);
+  std::vector<CardVariant> shown;
   for (auto &[variant, inputs] : variants) {
     write_variant(staging.path() / "build" / variant, variant, options, packed.repository, contract,
                   manifest::write_json(manifest::parse_json(contract_text, contract_path.string())), hosts, inputs);
     packed.variants.push_back(variant);
+    shown.push_back({variant, {}});
+    for (const Input &input : inputs) shown.back().builds.push_back(input.build);
   }
-  manifest::write_file_atomically(staging.path() / "README.md", hub_card(contract, packed.repository, hosts, packed.variants));
+  const fs::path readme = options.layer / "README.md";
+  const std::string layer_readme = fs::exists(readme) ? manifest::read_file(readme, max_document) : "";
+  manifest::write_file_atomically(staging.path() / "README.md", hub_card(contract, packed.repository, hosts, shown, layer_readme));
   staging.publish();
   return packed;
 }

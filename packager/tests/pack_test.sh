@@ -35,6 +35,14 @@ for directory in "$scratch"/all/build/*; do
     fail "$(basename "$directory"): backend.archs are not those of its builds"
 done
 
+# The card: usage, every build with what it needs, what the layer's page says was measured, and no link into the source tree.
+card=$scratch/all/README.md
+for words in 'kernel.patch(model)' "get_kernel(\"$repo\", version=1" '`cpu_avx2` | x86_64: avx2, fma, f16c' '## Shapes' '`pair_mask` (optional) | B N N'; do
+  grep -qF -- "$words" "$card" || fail "the card does not say: $words"
+done
+grep -q '^<!-- bench:.* begin -->' "layers/$layer/README.md" && { grep -q '^## Measured' "$card" || fail 'the card lacks the measurements'; }
+if grep -qF -e '](../' -e '](hosts' -e '![' "$card"; then fail 'the card links into the source tree'; fi
+
 # The counter is an input: required, at least 1, part of the id.
 refuses 2 'the counter begins at 1' pack --counter 0 --only-backend cpu --out "$scratch/none"
 refuses 2 'required' pack --only-backend cpu --out "$scratch/none"

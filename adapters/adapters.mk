@@ -58,7 +58,7 @@ $(BIN)/xla_stand_in: $(OBJ)/adapters/xla/tests/stand_in_test.o | $(BIN)/ plugins
 TESTS += $(BIN)/xla_stand_in
 
 # With the real hosts.  The environment is made before the tests start, not within the time of one.
-SLOW_TESTS += adapters/tests/python_adapters.sh
+SLOW_TESTS += adapters/tests/python_adapters.sh adapters/tests/sanitizers_test.sh
 adapters/tests/python_adapters.sh: $(BUILD)/adapters-venv/installed
 $(BUILD)/adapters-venv/installed: adapters/tests/requirements.txt
 	@rm -rf $(@D)

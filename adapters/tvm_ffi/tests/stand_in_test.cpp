@@ -76,7 +76,7 @@ struct Tensor {
   std::vector<float> values;
   lamina_tensor view{};
   explicit Tensor(std::vector<int64_t> extents, float scale = 0.5f) : shape(std::move(extents)) {
-    static uint32_t seed = 1;
+    thread_local uint32_t seed = 1;
     size_t count = 1;
     for (const int64_t extent : shape) count *= static_cast<size_t>(extent);
     values.resize(count);

@@ -46,7 +46,7 @@ if grep -qF -e '](../' -e '](hosts' -e '![' "$card"; then fail 'the card links i
 # The counter is an input: required, at least 1, part of the id.
 refuses 2 'the counter begins at 1' pack --counter 0 --only-backend cpu --out "$scratch/none"
 refuses 2 'required' pack --only-backend cpu --out "$scratch/none"
-refuses 3 'no build of' pack --counter 1 --only-backend rocm71 --out "$scratch/none"
+refuses 3 'no build of' pack --counter 1 --only-backend rocm10 --out "$scratch/none"
 refuses 2 'is not packed' pack --counter 1 --arch reference --out "$scratch/none"
 [ ! -e "$scratch/none" ] || fail 'a refused pack leaves something behind'
 mkdir -p "$scratch/precious" && echo mine > "$scratch/precious/file"

@@ -51,7 +51,7 @@ $(LIB)/liblamina_xla.so: $(XLA_OBJECTS) adapters/xla/export.map $(if $(SANITIZE)
 	$(Q)$(subst plugin/export.map,adapters/xla/export.map,$(PLUGIN_LINK)) -o $@.new $(XLA_OBJECTS) -Wl,--as-needed $(PLUGIN_LIBRARIES)
 	$(Q)mv $@.new $@
 PROGRAMS += $(LIB)/liblamina_xla.so
-TESTS += adapters/tests/symbols_test.sh
+TESTS += adapters/tests/symbols_test.sh adapters/tests/variant_test.sh
 $(BIN)/xla_stand_in: $(OBJ)/adapters/xla/tests/stand_in_test.o | $(BIN)/ plugins fake_cuda $(LIB)/liblamina_xla.so
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $< -ldl -lpthread

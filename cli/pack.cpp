@@ -25,7 +25,9 @@ std::vector<std::string> archs_of(const Options &options) {
   std::vector<std::string> found;
   for (const auto &[arch, facts] : archs.items()) {
     const std::string backend = facts.at("backend").get<std::string>();
-    if (backend.empty() || (!options.only_backend.empty() && backend != options.only_backend)) continue;
+    if (backend.empty() ||
+        (!options.only_backend.empty() && (" " + backend + " ").find(" " + options.only_backend + " ") == std::string::npos))
+      continue;
     if (std::filesystem::exists(std::filesystem::path(options.plugins) / (options.layer + "-" + version + "-" + arch + ".so")))
       found.push_back(arch);
   }
@@ -65,6 +67,7 @@ void add_pack(CLI::App &app) {
   verb->add_option("--archs", options->archs_json, "what each arch requires of a machine")->capture_default_str();
   verb->add_option("--torch-floor", options->pack.torch_floor, "oldest torch the variant's name claims, as 29 for 2.9")
       ->capture_default_str();
+  verb->add_flag("--tvm-ffi", options->pack.tvm_ffi, "also a variant for tvm-ffi 0.1, without torch, from the builds in PLUGINS/tvm_ffi");
   verb->callback([options] { pack(*options); });
 }
 

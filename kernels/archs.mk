@@ -1,9 +1,9 @@
 # Every arch Lamina builds for, best first within a device; the one list of machines.
 #   arch.<name>.flags      what the compiler needs beside the common flags (host half for GPUs)
 #   arch.<name>.source     file extension of a layer's source for this arch
-#   arch.<name>.backend    hub backend token of the variant the build goes into; empty: not packed (the reference is nobody's fast build)
+#   arch.<name>.backend    hub backend tokens of the variants that the build goes into; empty: not packed (the reference is nobody's fast build)
 #   arch.<name>.requires   JSON object: what a machine must have; the client chooses by it
-ARCHS := cpu_amx cpu_avx512 cpu_avx2 cuda_sm90a cuda_sm80 reference
+ARCHS := cpu_amx cpu_avx512 cpu_avx2 cuda_sm90a cuda_sm80 hip_gfx942 hip_gfx90a reference
 
 arch.reference.flags    :=
 arch.reference.source   := cpp
@@ -40,3 +40,20 @@ arch.cuda_sm80.source   := cu
 arch.cuda_sm80.backend  := cu130
 arch.cuda_sm80.requires := {"cpu": "x86_64", "cuda": {"capabilities": ["8.0+PTX", "8.6", "8.9", "9.0", "10.0", "12.0"], "driver": 580}}
 arch.cuda_sm80.device   := sm_80 sm_86 sm_89 sm_90 sm_100 sm_120 compute_80
+
+# One code object for each GPU, in the formats of ROCm 6 and newer and of ROCm 5; one build for every release, since it finds the runtime at
+# first use.  Executed instruction by instruction in CI, not yet measured on silicon.
+hip_backends := rocm71 rocm72
+arch.hip_gfx942.flags    :=
+arch.hip_gfx942.source   := hip
+arch.hip_gfx942.backend  := $(hip_backends)
+arch.hip_gfx942.requires := {"cpu": "x86_64", "rocm": {"archs": ["gfx942"]}}
+arch.hip_gfx942.device   := gfx942
+arch.hip_gfx942.formats  := 5 4
+
+arch.hip_gfx90a.flags    :=
+arch.hip_gfx90a.source   := hip
+arch.hip_gfx90a.backend  := $(hip_backends)
+arch.hip_gfx90a.requires := {"cpu": "x86_64", "rocm": {"archs": ["gfx90a"]}}
+arch.hip_gfx90a.device   := gfx90a
+arch.hip_gfx90a.formats  := 5 4

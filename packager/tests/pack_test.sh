@@ -43,6 +43,13 @@ done
 grep -q '^<!-- bench:.* begin -->' "layers/$layer/README.md" && { grep -q '^## Measured' "$card" || fail 'the card lacks the measurements'; }
 if grep -qF -e '](../' -e '](hosts' -e '![' "$card"; then fail 'the card links into the source tree'; fi
 
+# One HIP build serves every ROCm release: the same bytes in each variant.
+for build in "$root"/build/plugins/$layer-*-hip_*.so; do
+  for release in rocm71 rocm72; do
+    cmp "$build" "$scratch/all/build/torch-stable-abi29-$release-x86_64-linux/$(basename "$build")" || fail "$(basename "$build") differs for $release"
+  done
+done
+
 # The counter is an input: required, at least 1, part of the id.
 refuses 2 'the counter begins at 1' pack --counter 0 --only-backend cpu --out "$scratch/none"
 refuses 2 'required' pack --only-backend cpu --out "$scratch/none"

@@ -1,6 +1,5 @@
 // From the fields of an encoding and its row in the table to an instruction that can run.
 #include <algorithm>
-#include <map>
 
 #include "conformance/hip_emulator/lane_rows.h"
 #include "conformance/hip_emulator/program.h"
@@ -70,8 +69,9 @@ class Decoder {
   Operand constant(u64 value) {
     Operand operand;
     operand.kind = Operand::constant, operand.value = value;
-    Program::Constant &lanes = program_.constants.emplace_back();
-    std::fill(std::begin(lanes.lanes), std::end(lanes.lanes), static_cast<u32>(value));
+    const auto [at, made] = program_.constants.try_emplace(static_cast<u32>(value));
+    Program::Constant &lanes = at->second;
+    if (made) std::fill(std::begin(lanes.lanes), std::end(lanes.lanes), static_cast<u32>(value));
     operand.lanes = lanes.lanes;
     return operand;
   }
@@ -295,66 +295,100 @@ Instruction decode_instruction(std::span<const u32> words, u32 address, Arch arc
   return decoder.decode();
 }
 
-Program decode_program(std::span<const u8> image, u32 entry, Arch arch) {
-  constexpr size_t most_refusals = 16;
-  Program program;
-  std::map<u32, Instruction> found;
-  std::vector<u32> open{entry};
-  std::vector<std::string> refusals;
-  const auto words_at = [&](u32 address) {
-    const size_t left = address % 4 == 0 && address < image.size() ? std::min<size_t>(3, (image.size() - address) / 4) : 0;
-    std::vector<u32> words(left);
-    if (left) std::memcpy(words.data(), image.data() + address, 4 * left);
-    return words;
-  };
-  while (!open.empty()) {
-    u32 address = open.back();
-    open.pop_back();
-    while (!found.contains(address)) {
-      const std::vector<u32> words = words_at(address);
-      try {
-        Decoder decoder(words, address, arch, program);
-        u32 next = address + decoder.bytes();
-        if (!decoder.known()) throw Refusal("not known");
-        Instruction &i = found[address] = decoder.decode();
-        if (i.run == nullptr) throw Refusal("not known");
-        const bool branches = i.row->format == Format::sopp && i.row->opcode >= 0x02 && i.row->opcode <= 0x09;
-        if (branches) open.push_back(i.target = next + static_cast<u32>(i.immediate * 4));
-        const bool ends = i.row->format == Format::sopp && (i.row->opcode == 0x01 || i.row->opcode == 0x02);
-        if (ends) break;
-        address = next;
-      } catch (const Refusal &refusal) {
-        found.erase(address);
-        refusals.push_back(text_of(words, address, arch) + " at " + hexadecimal(address) + ": " + refusal.what());
-        u32 length = 4;
+namespace {
+
+bool branches(const Fields &f) { return f.format == Format::sopp && f.opcode >= 0x02 && f.opcode <= 0x09; }
+bool ends(const Fields &f) { return f.format == Format::sopp && (f.opcode == 0x01 || f.opcode == 0x02); }
+
+// Which words of the image begin an instruction that can be reached, and what cannot be read.
+class Discovery {
+ public:
+  Discovery(std::span<const u8> image, Arch arch)
+      : arch_(arch), words_(reinterpret_cast<const u32 *>(image.data()), image.size() / 4), begins_(words_.size()) {}
+
+  void follow(u32 entry) {
+    std::vector<u32> open{entry};
+    while (!open.empty() && refusals_.size() < most_refusals) {
+      u32 address = open.back();
+      open.pop_back();
+      while (visit(address)) {
         try {
-          length = read_fields(words).words * 4u;
-        } catch (const Refusal &) { break; }
-        address += length;
-        if (refusals.size() >= most_refusals) break;
+          const Fields f = read_fields(at(address));
+          if (!find_row(f.format, f.opcode, arch_)) refuse(address, "not known");
+          const u32 next = address + f.words * 4u;
+          if (branches(f)) open.push_back(next + static_cast<u32>(f.immediate * 4));
+          if (ends(f)) break;
+          address = next;
+        } catch (const Refusal &refusal) {
+          refuse(address, refusal.what());
+          break;
+        }
       }
     }
-    if (refusals.size() >= most_refusals) break;
   }
-  if (!refusals.empty()) {
+  std::span<const u32> at(u32 address) const {
+    const size_t first = std::min<size_t>(address / 4, words_.size());
+    return words_.subspan(first, std::min<size_t>(3, words_.size() - first));
+  }
+  void refuse(u32 address, const std::string &why) {
+    if (refusals_.size() < most_refusals)
+      refusals_.push_back(text_of(at(address), address, arch_) + " at " + hexadecimal(address) + ": " + why);
+  }
+  void throw_refusals() const {
+    if (refusals_.empty()) return;
     std::string all = "instructions that the emulator does not take:";
-    for (const std::string &one : refusals) all += "\n  " + one;
+    for (const std::string &one : refusals_) all += "\n  " + one;
     throw Refusal(all);
   }
-  std::map<u32, u32> index;
-  for (auto &[address, instruction] : found) {
-    index[address] = static_cast<u32>(program.code.size());
-    program.code.push_back(instruction);
+  std::vector<u32> addresses() const {
+    std::vector<u32> all;
+    for (size_t i = 0; i < begins_.size(); ++i)
+      if (begins_[i]) all.push_back(static_cast<u32>(4 * i));
+    return all;
   }
+
+ private:
+  static constexpr size_t most_refusals = 16;
+  bool visit(u32 address) {
+    if (address % 4 || address / 4 >= words_.size()) throw Refusal("the code runs out of the code object at " + hexadecimal(address));
+    if (begins_[address / 4]) return false;
+    return begins_[address / 4] = true;
+  }
+
+  Arch arch_;
+  std::span<const u32> words_;
+  std::vector<bool> begins_;
+  std::vector<std::string> refusals_;
+};
+
+}  // namespace
+
+Program decode_program(std::span<const u8> image, u32 entry, Arch arch) {
+  Discovery discovery(image, arch);
+  discovery.follow(entry);
+  discovery.throw_refusals();
+  const std::vector<u32> addresses = discovery.addresses();
+  const auto index_of = [&](u32 address) {
+    return static_cast<u32>(std::lower_bound(addresses.begin(), addresses.end(), address) - addresses.begin());
+  };
+  Program program;
+  program.code.reserve(addresses.size());
+  for (const u32 address : addresses) {
+    try {
+      program.code.push_back(Decoder(discovery.at(address), address, arch, program).decode());
+    } catch (const Refusal &refusal) { discovery.refuse(address, refusal.what()); }
+  }
+  discovery.throw_refusals();
   for (size_t k = 0; k < program.code.size(); ++k) {
     Instruction &i = program.code[k];
+    const u32 next = i.address + i.bytes;
     const bool sopp = i.row->format == Format::sopp;
-    if (sopp && i.row->opcode >= 0x02 && i.row->opcode <= 0x09) i.target = index.at(i.target);
+    if (sopp && i.row->opcode >= 0x02 && i.row->opcode <= 0x09) i.target = index_of(next + static_cast<u32>(i.immediate * 4));
     if (sopp && (i.row->opcode == 0x01 || i.row->opcode == 0x02)) continue;
-    if (k + 1 == program.code.size() || program.code[k + 1].address != i.address + i.bytes)
+    if (k + 1 == program.code.size() || program.code[k + 1].address != next)
       throw Refusal("code that jumps into the middle of an instruction");
   }
-  program.entry = index.at(entry);
+  program.entry = index_of(entry);
   return program;
 }
 

@@ -1,6 +1,6 @@
 // The code of one kernel, decoded once: what can be reached from its entry.
 #pragma once
-#include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,7 +14,7 @@ struct Program {
   struct alignas(64) Constant {
     u32 lanes[lane_count];
   };
-  std::deque<Constant> constants;  // what operands point to
+  std::map<u32, Constant> constants;  // what operands point to
 };
 
 // `image`: the code object as loaded, `entry` an offset into it.  Throws Refusal that lists every instruction which the emulator does not know.

@@ -70,10 +70,8 @@ void check_layout(const Shape &shape) {
   const auto place = [&](int base, int lane, int k, float value) {
     u32 &word = machine.wave->v[base + (shape.element == Element::f32 ? k : k / 2)][lane];
     const u32 bits = bits_of(shape.element, value);
-    if (shape.element == Element::f32)
-      word = bits;
-    else
-      word = k % 2 ? (word & 0xffff) | bits << 16 : (word & 0xffff0000) | bits;
+    if (shape.element == Element::f32) word = bits;
+    else word = k % 2 ? (word & 0xffff) | bits << 16 : (word & 0xffff0000) | bits;
   };
   for (int i = 0; i < side; ++i)
     for (int k = 0; k < depth; ++k) {
@@ -166,12 +164,12 @@ TEST_CASE("DPP across rows") {
   for (int lane = 0; lane < lane_count; ++lane) {
     const u32 l = static_cast<u32>(lane);
     CHECK(seen(0x142, 0xa)[l] == (lane / 16 == 1 ? 115u : lane / 16 == 3 ? 147u : 7u));  // row_bcast:15 into rows 1 and 3
-    CHECK(seen(0x143, 0xc)[l] == (lane >= 32 ? 131u : 7u));                               // row_bcast:31 into rows 2 and 3
+    CHECK(seen(0x143, 0xc)[l] == (lane >= 32 ? 131u : 7u));                              // row_bcast:31 into rows 2 and 3
     CHECK(seen(0x111)[l] == (lane % 16 ? 99u + l : 7u));
     CHECK(seen(0x111, 0xf, true)[l] == (lane % 16 ? 99u + l : 0u));
-    CHECK(seen(0x138)[l] == (lane ? 99u + l : 7u));       // wave_shr:1
-    CHECK(seen(0x13c)[l] == 100u + (l + 63) % 64);        // wave_ror:1
-    CHECK(seen(0x153)[l] == 103u + (l & ~15u));           // row_newbcast:3
+    CHECK(seen(0x138)[l] == (lane ? 99u + l : 7u));  // wave_shr:1
+    CHECK(seen(0x13c)[l] == 100u + (l + 63) % 64);   // wave_ror:1
+    CHECK(seen(0x153)[l] == 103u + (l & ~15u));      // row_newbcast:3
   }
 }
 
@@ -197,7 +195,7 @@ TEST_CASE("LDS: words in steps, parts, and the crossbar") {
   Machine machine;
   fill(machine, 1, [](int lane) { return 16u * static_cast<u32>(lane); });
   for (int k = 0; k < 4; ++k) fill(machine, 2 + k, [&](int lane) { return static_cast<u32>(1000 * k + lane); });
-  machine.run(local(0xdf, 1, 2, 0, 32));  // ds_write_b128 at offset 32
+  machine.run(local(0xdf, 1, 2, 0, 32));      // ds_write_b128 at offset 32
   machine.run(local(0x37, 1, 0, 10, 9, 11));  // ds_read2_b32: words 9 and 11 from there, that is 1 and 3
   for (u32 lane = 0; lane < 64; ++lane) {
     CHECK(machine.wave->v[10][lane] == 1000 + lane);
@@ -216,8 +214,8 @@ TEST_CASE("LDS: words in steps, parts, and the crossbar") {
   }
   fill(machine, 5, [](int lane) { return 4u * static_cast<u32>(lane ^ 21); });
   fill(machine, 6, [](int lane) { return static_cast<u32>(lane) * 3; });
-  machine.run(local(0x3f, 5, 6, 15));  // ds_bpermute_b32: pulls
-  machine.run(local(0x3e, 5, 6, 16));  // ds_permute_b32: pushes
+  machine.run(local(0x3f, 5, 6, 15));              // ds_bpermute_b32: pulls
+  machine.run(local(0x3e, 5, 6, 16));              // ds_permute_b32: pushes
   machine.run(local(0x3d, 6, 0, 17, 0x1f, 0x04));  // ds_swizzle_b32: lane ^ 1
   for (u32 lane = 0; lane < 64; ++lane) {
     CHECK(machine.wave->v[15][lane] == (lane ^ 21) * 3);

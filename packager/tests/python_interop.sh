@@ -23,6 +23,7 @@ mkdir "$scratch/protein" && build/bin/ubiquitin examples/data/1ubq_ca.csv "$scra
 echo '== the bundle by itself'
 python local_kernel "$scratch/bundle"
 python local_kernel "$scratch/bundle/build/$cpu"
+"$venv/bin/python" packager/tests/python_shim.py opcheck "$scratch/bundle"
 python kernelize "$scratch/bundle"
 LAMINA_STRICT=0 python kernelize "$scratch/bundle"
 LOCAL_KERNELS=$repo=$scratch/bundle python_offline hub_kernel

@@ -22,6 +22,7 @@ done
 
 # kernels_0_17_hub_2 has a test of its own, python_interop.sh.
 for set in kernels_0_17_hub_1 kernels_0_16_transformers; do
+  run $set python_shim.py opcheck "$scratch/bundle"
   run $set python_interop.py local_kernel "$scratch/bundle"
   run $set python_transformers.py layer "$scratch/bundle"
   # What Python fetched serves Lamina offline, ...

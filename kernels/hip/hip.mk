@@ -19,3 +19,12 @@ endef
 hip_archs = $(filter hip_%,$(ARCHS))
 $(foreach contract,$(wildcard layers/*/contract.json),$(foreach arch,$(hip_archs),$(if $(wildcard $(dir $(contract))$(arch).hip),$(foreach \
   format,$(arch.$(arch).formats),$(eval $(call hip_device_code_rules,$(notdir $(patsubst %/,%,$(dir $(contract)))),$(arch),$(format)))))))
+
+# The newest format's code objects of every HIP build, and each layer's budget for them.
+hip_objects_of = $(foreach arch,$(hip_archs),$(if $(wildcard layers/$(1)/$(arch).hip),$(OBJ)/plugins/$(1)/$(arch)/device_code_$(firstword $(arch.$(arch).formats)).co))
+HIP_LAYERS := $(sort $(foreach arch,$(hip_archs),$(patsubst layers/%/$(arch).hip,%,$(wildcard layers/*/$(arch).hip))))
+.PHONY: isa-report
+isa-report:  ## registers, LDS and MFMA share of every HIP kernel, against the committed budget
+	$(Q)$(foreach layer,$(HIP_LAYERS),python3 kernels/hip/isa_report.py layers/$(layer)/tests/isa_budget.txt $(call hip_objects_of,$(layer)) &&) true
+isa-report: $(foreach layer,$(HIP_LAYERS),$(call hip_objects_of,$(layer)))
+TESTS += kernels/hip/tests/isa_report_test.sh

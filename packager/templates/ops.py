@@ -11,6 +11,8 @@ from __future__ import annotations
 import warnings
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
 from ._hosts import BINDINGS, INPUTS, MAIN, OUTPUT, REPLACEABLE, RESIDUAL, SHAPES, Binding, reach
 from ._library import CONTRACT, METADATA, Unsupported, builds_for, device_problem, strict
@@ -31,9 +33,12 @@ def _refused(key: str, reason: str) -> None:
         warnings.warn(f"{METADATA['name']}: the host's own forward runs for {binding.title}: {reason}", RuntimeWarning, stacklevel=4)
 
 
+_TRACED = (FakeTensor, FunctionalTensor)
+
+
 def _dispatching(tensor) -> bool:
-    """Must this call be an operator: traced, transformed or watched, or not on a plain tensor?"""
-    return (type(tensor) not in PLAIN or torch._C._len_torch_dispatch_stack() > 0 or torch._C._are_functorch_transforms_active()
+    """Must this call be an operator: traced, transformed or watched?"""
+    return (isinstance(tensor, _TRACED) or torch._C._len_torch_dispatch_stack() > 0 or torch._C._are_functorch_transforms_active()
             or torch.jit.is_tracing())
 
 
@@ -76,6 +81,8 @@ def _computed_in(tensor: torch.Tensor) -> torch.dtype:
 
 def _eager(binding: Binding, module, values):
     main = values[binding.main.position]
+    if type(main) not in PLAIN:
+        raise Unsupported(f"{binding.main.name} is a {type(main).__name__}, not a plain tensor")
     why = binding.refusal(module, values)
     if why:
         raise Unsupported(why)

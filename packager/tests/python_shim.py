@@ -414,6 +414,7 @@ def refusals(bundle):
         says(RuntimeError, "x has 2 axes", module, x[0, 0], mask)
         says(RuntimeError, "mask is None, which this host does not take", module, x, None)
         says(RuntimeError, "move the module with .to()", copy.deepcopy(module).to("meta"), x, mask)
+        says(RuntimeError, "x is a Subclass, not a plain tensor", module, x.as_subclass(type("Subclass", (torch.Tensor,), {})), mask)
         odd = hosts.patched(randomised(hosts.boltz_class(12)))
         says(RuntimeError, "the pair width C is 12, supported are 8 to 768 in steps of 8", odd, x[..., :12], mask)
     says(RuntimeError, "infer under torch.no_grad()", module, x, mask)

@@ -22,3 +22,13 @@ HIP_EMULATOR_PROGRAMS := $(patsubst conformance/hip_emulator/tests/%.cpp,$(BIN)/
 $(HIP_EMULATOR_PROGRAMS): $(BIN)/hip_emulator-%: $(OBJ)/conformance/hip_emulator/tests/%.o $(HIP_EMULATOR_OBJECTS) | $(BIN)/
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -lpthread -ldl
+
+# Code objects that the tests run.
+HIP_EMULATOR_CODE := $(HIP_EMULATOR)/tests/faults.gfx942.co $(HIP_EMULATOR)/tests/kernels.gfx90a.co
+$(HIP_EMULATOR)/tests/faults.gfx942.co: conformance/hip_emulator/tests/kernels/faults.s
+	@mkdir -p $(@D)
+	$(Q)clang-19 -target amdgcn-amd-amdhsa -mcpu=gfx942 -o $@ $<
+$(HIP_EMULATOR)/tests/kernels.gfx90a.co: conformance/hip_emulator/tests/kernels/kernels.hip
+	@mkdir -p $(@D)
+	$(Q)clang-19 -x hip --offload-arch=gfx90a -nogpuinc -nogpulib -std=c++20 -O3 --cuda-device-only --no-gpu-bundle-output -o $@ $<
+$(BIN)/hip_emulator-runtime_test: | $(HIP_EMULATOR)/libamdhip64.so.6 $(HIP_EMULATOR_CODE)

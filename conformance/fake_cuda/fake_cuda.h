@@ -31,6 +31,7 @@ struct Launch {
   int device;
   bool captured;           // became a node of a graph
   bool overlaps_previous;  // programmatic stream serialization
+  unsigned cluster;        // blocks of one
 };
 
 // What cuTensorMapEncodeTiled writes here: tests find it in launch parameters by `mark`.

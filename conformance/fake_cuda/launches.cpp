@@ -47,14 +47,23 @@ CUresult check_shape(const CUlaunchConfig &config, const Handle &kernel, int dev
   return CUDA_SUCCESS;
 }
 
-CUresult check_attributes(const CUlaunchConfig &config, const std::string &name, bool &overlaps) {
+CUresult check_attributes(const CUlaunchConfig &config, const std::string &name, bool &overlaps, unsigned &cluster) {
   for (unsigned i = 0; i < config.numAttrs; ++i) {
     const CUlaunchAttribute &attribute = config.attrs[i];
-    if (attribute.id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
+    const bool overlap = attribute.id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    if (!overlap && attribute.id != CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
       return misuse(name + ": the stand-in knows no launch attribute " + std::to_string(attribute.id)), CUDA_ERROR_NOT_SUPPORTED;
     if (model().machine.capability < 90)
-      return misuse(name + ": programmatic launch needs compute capability 9.0"), CUDA_ERROR_NOT_SUPPORTED;
-    overlaps = attribute.value.programmaticStreamSerializationAllowed != 0;
+      return misuse(name + ": programmatic launch and clusters need compute capability 9.0"), CUDA_ERROR_NOT_SUPPORTED;
+    if (overlap) {
+      overlaps = attribute.value.programmaticStreamSerializationAllowed != 0;
+      continue;
+    }
+    const auto &dim = attribute.value.clusterDim;
+    cluster = dim.x * dim.y * dim.z;
+    if (cluster == 0 || cluster > 8) return misuse(name + ": a cluster of none or of more than 8 blocks"), CUDA_ERROR_INVALID_CLUSTER_SIZE;
+    if (config.gridDimX % dim.x || config.gridDimY % dim.y || config.gridDimZ % dim.z)
+      return misuse(name + ": the grid is no multiple of the cluster"), CUDA_ERROR_INVALID_VALUE;
   }
   return CUDA_SUCCESS;
 }
@@ -150,7 +159,8 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     return misuse("a launch on the legacy stream while another is captured"), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
   if (const CUresult code = check_shape(*config, *kernel, context->device); code != CUDA_SUCCESS) return code;
   bool overlaps = false;
-  if (const CUresult code = check_attributes(*config, kernel->kernel.name, overlaps); code != CUDA_SUCCESS) return code;
+  unsigned cluster = 1;
+  if (const CUresult code = check_attributes(*config, kernel->kernel.name, overlaps, cluster); code != CUDA_SUCCESS) return code;
   if (const CUresult code = load(*kernel, context, "cuLaunchKernelEx"); code != CUDA_SUCCESS) return code;
   if (extra || (!parameters && !kernel->kernel.parameter_bytes.empty())) return CUDA_ERROR_INVALID_VALUE;
   Launch launch{kernel->kernel.name,
@@ -163,7 +173,8 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
                 current(),
                 context->device,
                 stream && stream->capturing,
-                overlaps};
+                overlaps,
+                cluster};
   for (size_t i = 0; i < kernel->kernel.parameter_bytes.size(); ++i) {
     const auto *bytes = static_cast<const unsigned char *>(parameters[i]);
     launch.parameters.emplace_back(bytes, bytes + kernel->kernel.parameter_bytes[i]);

@@ -164,16 +164,24 @@ Launcher::~Launcher() {
 }
 
 Status Launcher::launch(const Launch &launch, void **parameters, Failure &failure) {
-  CUlaunchAttribute overlap{};
-  overlap.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
-  overlap.value.programmaticStreamSerializationAllowed = 1;
+  CUlaunchAttribute attributes[2]{};
   CUlaunchConfig config{};
+  config.attrs = attributes;
+  if (launch.overlaps_previous) {
+    CUlaunchAttribute &overlap = attributes[config.numAttrs++];
+    overlap.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    overlap.value.programmaticStreamSerializationAllowed = 1;
+  }
+  if (launch.cluster > 1) {
+    CUlaunchAttribute &cluster = attributes[config.numAttrs++];
+    cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    cluster.value.clusterDim = {launch.cluster, 1, 1};
+  }
   config.gridDimX = launch.grid[0], config.gridDimY = launch.grid[1], config.gridDimZ = launch.grid[2];
   config.blockDimX = launch.block, config.blockDimY = 1, config.blockDimZ = 1;
   const uint32_t of_row = code_.image->rows[launch.kernel].shared_bytes;
   config.sharedMemBytes = of_row == all_shared_memory ? launch.shared_bytes : of_row;
   config.hStream = stream_;
-  config.attrs = &overlap, config.numAttrs = launch.overlaps_previous ? 1 : 0;
   // A kernel handle stands for the function in the stream's context.
   const CUresult status = code_.driver->launch(&config, reinterpret_cast<CUfunction>(code_.kernels[launch.kernel]), parameters, nullptr);
   return status == CUDA_SUCCESS ? Status::ok : driver_failed(*code_.driver, status, code_.image->rows[launch.kernel].name, failure);

@@ -45,6 +45,7 @@ struct Launch {
   unsigned grid[3], block;
   bool overlaps_previous = false;  // programmatic dependent launch: the kernel itself waits for the one before it
   uint32_t shared_bytes = 0;       // where the row says all_shared_memory
+  unsigned cluster = 1;            // CTAs along x that run together; grid[0] is a multiple
 };
 
 // Enqueues one kernel on `stream` (NULL, legacy and per-thread streams mean those of the plan's context).  wrong_device where the stream

@@ -30,7 +30,7 @@ __device__ void serve_back(const BackJob &job, BackShared<C> &shared, int w, int
   const auto load_pair = [&](int t) {
     shared.full[w][0].expect(tile * C * 2);
     for (int box = 0; box < C / 64; ++box)
-      cuda::load_box(job.pair, shared.full[w][0], shared.slot[w][0] + box * tile * 64, box * 64, t * tile);
+      load_positions(job.pair, job.cells, shared.full[w][0], shared.slot[w][0] + box * tile * 64, box * 64, t * tile);
   };
   const auto load_o = [&](int t) {
     shared.full[w][1].expect(tile * C * 2);
@@ -55,7 +55,7 @@ __device__ void serve_back(const BackJob &job, BackShared<C> &shared, int w, int
     if (own_slots && more) load_o(t + step);
     if (!own_slots && more) load_pair(t + step);
     shared.staged_full[w].wait(round & 1);
-    for (int box = 0; box < 2; ++box) cuda::store_box(job.out, shared.staged[w][box], split * 128 + box * 64, t * tile);
+    for (int box = 0; box < 2; ++box) store_positions(job.out, job.cells, shared.staged[w][box], split * 128 + box * 64, t * tile);
     cuda::commit_stores();
     cuda::wait_stores_read<0>();
     shared.staged_free[w].arrive();

@@ -3,6 +3,7 @@
 // Persistent CTAs; one thread loads stages of 64 deep, two warpgroups multiply 64 rows of o each.  For the incoming direction both
 // operands lie along their rows, which wgmma takes as they are: no transposed copy exists.
 #pragma once
+#include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/wgmma.cuh"
 #include "sm90a_job.h"
 
@@ -35,23 +36,31 @@ struct ContractTile {
   }
 };
 
-template <int columns, Lines lines>
+// `together`: CTAs of a cluster that multiply neighbouring rows with the same columns; each brings its share of b to all of them.
+template <int columns, Lines lines, int together>
 __device__ void serve_contract(const ContractJob &job, ContractShared<columns> &shared, int total) {
+  constexpr int share = columns / together, b_rows = lines == Lines::along_k ? share : 64,
+                a_rows = lines == Lines::along_k ? contract_rows : 64;
+  const int rank = together > 1 ? cuda::cluster_rank() : 0;
   int stage = 0, parity = 1;
   for (int index = blockIdx.x; index < total; index += gridDim.x) {
     const ContractTile at(job, index, columns);
     for (int chunk = 0; chunk < job.chunks; ++chunk) {
       shared.free[stage].wait(parity);
-      shared.full[stage].expect((contract_rows + columns) * 64 * 2);
-      if constexpr (lines == Lines::along_k) {
-        cuda::load_box(job.a, shared.full[stage], shared.a[stage], chunk * 64, at.row, at.matrix);
-        cuda::load_box(job.b, shared.full[stage], shared.b[stage], chunk * 64, at.column, at.matrix);
-      } else {
-        for (int part = 0; part < contract_rows / 64; ++part)
-          cuda::load_box(job.a, shared.full[stage], shared.a[stage][part * 64], at.row + part * 64, chunk * 64, at.matrix);
-        for (int part = 0; part < columns / 64; ++part)
-          cuda::load_box(job.b, shared.full[stage], shared.b[stage][part * 64], at.column + part * 64, chunk * 64, at.matrix);
-      }
+      Barrier &full = shared.full[stage];
+      full.expect((contract_rows + columns) * 64 * 2);
+      // A box is 64 deep and has its lines along k, or along the rows.
+      const auto load = [&](const CUtensorMap &map, bfloat16 *to, int row, auto copy) {
+        if constexpr (lines == Lines::along_k) copy(map, full, to, chunk * 64, row, at.matrix);
+        else copy(map, full, to, row, chunk * 64, at.matrix);
+      };
+      for (int row = 0; row < contract_rows; row += a_rows)
+        load(job.a, shared.a[stage][row], at.row + row, [](auto &&...box) { cuda::load_box(box...); });
+      for (int row = rank * share; row < (rank + 1) * share; row += b_rows)
+        load(job.b, shared.b[stage][row], at.column + row, [](auto &&...box) {
+          if constexpr (together == 1) cuda::load_box(box...);
+          else cuda::load_box_for_all(box..., (1 << together) - 1);
+        });
       if (++stage == contract_stages<columns>) stage = 0, parity ^= 1;
     }
   }
@@ -84,7 +93,15 @@ __device__ void store_tile(const ContractJob &job, const float *sum, bfloat16 (&
   }
 }
 
-template <int columns, Lines lines>
+// A stage is free once the CTAs that fill it have read it.
+template <int together>
+__device__ void free_stage(Barrier &free) {
+  if constexpr (together == 1) free.arrive();
+  else
+    for (int rank = 0; rank < together; ++rank) cuda::arrive_at(free, rank);
+}
+
+template <int columns, Lines lines, int together>
 __device__ void work_contract(const ContractJob &job, ContractShared<columns> &shared, int total, int group) {
   const int thread = threadIdx.x % 128;
   int stage = 0, parity = 0;
@@ -100,18 +117,18 @@ __device__ void work_contract(const ContractJob &job, ContractShared<columns> &s
       cuda::commit_products();
       if (chunk > 0) {  // the products of the stage before are done: hand it back
         cuda::wait_products<1>();
-        if (thread == 0) shared.free[stage ? stage - 1 : contract_stages<columns> - 1].arrive();
+        if (thread == 0) free_stage<together>(shared.free[stage ? stage - 1 : contract_stages<columns> - 1]);
       }
       if (++stage == contract_stages<columns>) stage = 0, parity ^= 1;
     }
     cuda::wait_products<0>();
-    if (thread == 0) shared.free[stage ? stage - 1 : contract_stages<columns> - 1].arrive();
+    if (thread == 0) free_stage<together>(shared.free[stage ? stage - 1 : contract_stages<columns> - 1]);
     store_tile<columns>(job, sum, shared.staged[group], ContractTile(job, index, columns), group);
   }
   if (thread == 0) cuda::wait_stores<0>();
 }
 
-template <int columns, Lines lines>
+template <int columns, Lines lines, int together>
 __device__ void contract(const ContractJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   ContractShared<columns> &shared = *reinterpret_cast<ContractShared<columns> *>(dynamic);
@@ -120,20 +137,23 @@ __device__ void contract(const ContractJob &job) {
   if (threadIdx.x == 0) {
     cuda::allow_next_kernel();
     for (Barrier &barrier : shared.full) barrier.init(1);
-    for (Barrier &barrier : shared.free) barrier.init(2);
+    for (Barrier &barrier : shared.free) barrier.init(2 * together);
     cuda::publish_barriers();
   }
-  __syncthreads();
+  if constexpr (together > 1) cuda::meet_cluster();
+  else __syncthreads();
   if (group == 2) {
     cuda::lower_registers<40>();
     if (threadIdx.x % 128 == 0) {
       cuda::wait_for_previous_kernel();
-      serve_contract<columns, lines>(job, shared, total);
+      serve_contract<columns, lines, together>(job, shared, total);
     }
+    __syncwarp();
   } else {
     cuda::raise_registers<232>();
-    work_contract<columns, lines>(job, shared, total, group);
+    work_contract<columns, lines, together>(job, shared, total, group);
   }
+  if constexpr (together > 1) cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
 }  // namespace lamina::triangle_multiplication::hopper

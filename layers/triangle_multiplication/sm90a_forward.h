@@ -38,8 +38,8 @@ inline bool takes_weights(const Problem &p) {
 
 // The two CTAs that share a tile at C = 256 read all of its pair rows and write half of them each, so out may not be pair there.
 inline bool takes(const Problem &p) {
-  return takes_weights(p) && mode_of(p) == Mode::bfloat16 && p.N % 8 == 0 && p.N * p.N <= INT32_MAX && dense(p.pair, p) &&
-         dense(p.out, p) && (p.C == 128 || !overlap(p.pair, p.out, p));
+  return takes_weights(p) && mode_of(p) == Mode::bfloat16 && dense(p.pair, p) && dense(p.out, p) &&
+         (p.C == 128 || !overlap(p.pair, p.out, p));
 }
 
 class GroupLaunch {
@@ -50,8 +50,8 @@ class GroupLaunch {
 
   Status run(int64_t first, int64_t batches, Failure &failure) {
     first_ = first, batches_ = batches;
-    positions_ = static_cast<uint64_t>(batches * p_.N * p_.N);
-    tiles_ = static_cast<int>(positions_ / tile);
+    positions_ = static_cast<uint64_t>(batches * plan_.per_batch);
+    tiles_ = static_cast<int>((positions_ + tile - 1) / tile);
     LAMINA_TRY(front(failure));
     LAMINA_TRY(contract(failure));
     return back(failure);
@@ -70,9 +70,15 @@ class GroupLaunch {
              Failure &failure) const {
     return map({data, {columns, rows, 1}, columns, 0, {box_columns, box_rows, 1}, 2}, to, failure);
   }
+  // Rows of channels: in one line, or in lines of N where planes pad them (load_positions).
+  Status map_positions(const View &view, CUtensorMap &to, Failure &failure) const {
+    const uint64_t C = static_cast<uint64_t>(p_.C), N = static_cast<uint64_t>(p_.N), lines = static_cast<uint64_t>(batches_) * N;
+    const bool padded = plan_.pitch != p_.N;
+    return map({pair_rows(view), {C, padded ? N : lines * N, padded ? lines : 1}, C, C * N, {box, padded ? 8u : 64u, 1}, 3}, to, failure);
+  }
   Cells cells() const {
     const int N = static_cast<int>(p_.N);
-    return {N, N, N * N, static_cast<int64_t>(positions_), false};
+    return {N, static_cast<int>(plan_.pitch), static_cast<int>(plan_.per_batch), static_cast<int64_t>(positions_), false};
   }
   // Persistent CTAs: as many groups of `splits` as the GPU holds, or as there are tiles.  The first tiles go to all CTAs' first workers,
   // the next to their second ones, so that few tiles still spread over all processors.
@@ -84,7 +90,7 @@ class GroupLaunch {
   Status front(Failure &failure) {
     FrontJob job{};
     const uint64_t C = static_cast<uint64_t>(p_.C);
-    LAMINA_TRY(map(pair_rows(p_.pair), C, positions_, box, box, job.pair, failure));
+    LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
     const PackedPart &part = front_folds(C_) ? plan_.layout.folded_front : plan_.layout.front;
     LAMINA_TRY(map(packed_ + part.weight, C, 4 * C, box, 128, job.weights, failure));
     LAMINA_TRY(map(workspace_ + plan_.a, positions_, 2 * C, box, box, job.planes, failure));
@@ -92,6 +98,10 @@ class GroupLaunch {
     const bool bias = p_.a_projection.bias.present || p_.a_gate.bias.present || p_.b_projection.bias.present || p_.b_gate.bias.present;
     job.bias = bias || front_folds(C_) ? floats(part.bias) : nullptr;
     job.pair_mask = from_batch(p_.pair_mask, first_), job.token_mask = from_batch(p_.token_mask, first_);
+    const View &mask = job.pair_mask;
+    if (mask.present && plan_.pitch == p_.N && mask.stride[2] == 1 && mask.stride[1] == p_.N &&
+        (batches_ == 1 || mask.stride[0] == p_.N * p_.N))
+      job.flat_mask = mask.data;
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     void *parameters[] = {&job};
     return launcher_.launch({kernel::hopper_front_128 + wide(), {grid(front_splits(C_)), 1, 1}, front_shape(C_).threads, true}, parameters,
@@ -103,34 +113,39 @@ class GroupLaunch {
 
   Status contract(Failure &failure) {
     ContractJob job{};
-    const uint64_t N = static_cast<uint64_t>(p_.N), matrices = static_cast<uint64_t>(p_.H * batches_);
-    const uint32_t columns = square(p_.N) ? 128 : 256, a_rows = p_.settings.incoming ? 64 : 128,
-                   b_rows = p_.settings.incoming ? 64 : columns;
-    const char *a = workspace_ + plan_.a;
-    const auto planes = [&](const void *data, uint32_t rows) {
-      return cuda::TensorBoxes{data, {N, N, matrices}, N, N * N, {box, rows, 1}, 3};
-    };
-    LAMINA_TRY(map(planes(a, a_rows), job.a, failure));
-    LAMINA_TRY(map(planes(a + p_.H * static_cast<int64_t>(positions_) * 2, b_rows), job.b, failure));
-    LAMINA_TRY(map(planes(workspace_ + plan_.o, 64), job.o, failure));
+    const uint64_t N = static_cast<uint64_t>(p_.N), pitch = static_cast<uint64_t>(plan_.pitch),
+                   matrices = static_cast<uint64_t>(p_.H * batches_);
+    const uint32_t columns = square(p_.N) ? 128 : 256;
     job.matrices = static_cast<int>(matrices);
     job.row_tiles = static_cast<int>((p_.N + 127) / 128), job.column_tiles = static_cast<int>((N + columns - 1) / columns);
     job.chunks = static_cast<int>((p_.N + 63) / 64);
+    // Neighbouring wide tiles share their columns' operand, two CTAs a cluster.
+    const unsigned together = !square(p_.N) && job.row_tiles % 2 == 0 ? 2 : 1;
+    const auto planes = [&](const void *data, uint32_t rows) {
+      return cuda::TensorBoxes{data, {N, N, matrices}, pitch, N * pitch, {box, p_.settings.incoming ? 64 : rows, 1}, 3};
+    };
+    const char *a = workspace_ + plan_.a;
+    LAMINA_TRY(map(planes(a, 128), job.a, failure));
+    LAMINA_TRY(map(planes(a + p_.H * static_cast<int64_t>(positions_) * 2, columns / together), job.b, failure));
+    LAMINA_TRY(map(planes(workspace_ + plan_.o, 64), job.o, failure));
     const int64_t total = static_cast<int64_t>(job.matrices) * job.row_tiles * job.column_tiles;
-    const unsigned ctas = static_cast<unsigned>(total < code_.processors ? total : code_.processors);
+    const unsigned ctas = static_cast<unsigned>(total < code_.processors ? total : code_.processors) / together * together;
     void *parameters[] = {&job};
-    const int row = (square(p_.N) ? kernel::hopper_contract_square : kernel::hopper_contract_wide) + p_.settings.incoming;
-    return launcher_.launch({row, {ctas, 1, 1}, contract_shape(256).threads, true}, parameters, failure);
+    const int form = square(p_.N)    ? kernel::hopper_contract_square
+                     : together == 2 ? kernel::hopper_contract_paired
+                                     : kernel::hopper_contract_wide;
+    return launcher_.launch({form + p_.settings.incoming, {ctas, 1, 1}, contract_shape(256).threads, true, 0, together}, parameters,
+                            failure);
   }
 
   Status back(Failure &failure) {
     BackJob job{};
     const uint64_t C = static_cast<uint64_t>(p_.C);
-    LAMINA_TRY(map(pair_rows(p_.pair), C, positions_, box, box, job.pair, failure));
+    LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
     LAMINA_TRY(map(workspace_ + plan_.o, positions_, C, box, static_cast<uint32_t>(C), job.o, failure));
     LAMINA_TRY(map(packed_ + plan_.layout.folded_gate.weight, C, C, box, 128, job.gate, failure));
     LAMINA_TRY(map(packed_ + plan_.layout.folded_out.weight, C, C, box, 128, job.weights, failure));
-    LAMINA_TRY(map(pair_rows(p_.out), C, positions_, box, box, job.out, failure));
+    LAMINA_TRY(map_positions(p_.out, job.out, failure));
     job.gate_bias = floats(plan_.layout.folded_gate.bias), job.bias = floats(plan_.layout.folded_out.bias);
     job.residual = from_batch(p_.residual, first_), job.dropout_mask = from_batch(p_.dropout_mask, first_);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);

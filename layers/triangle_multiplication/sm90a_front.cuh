@@ -1,8 +1,8 @@
 // Step 1 on Hopper: a and b from pair.
 //
 // A CTA keeps 128 KB of packed weights in shared memory for good and walks over tiles of 64 positions.  Worker warpgroups take turns with
-// the tiles: TMA -> registers -> LayerNorm -> wgmma against 128 weight rows at a time -> gate and mask -> shared memory -> TMA.  In the
-// last warpgroup one warp runs ahead and fills a ring of tiles, with their masks, and one warp a worker stores what that worker has staged;
+// the tiles: TMA -> wgmma -> norm, gate and mask -> shared memory -> TMA, 128 weight rows and so 64 channels at a time.  In the last
+// warpgroup one warp runs ahead and fills a ring of tiles, with their masks, and one warp a worker stores what that worker has staged;
 // nothing else synchronises.
 #pragma once
 #include "cuda_front.cuh"
@@ -21,7 +21,7 @@ struct FrontShape {
 template <int C>
 struct FrontShared {
   using Shape = FrontShape<C>;
-  alignas(1024) bfloat16 weights[Shape::passes][C / 64][128][64];
+  alignas(1024) bfloat16 weights[Shape::passes * C / 64][128][64];
   alignas(1024) bfloat16 pair[Shape::slots][C / 64][tile][64];
   alignas(1024) bfloat16 staged[Shape::workers][Shape::buffers][64][tile];  // [channel][position]
   NormPair norm[front_folds(C) ? 1 : C / 2];
@@ -30,30 +30,20 @@ struct FrontShared {
   // pair_full is a worker's, not a slot's: who waits for a phase must see every phase of that parity before it.
   Barrier weights_full[Shape::passes], pair_full[Shape::workers], pair_free[Shape::slots];
   Barrier staged_full[Shape::workers][Shape::buffers], staged_free[Shape::workers][Shape::buffers];
-};
 
-// A position in a ring of barriers: which one, and the parity of its current phase.
-template <int count>
-struct RingIndex {
-  int at = 0, parity = 0;
-  __device__ void advance() {
-    if (++at == count) at = 0, parity ^= 1;
+  // Of a pass and 64 channels of pair.  Where one product takes both passes, their rows lie behind each other.
+  __device__ bfloat16 *weight_box(int pass, int box) {
+    return weights[front_folds(C) ? box * Shape::passes + pass : pass * C / 64 + box][0];
   }
 };
 
-// The cell of a position; tiles here have no padding, and a group less than 2^31 cells.
-__device__ inline triangle_multiplication::Cell cell_of(const Cells &cells, int position) {
-  const unsigned N = static_cast<unsigned>(cells.N), x = static_cast<unsigned>(position) / N;
-  triangle_multiplication::Cell cell;
-  cell.batch = static_cast<int>(x / N);
-  cell.i = static_cast<int>(x) - cell.batch * cells.N, cell.j = position - static_cast<int>(x * N);
-  return cell;
-}
-
 // The mask of a position, halved for gate_and_stage.
 __device__ inline float half_mask_of(const FrontJob &job, int position) {
-  return 0.5f * mask_of(job.pair_mask, job.token_mask, cell_of(job.cells, position));
+  if (job.flat_mask) return 0.5f * gpu::load_any(job.flat_mask, job.pair_mask.dtype, position);
+  const triangle_multiplication::Cell cell(job.cells, position);
+  return cell.inside ? 0.5f * mask_of(job.pair_mask, job.token_mask, cell) : 0.0f;
 }
+
 // The warp that fills the ring: weights first, then tile after tile.
 template <int C>
 __device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int split, int first, int step) {
@@ -63,7 +53,8 @@ __device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int spli
     for (int pass = 0; pass < Shape::passes; ++pass) {
       shared.weights_full[pass].expect(128 * C * 2);
       for (int box = 0; box < C / 64; ++box)
-        cuda::load_box(job.weights, shared.weights_full[pass], shared.weights[pass][box], box * 64, (split * Shape::passes + pass) * 128);
+        cuda::load_box(job.weights, shared.weights_full[pass], shared.weight_box(pass, box), box * 64,
+                       (split * Shape::passes + pass) * 128);
     }
   }
   // A mask's way from memory is long: it is under way while this warp waits for a slot, and a lane's two positions share a sector.
@@ -80,7 +71,7 @@ __device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int spli
     shared.pair_free[slot.at].wait(slot.parity ^ 1);
     if (lane == 0) {
       full.expect(tile * C * 2);
-      for (int box = 0; box < C / 64; ++box) cuda::load_box(job.pair, full, shared.pair[slot.at][box], box * 64, t * tile);
+      for (int box = 0; box < C / 64; ++box) load_positions(job.pair, job.cells, full, shared.pair[slot.at][box], box * 64, t * tile);
     }
     shared.half_mask[slot.at][2 * lane] = mask[0], shared.half_mask[slot.at][2 * lane + 1] = mask[1];
     __syncwarp();
@@ -110,7 +101,7 @@ __device__ void store_front(const FrontJob &job, FrontShared<C> &shared, int w, 
 
 // value * sigmoid(gate) * mask of the 64 channels of one pass, into [channel][position].  `sum` holds column tiles of 8 values, then
 // their 8 halved gates: (v m / 2) (1 + tanh(g)).
-__device__ inline void gate_and_stage(const float (&sum)[64], RowPair half_mask, void *staged) {
+__device__ inline void gate_and_stage(const float *sum, RowPair half_mask, void *staged) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8, within = lane % 8;
   const uint32_t line = cuda::swizzled(cuda::shared_address(staged), matrix / 2 * 8 + within, warp * 2 + matrix % 2);
 #pragma unroll
@@ -129,7 +120,7 @@ __device__ inline void gate_and_stage(const float (&sum)[64], RowPair half_mask,
 
 // Adds the biases; where the LayerNorm is folded into the weights, scales by 1 / deviation first.
 template <bool folds>
-__device__ void scale_and_shift(float (&sum)[64], const float *bias, RowPair scale) {
+__device__ void scale_and_shift(float *sum, const float *bias, RowPair scale) {
 #pragma unroll
   for (int j = 0; j < 16; ++j) {
     const float2 b = *reinterpret_cast<const float2 *>(bias + j * 8 + threadIdx.x % 4 * 2);
@@ -143,41 +134,78 @@ __device__ void scale_and_shift(float (&sum)[64], const float *bias, RowPair sca
   }
 }
 
+// What a worker warpgroup knows of itself.
+template <int C>
+struct FrontWorker {
+  using Shape = FrontShape<C>;
+  const FrontJob &job;
+  FrontShared<C> &shared;
+  int w, split;
+  RingIndex<Shape::buffers> buffer{};
+
+  // Products of one pass to the thread that stores them.
+  __device__ void finish_pass(float *sum, int pass, RowPair scale, RowPair half_mask) {
+    if constexpr (front_folds(C)) scale_and_shift<true>(sum, shared.bias + pass * 128, scale);
+    else if (job.bias) scale_and_shift<false>(sum, job.bias + (split * Shape::passes + pass) * 128, scale);
+    shared.staged_free[w][buffer.at].wait(buffer.parity ^ 1);
+    gate_and_stage(sum, half_mask, shared.staged[w][buffer.at]);
+    cuda::publish_shared();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) shared.staged_full[w][buffer.at].arrive();
+    buffer.advance();
+  }
+
+  // The row's LayerNorm in registers, then pass after pass.
+  __device__ void work_from_registers(int slot, RowPair half_mask, bool first) {
+    Rows<C> rows;
+    rows.load_by_position(shared.pair[slot]);
+    rows.release(shared.pair_free[slot]);
+    rows.normalise(shared.norm, job.eps);
+#pragma unroll 1
+    for (int pass = 0; pass < Shape::passes; ++pass) {
+      float sum[64];
+      if (first) shared.weights_full[pass].wait(0);
+      rows.multiply(sum, shared.weight_box(pass, 0));
+      cuda::wait_products<0>();
+      finish_pass(sum, pass, {}, half_mask);
+    }
+  }
+
+  // Both passes by one product from shared memory; while it runs, these warps compute the rows' statistics.
+  __device__ void work_from_shared(int slot, RowPair half_mask, bool first) {
+    static_assert(!front_folds(C) || Shape::passes == 2);
+    float sum[128];
+    if (first) shared.weights_full[0].wait(0), shared.weights_full[1].wait(0);
+    cuda::begin_products();
+#pragma unroll
+    for (int k = 0; k < C / 16; ++k) {
+      const uint64_t a = cuda::operand(cuda::shared_address(shared.pair[slot][k / 4]));
+      const uint64_t b = cuda::operand(cuda::shared_address(shared.weight_box(0, k / 4)));
+      cuda::multiply<cuda::Lines::along_k>(sum, cuda::deeper<cuda::Lines::along_k>(a, k % 4), cuda::deeper<cuda::Lines::along_k>(b, k % 4),
+                                           k > 0);
+    }
+    cuda::commit_products();
+    const RowPair scale = statistics_of<C>(shared.pair[slot], job.eps).scale;
+    cuda::wait_products<0>();
+    // The arrival must not overtake the loads behind the statistics, so it hangs on a vote that needs them all.
+    const bool unlikely = __any_sync(~0u, scale.upper < 0 || scale.lower < 0);
+    if (threadIdx.x % 32 == (unlikely ? 1 : 0)) shared.pair_free[slot].arrive();
+    finish_pass(sum, 0, scale, half_mask);
+    finish_pass(sum + 64, 1, scale, half_mask);
+  }
+};
+
 template <int C>
 __device__ void work_front(const FrontJob &job, FrontShared<C> &shared, int w, int split, int first, int step) {
   using Shape = FrontShape<C>;
-  const int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+  FrontWorker<C> worker{job, shared, w, split};
   RingIndex<Shape::slots> slot;
-  RingIndex<Shape::buffers> buffer;
-  for (int tiles = 0; tiles < w; ++tiles) slot.advance();
-  for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
-    Rows<C> rows;
+  slot.advance(w);
+  for (int t = first, round = 0; t < job.tiles; t += step, ++round, slot.advance(Shape::workers)) {
     shared.pair_full[w].wait(round & 1);
-    rows.load_by_position(shared.pair[slot.at]);
-    const RowPair half_mask{shared.half_mask[slot.at][row], shared.half_mask[slot.at][row + 8]};
-    __syncwarp();
-    rows.release(shared.pair_free[slot.at]);
-    for (int further = 0; further < Shape::workers; ++further) slot.advance();
-
-    RowPair scale;
-    if constexpr (!front_folds(C)) rows.normalise(shared.norm, job.eps);
-#pragma unroll 1
-    for (int pass = 0; pass < Shape::passes; ++pass, buffer.advance()) {
-      float sum[64];
-      if (t == first) shared.weights_full[pass].wait(0);
-      rows.multiply(sum, shared.weights[pass]);
-      if constexpr (front_folds(C)) {
-        if (pass == 0) scale = rows.statistics(job.eps).scale;
-      }
-      shared.staged_free[w][buffer.at].wait(buffer.parity ^ 1);
-      cuda::wait_products<0>();
-      if constexpr (front_folds(C)) scale_and_shift<true>(sum, shared.bias + pass * 128, scale);
-      else if (job.bias) scale_and_shift<false>(sum, job.bias + (split * Shape::passes + pass) * 128, scale);
-      gate_and_stage(sum, half_mask, shared.staged[w][buffer.at]);
-      cuda::publish_shared();
-      __syncwarp();
-      if (lane == 0) shared.staged_full[w][buffer.at].arrive();
-    }
+    const RowPair half_mask = pair_of(shared.half_mask[slot.at]);
+    if constexpr (front_folds(C)) worker.work_from_shared(slot.at, half_mask, t == first);
+    else worker.work_from_registers(slot.at, half_mask, t == first);
   }
 }
 

@@ -14,24 +14,25 @@ struct LaunchShape {
   unsigned threads;
   uint32_t shared_bytes;
 };
-constexpr LaunchShape front_shape(int C) { return C == 128 ? LaunchShape{512, 231424} : LaunchShape{384, 231424}; }
+constexpr LaunchShape front_shape(int C) { return {C == 128 ? 512u : 384u, 231424}; }
 constexpr LaunchShape contract_shape(int columns) { return columns == 256 ? LaunchShape{384, 230400} : LaunchShape{384, 197632}; }
 constexpr LaunchShape back_shape(int C) { return C == 128 ? LaunchShape{384, 165888} : LaunchShape{384, 231424}; }
-constexpr int front_workers(int C) { return C == 128 ? 3 : 2; }  // warpgroups that work on tiles of their own
-constexpr int front_splits(int C) { return C == 128 ? 1 : 4; }   // CTAs that share a tile
-// Normalising in registers costs each of the CTAs that share a tile the same work again; with one CTA a tile it is cheaper than the two
-// FMAs that folding adds to every sum.
+constexpr int front_splits(int C) { return C == 128 ? 1 : 4; }  // CTAs that share a tile
+// Where CTAs share a tile, the LayerNorm is folded into the weights and wgmma takes the tile from shared memory as it came: normalising in
+// registers would cost each of them the same work again.  With one CTA a tile that is cheaper than the FMAs that folding adds to every sum.
 constexpr bool front_folds(int C) { return C == 256; }
+constexpr int front_workers(int C) { return C == 128 ? 3 : 2; }  // warpgroups that work on tiles of their own
 constexpr int back_workers = 2;
 constexpr int back_splits(int C) { return C / 128; }
 
 struct FrontJob {
-  CUtensorMap pair;                      // [positions, C], boxes of 64 x 64
+  CUtensorMap pair;                      // [lines, positions, C], boxes of 64 x 64 or 8 x 64 (load_positions)
   CUtensorMap weights;                   // packed front, folded or not: [4 C, C], boxes of 128 rows x 64
   CUtensorMap planes;                    // a and b: [2 C, positions], boxes of 64 channels x 64 positions
   const float *norm_weight, *norm_bias;  // where the LayerNorm is not folded in
   const float *bias;                     // of the packed rows; null where all are zero
   View pair_mask, token_mask;
+  const void *flat_mask;  // pair_mask, where position p's number is its p-th; else null
   Cells cells;
   int tiles;
   float eps;
@@ -44,9 +45,9 @@ struct ContractJob {
 };
 
 struct BackJob {
-  CUtensorMap pair, o;            // [positions, C] and [C, positions]
+  CUtensorMap pair, o;            // [lines, positions, C] and [C, positions]
   CUtensorMap gate, weights;      // packed, folded: [C, C] each, boxes of 128 rows x 64
-  CUtensorMap out;                // [positions, C], boxes of 64 x 64
+  CUtensorMap out;                // as pair
   const float *gate_bias, *bias;  // of the packed rows
   View residual, dropout_mask;
   Cells cells;

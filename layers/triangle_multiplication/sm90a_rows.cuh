@@ -1,8 +1,9 @@
-// A warpgroup's tile of 64 positions as register operand of wgmma: loaded from swizzled shared memory; its LayerNorm.
+// Tiles of 64 positions: their way to and from device memory, as operand of wgmma, and their LayerNorm.
 //
-// Lane l of warp w holds positions 16 w + l/4 ("upper") and eight further ("lower"); of each 16 channels the pairs 2*(l%4) and
+// As register operand, lane l of warp w holds positions 16 w + l/4 ("upper") and eight further ("lower"); of each 16 channels the pairs 2*(l%4) and
 // 8 + 2*(l%4): a[k] = {upper low pair, lower low pair, upper high pair, lower high pair}.
 #pragma once
+#include "gpu_cell.cuh"
 #include "kernels/cuda/wgmma.cuh"
 #include "sm90a_job.h"
 
@@ -27,6 +28,63 @@ struct RowPair {  // one number for each of a lane's two positions
 struct Statistics {
   RowPair mean, scale;
 };
+
+// Sums over channels of a lane's share of its two positions.
+class Moments {
+ public:
+  __device__ void add(const uint32_t (&a)[4]) {
+#pragma unroll
+    for (int half = 0; half < 4; half += 2) {
+      add(a[half], sum_.upper, square_.upper);
+      add(a[half + 1], sum_.lower, square_.lower);
+    }
+  }
+  // Mean and 1 / deviation, in one pass.  Float sums of squares lose (mean / deviation)^2 * 2^-24 of the variance; of bf16 numbers with a
+  // mean of 256 deviations nothing but their own rounding is left.
+  __device__ Statistics over(float channels, float eps) const {
+    const RowPair mean{over_quad(sum_.upper) / channels, over_quad(sum_.lower) / channels};
+    return {mean,
+            {inverse_deviation(over_quad(square_.upper) / channels, mean.upper, eps),
+             inverse_deviation(over_quad(square_.lower) / channels, mean.lower, eps)}};
+  }
+
+ private:
+  __device__ static void add(uint32_t pair, float &sum, float &square) {
+    const float low = cuda::low_half(pair), high = cuda::high_half(pair);
+    sum += low, square = fmaf(low, low, square);
+    sum += high, square = fmaf(high, high, square);
+  }
+  __device__ static float inverse_deviation(float square, float mean, float eps) {
+    return rsqrtf(fmaxf(fmaf(-mean, mean, square), 0.0f) + eps);
+  }
+  __device__ static float over_quad(float x) {
+    x += __shfl_xor_sync(~0u, x, 1);
+    return x + __shfl_xor_sync(~0u, x, 2);
+  }
+  RowPair sum_{0, 0}, square_{0, 0};
+};
+
+// 64 positions from `first` on, 64 channels from `channel` on, into [64][64].  Rows of N that planes pad to a pitch come as boxes of 8
+// positions, between which a row may end; what lies outside reads as zero.
+__device__ inline void load_positions(const CUtensorMap &map, const Cells &cells, Barrier &full, void *to, int channel, int first) {
+  if (cells.pitch == cells.N) return cuda::load_box(map, full, to, channel, first, 0);
+  int line = first / cells.pitch, j = first - line * cells.pitch;
+  for (int at = 0; at < tile; at += 8) {
+    cuda::load_box(map, full, static_cast<char *>(to) + at * cuda::line_bytes, channel, j, line);
+    j += 8;
+    if (j == cells.pitch) j = 0, ++line;
+  }
+}
+// And back: what lies outside is not written.
+__device__ inline void store_positions(const CUtensorMap &map, const Cells &cells, const void *from, int channel, int first) {
+  if (cells.pitch == cells.N) return cuda::store_box(map, from, channel, first, 0);
+  int line = first / cells.pitch, j = first - line * cells.pitch;
+  for (int at = 0; at < tile; at += 8) {
+    cuda::store_box(map, static_cast<const char *>(from) + at * cuda::line_bytes, channel, j, line);
+    j += 8;
+    if (j == cells.pitch) j = 0, ++line;
+  }
+}
 
 template <int C>
 struct Rows {
@@ -59,21 +117,12 @@ struct Rows {
     if (threadIdx.x % 32 == (unlikely ? 1 : 0)) free.arrive();
   }
 
-  // Mean and 1 / deviation of each position, in one pass.  Float sums of squares lose (mean / deviation)^2 * 2^-24 of the variance; of
-  // bf16 numbers with a mean of 256 deviations nothing but their own rounding is left.  May run while wgmma reads the registers.
+  // May run while wgmma reads the registers.
   __device__ Statistics statistics(float eps) const {
-    RowPair sum{0, 0}, square{0, 0};
+    Moments moments;
 #pragma unroll
-    for (int k = 0; k < C / 16; ++k)
-#pragma unroll
-      for (int half = 0; half < 4; half += 2) {
-        add(a[k][half], sum.upper, square.upper);
-        add(a[k][half + 1], sum.lower, square.lower);
-      }
-    const RowPair mean{over_quad(sum.upper) / C, over_quad(sum.lower) / C};
-    return {
-        mean,
-        {inverse_deviation(over_quad(square.upper) / C, mean.upper, eps), inverse_deviation(over_quad(square.lower) / C, mean.lower, eps)}};
+    for (int k = 0; k < C / 16; ++k) moments.add(a[k]);
+    return moments.over(C, eps);
   }
 
   // LayerNorm in place.
@@ -101,21 +150,39 @@ struct Rows {
   }
 
  private:
-  __device__ static void add(uint32_t pair, float &sum, float &square) {
-    const float low = cuda::low_half(pair), high = cuda::high_half(pair);
-    sum += low, square = fmaf(low, low, square);
-    sum += high, square = fmaf(high, high, square);
-  }
-  __device__ static float inverse_deviation(float square, float mean, float eps) {
-    return rsqrtf(fmaxf(fmaf(-mean, mean, square), 0.0f) + eps);
-  }
-  __device__ static float over_quad(float x) {
-    x += __shfl_xor_sync(~0u, x, 1);
-    return x + __shfl_xor_sync(~0u, x, 2);
-  }
   __device__ static void apply(uint32_t &pair, float scale, float shift, const NormPair &n) {
     pair = cuda::pack(fmaf(fmaf(cuda::low_half(pair), scale, shift), n.weight[0], n.bias[0]),
                       fmaf(fmaf(cuda::high_half(pair), scale, shift), n.weight[1], n.bias[1]));
+  }
+};
+
+// The same statistics straight from boxes [C / 64][64 positions][64 channels], where wgmma takes the tile from shared memory.
+template <int C>
+__device__ Statistics statistics_of(const void *boxes, float eps) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8, line = warp * 16 + matrix % 2 * 8 + lane % 8;
+  Moments moments;
+#pragma unroll 4
+  for (int k = 0; k < C / 16; ++k) {
+    uint32_t a[4];
+    cuda::load_matrices(a, cuda::swizzled(cuda::shared_address(boxes) + k / 4 * 8192, line, k % 4 * 2 + matrix / 2));
+    moments.add(a);
+  }
+  return moments.over(C, eps);
+}
+
+// A lane's two of 64 numbers, one a position.
+__device__ inline RowPair pair_of(const float *values) {
+  const int row = threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
+  return {values[row], values[row + 8]};
+}
+
+// A position in a ring of barriers: which one, and the parity of its current phase.
+template <int count>
+struct RingIndex {
+  int at = 0, parity = 0;
+  __device__ void advance(int steps = 1) {
+    at += steps;
+    while (at >= count) at -= count, parity ^= 1;
   }
 };
 

@@ -130,6 +130,8 @@ void check_hopper(const Problem &p, const std::vector<fake_cuda::Launch> &launch
       const fake_cuda::Launch &one = launches[at++];
       expect(one.grid[0] <= processors && one.grid[1] == 1 && one.grid[2] == 1, one.kernel + " has more blocks than the GPU holds");
       expect(one.overlaps_previous || step == std::string_view("hopper_front"), one.kernel + " waits for the launch before it to end");
+      expect((one.cluster == 2) == (one.kernel.find("paired") != std::string::npos),
+             one.kernel + " is launched in clusters of another size");
       expect((one.kernel.find("incoming") != std::string::npos) == (p.incoming && std::string_view(step) == "hopper_contract"),
              one.kernel + " is launched for the other direction");
       if (std::string_view(step) != "hopper_contract")
@@ -161,19 +163,18 @@ TEST_CASE("portable kernels: front, contract and back of every group of batches,
   for (const Problem &p : special) launch("cuda_sm80", p, [&](const Seen &seen) { check_portable(p, seen.launches); });
 }
 
-TEST_CASE("cuda_sm90a has its own kernels for bf16, 128 and 256 channels, N a multiple of 8, and the portable ones else") {
+TEST_CASE("cuda_sm90a has its own kernels for bf16, 128 and 256 channels, more than 32 residues, and the portable ones else") {
   for (const int64_t C : {128, 256})
-    for (const int64_t N : {40, 128, 256, 384, 4160})
+    for (const int64_t N : {33, 40, 65, 128, 256, 383, 384, 1021, 4160})
       for (const int64_t B : {1, 3, 50})
         for (const bool packed : {false, true})
           for (const bool incoming : {false, true})
             for (const bool extras : {false, true}) {
-              if (N == 4160 && B > 3) continue;
+              if (N > 1000 && B > 3) continue;
               const Problem p{B, N, C, Element::bfloat16, packed, false, incoming, extras};
               launch("cuda_sm90a", p, [&](const Seen &seen) { check_hopper(p, seen.launches); });
             }
-  const Problem portable[] = {{1, 76, 128},
-                              {1, 128, 64},
+  const Problem portable[] = {{1, 128, 64},
                               {1, 128, 128, Element::float16},
                               {3, 4160, 128, Element::float32},
                               {1, 32, 128},

@@ -101,9 +101,9 @@ void Client::choose(Fetched &fetched, const std::vector<std::string> &variants, 
 }
 
 void Client::read_documents(Fetched &fetched) const {
-  const auto text = [&](const char *name) { return manifest::read_file(fetched.directory / name, max_document); };
-  fetched.bundle = manifest::parse_bundle(text(manifest::bundle_file), manifest::bundle_file);
-  fetched.manifest = manifest::parse_manifest(text(manifest::manifest_file), manifest::manifest_file);
+  // As they were when they were verified, whatever lies there now.
+  fetched.bundle = fetched.report.bundle.value();
+  fetched.manifest = fetched.report.manifest.value();
 }
 
 void Client::choose_build(Fetched &fetched, const FetchOptions &options) const {
@@ -151,7 +151,8 @@ void Client::remember(const Fetched &fetched, const FetchOptions &options) const
 }
 
 // The signature is looked at before anything that it covers is.
-void Client::verify(Fetched &fetched, const FetchOptions &options, uint64_t minimum_counter) const {
+void Client::verify(Fetched &fetched, const FetchOptions &options, uint64_t minimum_counter,
+                    const std::function<bool(const manifest::BundleEntry &)> &hashed) const {
   const Environment &environment = http_.environment();
   const TrustStore trust(environment.trust_file, environment.site_trust_file);
   const std::string organisation = fetched.repository.substr(0, fetched.repository.find('/'));
@@ -160,7 +161,7 @@ void Client::verify(Fetched &fetched, const FetchOptions &options, uint64_t mini
   policy.partial = true;
   if (fetched.revision.starts_with("v")) policy.expected_version = fetched.revision.substr(1);
   policy.trusted_keys = trust.keys(organisation);
-  policy.minimum_counter = minimum_counter;
+  policy.minimum_counter = minimum_counter, policy.hashed = hashed;
   const fs::path signature_file = fetched.directory / manifest::bundle_signature_file;
   if (options.signatures == manifest::SignaturePolicy::require && fs::exists(signature_file)) {
     const manifest::Signature signature = manifest::parse_signature(manifest::read_file(signature_file, 1 << 16));
@@ -221,7 +222,7 @@ Fetched Client::fetch_online(Fetched fetched, const FetchOptions &options) const
       if (file.path == fetched.build.file || !is_build(fetched.manifest, file.path)) wanted.insert(*entry);
   downloader.get(wanted);
   fetched.downloaded_files = downloader.files(), fetched.downloaded_bytes = downloader.bytes();
-  verify(fetched, options);
+  verify(fetched, options, 0, [&](const manifest::BundleEntry &file) { return downloader.hashed(prefix + file.path, file.sha256); });
   require_build(fetched);
   remember(fetched, options);
   note_version(cache, fetched, options);

@@ -69,7 +69,8 @@ class Client {
   void choose(Fetched &fetched, const std::vector<std::string> &variants, const FetchOptions &options) const;
   void read_documents(Fetched &fetched) const;
   void choose_build(Fetched &fetched, const FetchOptions &options) const;
-  void verify(Fetched &fetched, const FetchOptions &options, uint64_t minimum_counter = 0) const;
+  void verify(Fetched &fetched, const FetchOptions &options, uint64_t minimum_counter = 0,
+              const std::function<bool(const manifest::BundleEntry &)> &hashed = {}) const;
   uint64_t counter_seen(const Fetched &fetched, const FetchOptions &options) const;
   void remember(const Fetched &fetched, const FetchOptions &options) const;
 

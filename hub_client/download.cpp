@@ -6,6 +6,7 @@
 
 #include "hub_client/blob_writer.h"
 #include "hub_client/file_lock.h"
+#include "hub_client/memory.h"
 #include "hub_client/server_routes.h"
 #include "manifest/error.h"
 #include "manifest/json.h"
@@ -34,11 +35,11 @@ std::string next_page(const HttpAnswer &answer, const std::string &endpoint) {
 
 // The answer as JSON; a member that is missing or of another type is the hub's fault, not ours.
 template <class Read>
-void read_answer(const HttpAnswer &answer, const std::string &what, Read read) {
-  const size_t first = answer.body.find_first_not_of(" \t\r\n");
-  if (first != std::string::npos && answer.body[first] == '<')
+void read_answer(std::string_view body, const std::string &what, Read read) {
+  const size_t first = body.find_first_not_of(" \t\r\n");
+  if (first != std::string_view::npos && body[first] == '<')
     throw Error(ErrorKind::malformed, what + " is a web page: perhaps a login page of this network, or HF_ENDPOINT names no hub");
-  const Json json = manifest::parse_json(answer.body, what, {max_page, 16, true});
+  const Json json = manifest::parse_json(body, what, {max_page, 16, true});
   try {
     read(json);
   } catch (const Json::exception &error) { throw Error(ErrorKind::malformed, what + " is not what a hub answers: " + error.what()); }
@@ -50,6 +51,24 @@ uint64_t size_of(const Json &item) {
     throw Error(ErrorKind::integrity, "the hub lists a file of size " + size.dump() + ", which no file of a bundle has");
   return size.get<uint64_t>();
 }
+
+void add_page(const Json &page, Listing &listing, size_t &entries) {
+  if (!page.is_array()) throw Error(ErrorKind::malformed, "the hub's listing is no list");
+  for (const Json &item : page) {
+    if (++entries > max_entries) throw Error(ErrorKind::integrity, "the hub's listing is longer than any bundle's");
+    if (item.at("type").get<std::string>() != "file") continue;
+    const std::string path = item.at("path").get<std::string>();
+    manifest::check_relative_path(path, manifest::Bytecode::allowed);
+    ListedFile file;
+    const bool lfs = item.contains("lfs") && item["lfs"].is_object();
+    file.etag = (lfs ? item["lfs"] : item).at("oid").get<std::string>();
+    file.size = size_of(lfs ? item["lfs"] : item);
+    if (!valid_etag(file.etag)) throw Error(ErrorKind::integrity, path + ": the hub names it by something that is no hash");
+    if (!listing.emplace(path, file).second) throw Error(ErrorKind::integrity, "the hub lists " + path + " twice");
+  }
+}
+
+}  // namespace
 
 // A name that another differs from in case alone is another file here and the same one elsewhere; a file cannot be a folder too.
 void check_names(const Listing &listing, const std::string &what) {
@@ -71,23 +90,9 @@ void check_names(const Listing &listing, const std::string &what) {
   }
 }
 
-void add_page(const Json &page, Listing &listing, size_t &entries) {
-  if (!page.is_array()) throw Error(ErrorKind::malformed, "the hub's listing is no list");
-  for (const Json &item : page) {
-    if (++entries > max_entries) throw Error(ErrorKind::integrity, "the hub's listing is longer than any bundle's");
-    if (item.at("type").get<std::string>() != "file") continue;
-    const std::string path = item.at("path").get<std::string>();
-    manifest::check_relative_path(path, manifest::Bytecode::allowed);
-    ListedFile file;
-    const bool lfs = item.contains("lfs") && item["lfs"].is_object();
-    file.etag = (lfs ? item["lfs"] : item).at("oid").get<std::string>();
-    file.size = size_of(lfs ? item["lfs"] : item);
-    if (!valid_etag(file.etag)) throw Error(ErrorKind::integrity, path + ": the hub names it by something that is no hash");
-    if (!listing.emplace(path, file).second) throw Error(ErrorKind::integrity, "the hub lists " + path + " twice");
-  }
+void read_listing_page(std::string_view body, const std::string &what, Listing &listing, size_t &entries) {
+  read_answer(body, what, [&](const Json &json) { add_page(json, listing, entries); });
 }
-
-}  // namespace
 
 Listing list_files(const Http &http, const std::string &repository, const std::string &commit, const std::string &folder) {
   Listing listing;
@@ -100,7 +105,7 @@ Listing list_files(const Http &http, const std::string &repository, const std::s
     if (page == max_pages) throw Error(ErrorKind::integrity, what + " does not end");
     if (!pages.insert(url).second) throw Error(ErrorKind::integrity, what + " does not end: a page leads back to an earlier one");
     const HttpAnswer answer = http.expect({"GET", url, {}, "", max_page, {}, {}, true}, what);
-    read_answer(answer, what, [&](const Json &json) { add_page(json, listing, entries); });
+    read_listing_page(answer.body, what, listing, entries);
     url = next_page(answer, http.environment().endpoint);
   }
   check_names(listing, what);
@@ -110,7 +115,7 @@ Listing list_files(const Http &http, const std::string &repository, const std::s
 std::map<std::string, std::string> list_branches(const Http &http, const std::string &repository) {
   std::map<std::string, std::string> branches;
   const HttpAnswer answer = http.expect({"GET", "/api/kernels/" + repository + "/refs", {}, "", 4 << 20, {}, {}, true}, repository);
-  read_answer(answer, "the list of branches of " + repository, [&](const Json &json) {
+  read_answer(answer.body, "the list of branches of " + repository, [&](const Json &json) {
     for (const Json &branch : json.at("branches")) {
       const std::string commit = branch.at("targetCommit").get<std::string>();
       if (!valid_commit(commit)) throw Error(ErrorKind::integrity, "the hub names a commit by something that is no hash");
@@ -164,6 +169,12 @@ void Downloader::get(const Listing &files) {
     if (!cache_.holds_file(commit_, path, file.etag, file.size)) cache_.link(commit_, path, file.etag);
 }
 
+bool Downloader::hashed(const std::string &path, const std::string &sha256) const {
+  const auto found = hashed_.find(path);
+  return found != hashed_.end() && found->second.first == sha256 && !found->second.second.empty() &&
+         Receipt::line_for(cache_.snapshot(commit_) / path) == found->second.second;
+}
+
 void Downloader::download(const std::string &path, const ListedFile &file) {
   uint64_t seen = 0;
   auto since = std::chrono::steady_clock::now();
@@ -215,6 +226,7 @@ void Downloader::transfer(const std::string &path, const ListedFile &file, bool 
       blob.restart();
     }
   }
+  if (file.etag.size() == 64) hashed_[path] = {file.etag, Receipt::line_for(cache_.blobs() / file.etag)};
   ++files_;
   now_.all_done = all_before + file.size;
 }

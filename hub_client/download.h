@@ -21,6 +21,11 @@ using Listing = std::map<std::string, ListedFile>;  // path below the repository
 // integrity, malformed.
 Listing list_files(const Http &http, const std::string &repository, const std::string &commit, const std::string &folder);
 
+// One page of such a listing.  `entries` counts those of all pages.  Errors: integrity, malformed.
+void read_listing_page(std::string_view body, const std::string &what, Listing &listing, size_t &entries);
+// What a listing must not be, as a whole: names that differ in case alone, a file that is a folder too.  Errors: malformed.
+void check_names(const Listing &listing, const std::string &what);
+
 // Branches of a repository.  Errors: those of the network; integrity, malformed.
 std::map<std::string, std::string> list_branches(const Http &http, const std::string &repository);
 
@@ -48,6 +53,8 @@ class Downloader {
   // Downloads those of the files that the cache lacks, and links all of them.  A file that another process downloads is waited for.
   // Errors: no_space before anything is asked for; those of the network; integrity; permission, io.
   void get(const Listing &files);
+  // Whether this object downloaded the file, hashed it to that SHA-256 on its way, and nobody has touched it since.
+  bool hashed(const std::string &path, const std::string &sha256) const;
   size_t files() const { return files_; }    // downloaded so far
   uint64_t bytes() const { return bytes_; }  // that came over the network
 
@@ -66,6 +73,7 @@ class Downloader {
   Log log_;
   std::function<void(const Progress &)> progress_;
   Progress now_;
+  std::map<std::string, std::pair<std::string, std::string>> hashed_;  // path -> SHA-256, and what the blob looked like then
   size_t files_ = 0;
   uint64_t bytes_ = 0;
 };

@@ -144,6 +144,7 @@ CURLcode exchange(const HttpRequest &request, const std::string &url, const Envi
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_BUFFERSIZE, 512L << 10);  // fewer, longer pieces to hash and write
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_TIMEOUT_MS, milliseconds);
   set(CURLOPT_CONNECTTIMEOUT, environment.timeout_seconds);

@@ -89,6 +89,11 @@ void Memory::note_revocations(const std::string &repository, const SignedText &l
   write(file("revocations", flat(repository)), signature + "\n\n" + list.text);
 }
 
+std::string Receipt::line_for(const fs::path &file) {
+  struct stat facts{};
+  return stat(file.c_str(), &facts) == 0 ? line_of(facts) : "";
+}
+
 bool Receipt::holds(const fs::path &folder, const std::string &path) const {
   struct stat facts{};
   const auto found = facts_.find(path);

@@ -18,6 +18,8 @@ class Receipt {
   explicit Receipt(Facts facts) : facts_(std::move(facts)) {}
   // Whether the file is, by all of these, still that one.  One that somebody else could be writing never is: hash it.
   bool holds(const std::filesystem::path &folder, const std::string &path) const;
+  // The line for a file as it is now; "" where there is to be none.
+  static std::string line_for(const std::filesystem::path &file);
   bool holds(const std::string &path, int descriptor) const;  // of an open file: nobody can put another in its place
 
  private:

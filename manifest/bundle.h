@@ -79,6 +79,8 @@ struct Manifest {
 // Schema, and what it cannot say: the contract's layer and version agree, files and archs unique.  Contract and hosts are parsed and
 // checked too.  Errors: malformed.  [thread-safe]
 Manifest parse_manifest(std::string_view text, const std::string &what);
+// The same text once more, when it is known to have passed parse_manifest: only read, not checked again.  Errors: malformed.
+Manifest read_checked_manifest(std::string_view text, const std::string &what);
 std::string write_manifest(const Manifest &manifest);
 
 // What a variant name says; the names are the Python library's.  Errors: malformed.

@@ -27,6 +27,8 @@ struct VerifyPolicy {
   // Asked once, with the parsed bundle and the SHA-256 of bundle.json: gives a function that knows which files were hashed and audited
   // before and have not changed since; they are not read again.  Either may be empty.
   std::function<std::function<bool(const std::string &path)>(const Bundle &, const std::string &bundle_sha256)> receipt = {};
+  // Whether this file was hashed to that value a moment ago, and has not changed since: it is not hashed again, but audited.  May be empty.
+  std::function<bool(const BundleEntry &)> hashed = {};
 };
 
 struct VerifyStep {
@@ -41,6 +43,7 @@ const char *name_of(VerifyStep::Outcome outcome);  // "passed"
 struct VerifyReport {
   std::vector<VerifyStep> steps;       // in the order of the checks; after a failed signature or bundle nothing else runs
   std::optional<Bundle> bundle;        // once it parsed
+  std::optional<Manifest> manifest;    // once it parsed
   std::optional<PublicKey> signed_by;  // the trusted key that verified
   std::vector<std::string> absent;     // listed but not there (partial)
   std::string bundle_sha256;           // of bundle.json, 64 hex digits

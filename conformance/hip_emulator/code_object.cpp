@@ -51,8 +51,8 @@ std::vector<Elf64_Phdr> segments_of(const void *image, const Elf64_Ehdr &header)
   for (int i = 0; i < header.e_phnum; ++i) {
     all.push_back(read_at<Elf64_Phdr>(image, header.e_phoff + static_cast<u64>(i) * sizeof(Elf64_Phdr)));
     const Elf64_Phdr &segment = all.back();
-    if (segment.p_offset > end || segment.p_filesz > end - segment.p_offset || segment.p_vaddr > most_bytes || segment.p_memsz > most_bytes ||
-        (segment.p_type == PT_LOAD && segment.p_filesz > segment.p_memsz))
+    if (segment.p_offset > end || segment.p_filesz > end - segment.p_offset || segment.p_vaddr > most_bytes ||
+        segment.p_memsz > most_bytes || (segment.p_type == PT_LOAD && segment.p_filesz > segment.p_memsz))
       throw Refusal("a segment of the code object is damaged");
   }
   return all;
@@ -80,7 +80,8 @@ std::map<std::string, u64> symbols_of(const void *image, const Elf64_Ehdr &heade
     if (index >= header.e_shnum) throw Refusal("a section of the code object is damaged");
     const auto read = read_at<Elf64_Shdr>(image, header.e_shoff + u64{index} * sizeof(Elf64_Shdr));
     const bool in_file = read.sh_type != SHT_NOBITS && read.sh_type != SHT_NULL;
-    if (in_file && (read.sh_offset > end_of(header) || read.sh_size > end_of(header) - read.sh_offset)) throw Refusal("a section of the code object is damaged");
+    if (in_file && (read.sh_offset > end_of(header) || read.sh_size > end_of(header) - read.sh_offset))
+      throw Refusal("a section of the code object is damaged");
     return read;
   };
   for (u32 i = 0; i < header.e_shnum; ++i) {

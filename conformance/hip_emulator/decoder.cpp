@@ -146,6 +146,10 @@ class Decoder {
 
   void vector() {
     const Row &row = *i.row;
+    if (row.layout == Layout::truth_table) {
+      i.immediate = f.negative | f.absolute << 3 | f.output_modifier << 6;
+      f.negative = f.absolute = f.output_modifier = 0;
+    }
     const std::array<u16, 3> codes = arranged_sources();
     for (int k = 0; k < row.sources(); ++k) {
       const bool accumulator = f.format == Format::vop1 && f.opcode == moves_accumulator;

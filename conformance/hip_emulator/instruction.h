@@ -43,7 +43,8 @@ enum class Layout : u8 {
   packed,          // two values a register: op_sel, op_sel_hi, neg_lo, neg_hi
   mixed,           // each source is f32 or half a register: v_fma_mix
   matrix,
-  swaps,  // the source is written too
+  swaps,        // the source is written too
+  truth_table,  // the modifiers' bits are a table of a bit's eight cases
 };
 
 struct Row {

@@ -223,6 +223,8 @@ class Writer {
     if (f.format == Format::vop3p) packed_modifiers(sources);
     if (f.format != Format::vop3p && f.select)
       tail_ += list("op_sel", (f.select & ((1 << sources) - 1)) | (f.select >> 3 & 1) << sources, sources + 1);
+    if (i.row->layout == Layout::truth_table)
+      tail_ += " bitop3:" + (i.immediate < 10 ? std::to_string(i.immediate) : hexadecimal(static_cast<u32>(i.immediate)));
     if (i.clamp) tail_ += " clamp";
     constexpr const char *scales[] = {"", " mul:2", " mul:4", " div:2"};
     tail_ += scales[i.output_modifier];

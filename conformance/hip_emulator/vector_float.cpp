@@ -78,6 +78,7 @@ constexpr Row rows[] = {
     lanes<[](u16 a) { return bfloat_to_float(a); }>(vop1, 0x5b, "v_cvt_f32_bf16").on(Arch::gfx950),
     lanes<[](float a, float b) { return float_to_bfloat(a) | float_to_bfloat(b) << 16; }>(vop3, 0x268, "v_cvt_pk_bf16_f32")
         .on(Arch::gfx950),
+    lanes<[](float a, float b) { return float_to_half(a) | float_to_half(b) << 16; }>(vop3, 0x267, "v_cvt_pk_f16_f32").on(Arch::gfx950),
     lanes<[](float a, float b) { return float_to_half_toward_zero(a) | float_to_half_toward_zero(b) << 16; }>(vop3, 0x296,
                                                                                                               "v_cvt_pkrtz_f16_f32"),
 };

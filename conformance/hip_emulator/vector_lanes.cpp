@@ -132,6 +132,20 @@ void run_swap_rows(Wave &wave, const Instruction &i) {
   }
 }
 
+// Each bit of the result is looked up by the sources' bits: the first is the highest of the index.
+void run_truth_table(Wave &wave, const Instruction &i) {
+  Scratch scratch[3], result{};
+  u64 undefined = 0;
+  const u32 *a = values(wave, i.source[0], scratch[0], undefined), *b = values(wave, i.source[1], scratch[1], undefined),
+            *c = values(wave, i.source[2], scratch[2], undefined);
+  for (int index = 0; index < 8; ++index) {
+    if (!(i.immediate >> index & 1)) continue;
+    const u32 not_a = index & 4 ? 0 : ~0u, not_b = index & 2 ? 0 : ~0u, not_c = index & 1 ? 0 : ~0u;
+    for (int lane = 0; lane < lane_count; ++lane) result.lanes[lane] |= (a[lane] ^ not_a) & (b[lane] ^ not_b) & (c[lane] ^ not_c);
+  }
+  commit(wave, i.destination.index, result.lanes, wave.exec(), undefined);
+}
+
 void run_nothing(Wave &, const Instruction &) {}
 
 constexpr std::array<Type, 3> words{Type::b32, Type::b32, Type::none};
@@ -157,6 +171,7 @@ constexpr Row rows[] = {
     lanes<[](u32 a) { return a; }>(vop1, 0x52, "v_accvgpr_mov_b32"),
     Row{vop1, 0x59, "v_permlane16_swap_b32", run_swap_rows, Type::b32, {Type::b32}, Layout::swaps, nullptr, 16}.on(Arch::gfx950),
     Row{vop1, 0x5a, "v_permlane32_swap_b32", run_swap_rows, Type::b32, {Type::b32}, Layout::swaps, nullptr, 32}.on(Arch::gfx950),
+    Row{vop3, 0x234, "v_bitop3_b32", run_truth_table, Type::b32, {Type::b32, Type::b32, Type::b32}, Layout::truth_table}.on(Arch::gfx950),
     lanes<[](u32 a) { return a; }>(vop3p, 0x58, "v_accvgpr_read_b32"),
     lanes<[](u32 a) { return a; }>(vop3p, 0x59, "v_accvgpr_write_b32"),
 };

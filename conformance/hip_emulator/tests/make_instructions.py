@@ -389,6 +389,10 @@ case(any_arch, "s_cmpk_gt_u32 s20, 0xfed4", {"s20": "u32a"}, {"scc": (u32a > u32
 
 # ---- gfx950
 three("v_cvt_pk_bf16_f32", ("f32a", "half_range"), lambda a, b: bf16(F(a)) | bf16(F(b)) << u32(16), arch="gfx950")
+three("v_cvt_pk_f16_f32", ("f32a", "half_range"), lambda a, b: bits(F(a).astype(f16)) | bits(F(b).astype(f16)) << u32(16), arch="gfx950")
+for table in (0x01, 0x96, 0xca, 0xf8):  # nor, parity, selection by the first, a | b & c
+    three("v_bitop3_b32", ("u32a", "u32b", "u32c"), lambda a, b, c: np.array([sum((table >> ((int(x) >> k & 1) << 2 | (int(y) >> k & 1) << 1 | (int(z) >> k & 1)) & 1) << k for k in range(32)) for x, y, z in zip(a, b, c)], u32),
+          arch="gfx950", extra=f" bitop3:{table if table < 10 else hex(table)}")
 vector("v_cvt_f32_bf16", ("f16a",), lambda a: (a << u32(16)).view(f32), arch="gfx950")
 
 def encode(arch, texts):

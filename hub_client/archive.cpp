@@ -12,6 +12,7 @@
 #include "hub_client/blob_writer.h"
 #include "hub_client/cache.h"
 #include "hub_client/inventory.h"
+#include "hub_client/memory.h"
 #include "hub_client/repository_store.h"
 #include "manifest/digest.h"
 #include "manifest/error.h"
@@ -245,7 +246,11 @@ class Import {
   // An older release must not take the place of a newer one, nor other bytes that of a commit's.
   void check_cache(const RepositoryCache &cache) const {
     const std::string known = cache.ref(imported_.branch);
+    const uint64_t remembered = Memory(environment_.state).counter(index_.repository, imported_.branch);
     for (const auto &[variant, counter] : counters_) {
+      if (counter < remembered)
+        throw Error(ErrorKind::conflict, "release " + std::to_string(remembered) + " of " + index_.repository + "@" + imported_.branch +
+                                             " was seen on this machine; the archive holds an older one, " + std::to_string(counter));
       const fs::path there = cache.snapshot(known) / "build" / variant / manifest::bundle_file;
       if (known.empty() || !fs::exists(there)) continue;
       const manifest::VerifyReport report = verify_cached(there.parent_path(), index_.repository, trust_);

@@ -90,6 +90,12 @@ commit_file revocations.json "$scratch/old.json"
 commit_file revocations.json.minisig "$scratch/old.json.minisig"
 expect 5 "list 2 was seen before" fetch $repo
 
+# An archive is no way back either.
+"$lamina" export "$scratch/bundle" -o "$scratch/old.tar.zst" >/dev/null
+mv "$HF_HOME" "$scratch/kept"
+expect 12 "was seen on this machine" "$lamina" import "$scratch/old.tar.zst"
+rm -rf "$HF_HOME" && mv "$scratch/kept" "$HF_HOME"
+
 # verify says every step, of a folder and of what the cache has.
 for step in signature bundle binding files unlisted metadata manifest builds; do
   expect 0 "passed  $step" "$lamina" verify "$scratch/next" --key "$scratch/key.pub"

@@ -40,7 +40,9 @@ class Relaxed {
   int mode_ = capture_relaxed;
 };
 
-bool is_for_another_machine(Error code) { return code == no_binary_for_gpu || code == invalid_image || code == invalid_kernel_file; }
+bool is_for_another_machine(Error code) {
+  return code == no_binary_for_gpu || code == invalid_image || code == invalid_kernel_file || code == shared_object_failed;
+}
 
 // The first code object that the runtime takes, and every kernel of it: loading at the first launch would break a capture.
 Status load_kernels(const Runtime &runtime, const Image &image, DeviceCode &code, Failure &failure) {

@@ -13,7 +13,7 @@ using Module = struct ihipModule_t *;
 using Function = struct ihipModuleSymbol_t *;
 
 constexpr Error success = 0, out_of_memory = 2, no_device = 100, invalid_device = 101, invalid_image = 200, no_binary_for_gpu = 209,
-                invalid_kernel_file = 218;
+                invalid_kernel_file = 218, shared_object_failed = 303;
 constexpr int capture_relaxed = 2;  // hipStreamCaptureModeRelaxed
 
 // Every runtime function that a plug-in calls.

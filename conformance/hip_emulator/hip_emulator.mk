@@ -3,16 +3,20 @@ HIP_EMULATOR := $(BUILD)/hip_emulator
 HIP_EMULATOR_SOURCES := $(wildcard conformance/hip_emulator/*.cpp)
 HIP_EMULATOR_OBJECTS := $(patsubst conformance/hip_emulator/%.cpp,$(OBJ)/conformance/hip_emulator/native/%.o,$(HIP_EMULATOR_SOURCES))
 # Sums and products are rounded one by one, but for matrix instructions, whose inner order no document gives.
-HIP_EMULATOR_FLAGS := -O3 -march=native -mprefer-vector-width=512 -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=off
+HIP_EMULATOR_FLAGS := -O3 -march=native $(if $(filter x86_64,$(shell uname -m)),-mprefer-vector-width=512) -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=off
 HIP_EMULATOR_FLAGS += -Wno-restrict  # GCC 12 sees overlaps in std::string that are none (its bug 105329)
 $(OBJ)/conformance/hip_emulator/native/matrix.o: HIP_EMULATOR_FLAGS += -ffp-contract=fast
+# A folder that was carried to another kind of processor is remade.
+$(HIP_EMULATOR)/machine: FORCE
+	@mkdir -p $(@D)
+	@$(CXX) -march=native -Q --help=target | grep -E -- '-m(arch|cpu|tune)=' | cmp -s - $@ || $(CXX) -march=native -Q --help=target | grep -E -- '-m(arch|cpu|tune)=' > $@
 .PHONY: hip_emulator
 hip_emulator: $(HIP_EMULATOR)/libamdhip64.so.6  ## the runtime that executes AMD code objects on a machine without such a GPU
 $(HIP_EMULATOR)/libamdhip64.so.6: $(HIP_EMULATOR_OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CXX) -shared -Wl,-soname,libamdhip64.so.6,-z,defs -o $@ $^ -lpthread
-$(OBJ)/conformance/hip_emulator/native/%.o: conformance/hip_emulator/%.cpp $(BUILD)/flags
+$(OBJ)/conformance/hip_emulator/native/%.o: conformance/hip_emulator/%.cpp $(BUILD)/flags $(HIP_EMULATOR)/machine
 	@mkdir -p $(@D)
 	$(call say,CXX,$<)
 	$(Q)$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(HIP_EMULATOR_FLAGS) -MMD -MP -c -o $@ $<
@@ -32,3 +36,10 @@ $(HIP_EMULATOR)/tests/kernels.gfx90a.co: conformance/hip_emulator/tests/kernels/
 	@mkdir -p $(@D)
 	$(Q)clang-19 -x hip --offload-arch=gfx90a -nogpuinc -nogpulib -std=c++20 -O3 --cuda-device-only --no-gpu-bundle-output -o $@ $<
 $(BIN)/hip_emulator-runtime_test: | $(HIP_EMULATOR)/libamdhip64.so.6 $(HIP_EMULATOR_CODE)
+
+HIP_EMULATOR_TESTS := $(addprefix $(BIN)/hip_emulator-,instructions_test lanes_test runtime_test)
+HIP_EMULATOR_SCRIPTS := $(addprefix conformance/hip_emulator/tests/,mistakes_test.sh listing_test.sh conform_test.sh)
+HIP_EMULATOR_SLOW_SCRIPTS := $(addprefix conformance/hip_emulator/tests/,conform_gfx90a_test.sh second_compiler_test.sh)
+$(HIP_EMULATOR_SCRIPTS) $(HIP_EMULATOR_SLOW_SCRIPTS): | hip_emulator plugins $(BIN)/lamina $(BIN)/hip_emulator-listing $(BIN)/hip_emulator-run_kernels $(HIP_EMULATOR_CODE)
+TESTS += $(HIP_EMULATOR_TESTS) $(HIP_EMULATOR_SCRIPTS)
+SLOW_TESTS += $(HIP_EMULATOR_SLOW_SCRIPTS)

@@ -13,6 +13,9 @@ void find_addresses(Wave &wave, const Instruction &i, u32 offset, Scratch &found
   for (int lane = 0; lane < lane_count; ++lane) found.lanes[lane] = given[lane] + offset;
 }
 
+// LDS takes wide accesses at any multiple of a word, but whole ones are what kernels mean: Checks::aligned asks for them.
+int alignment(const Wave &wave, int bytes) { return bytes > 4 && (!wave.strictly_aligned || bytes == 12) ? 4 : bytes; }
+
 u32 joined_offset(const Instruction &i) { return static_cast<u32>(i.offset | i.offset1 << 8); }
 
 template <int bytes>
@@ -23,7 +26,7 @@ void run_read(Wave &wave, const Instruction &i) {
   u64 undefined = 0;
   if constexpr (bytes >= 4) {
     Scratch loaded[bytes / 4];
-    wave.local->read(wave.id, address.lanes, lanes, bytes / 4, bytes == 12 ? 4 : bytes, reinterpret_cast<u32(*)[64]>(loaded), undefined);
+    wave.local->read(wave.id, address.lanes, lanes, bytes / 4, alignment(wave, bytes), reinterpret_cast<u32(*)[64]>(loaded), undefined);
     for (int k = 0; k < bytes / 4; ++k) commit(wave, i.destination.index + k, loaded[k].lanes, lanes, undefined);
   } else {
     Scratch loaded;
@@ -55,7 +58,7 @@ void run_write(Wave &wave, const Instruction &i) {
   Scratch address;
   find_addresses(wave, i, joined_offset(i), address);
   if constexpr (bytes >= 4) {
-    write_words(wave, i.data, bytes / 4, bytes == 12 ? 4 : bytes, address);
+    write_words(wave, i.data, bytes / 4, alignment(wave, bytes), address);
   } else {
     const int shift = extension_of(i.row->detail) == Extension::high_half ? 16 : 0;
     for (u64 left = wave.exec(); left; left &= left - 1) {
@@ -77,7 +80,7 @@ void run_read2(Wave &wave, const Instruction &i) {
   for (int which = 0; which < 2; ++which) {
     Scratch address;
     find_addresses(wave, i, static_cast<u32>(offsets[which] * bytes * scale), address);
-    wave.local->read(wave.id, address.lanes, lanes, bytes / 4, bytes, reinterpret_cast<u32(*)[64]>(loaded + which * bytes / 4),
+    wave.local->read(wave.id, address.lanes, lanes, bytes / 4, alignment(wave, bytes), reinterpret_cast<u32(*)[64]>(loaded + which * bytes / 4),
                      undefined[which]);
   }
   for (int k = 0; k < bytes / 2; ++k) commit(wave, i.destination.index + k, loaded[k].lanes, lanes, undefined[k / (bytes / 4)]);
@@ -88,9 +91,9 @@ template <int bytes, int scale>
 void run_write2(Wave &wave, const Instruction &i) {
   Scratch address;
   find_addresses(wave, i, static_cast<u32>(i.offset * bytes * scale), address);
-  write_words(wave, i.data, bytes / 4, bytes, address);
+  write_words(wave, i.data, bytes / 4, alignment(wave, bytes), address);
   find_addresses(wave, i, static_cast<u32>(i.offset1 * bytes * scale), address);
-  write_words(wave, i.data1, bytes / 4, bytes, address);
+  write_words(wave, i.data1, bytes / 4, alignment(wave, bytes), address);
   wave.outstanding.add_local({});
 }
 

@@ -107,6 +107,15 @@ hipError_t hipStreamCreateWithFlags(hipStream_t *stream, unsigned flags) {
   return make_stream(stream, flags);
 }
 
+// Newer than the headers it is compiled with: runtimes have it from ROCm 5.6 on.
+__attribute__((visibility("default"))) hipError_t hipStreamGetDevice(hipStream_t given, hipDevice_t *device) {
+  LAMINA_ENTRY(hipStreamGetDevice);
+  const Stream *stream = stream_of(given);
+  if (!stream || !device) return failed(stream ? hipErrorInvalidValue : hipErrorInvalidHandle);
+  *device = given ? stream->device : this_thread().device;
+  return hipSuccess;
+}
+
 hipError_t hipStreamDestroy(hipStream_t given) {
   LAMINA_ENTRY(hipStreamDestroy);
   Stream *stream = stream_of(given);

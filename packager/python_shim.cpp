@@ -47,39 +47,51 @@ struct Parameters {
   std::string signature, call, values;
 };
 
-Parameters parameters_of(const HostBinding &binding) {
-  Parameters text;
+std::string joined(const std::vector<std::string> &words, size_t indent) {
+  size_t length = indent;
+  for (const std::string &word : words) length += word.size() + 2;
+  const std::string between = length > 110 ? ",\n" + std::string(indent, ' ') : ", ";
+  std::string text = length > 110 ? between.substr(1) : "";
+  for (const std::string &word : words) text += (&word == &words.front() ? "" : between) + word;
+  return text;
+}
+
+// `self`: what a method's signature begins with; "" for a function.
+Parameters parameters_of(const HostBinding &binding, const std::string &self) {
+  std::vector<std::string> signature, call, values;
+  if (!self.empty()) signature.push_back(self), call.push_back(self);
   bool keyword = false;
   for (const ForwardParameter &parameter : binding.forward) {
-    if (parameter.kind == "keyword_only" && !keyword) text.signature += ", *", keyword = true;
-    text.signature += ", " + parameter.name;
-    if (!parameter.annotation.empty()) text.signature += ": " + parameter.annotation;
-    if (parameter.default_text) text.signature += (parameter.annotation.empty() ? "=" : " = ") + *parameter.default_text;
-    if (parameter.kind == "positional_only") text.signature += ", /";
-    text.call += ", " + (keyword ? parameter.name + "=" : "") + parameter.name;
-    text.values += parameter.name + ", ";
+    if (parameter.kind == "keyword_only" && !keyword) signature.push_back("*"), keyword = true;
+    std::string one = parameter.name;
+    if (!parameter.annotation.empty()) one += ": " + parameter.annotation;
+    if (parameter.default_text) one += (parameter.annotation.empty() ? "=" : " = ") + *parameter.default_text;
+    signature.push_back(one);
+    if (parameter.kind == "positional_only") signature.push_back("/");
+    call.push_back((keyword ? parameter.name + "=" : "") + parameter.name);
+    values.push_back(parameter.name);
   }
-  text.signature.erase(0, 2), text.call.erase(0, 2), text.values.pop_back();
-  return text;
+  values.back() += ",";
+  return {joined(signature, self.empty() ? 4 : 8), joined(call, 12), joined(values, self.empty() ? 8 : 12)};
 }
 
 std::string arrow(const HostBinding &binding) { return binding.returns.empty() ? "" : " -> " + binding.returns; }
 
 std::string layer_class(const std::string &name, const Callable &one) {
   const HostBinding &binding = one.host->binding;
-  const Parameters text = parameters_of(binding);
+  const Parameters text = parameters_of(binding, "self");
   return "\n\nclass " + name + "(nn.Module):\n    \"\"\"For " + binding.module + "." + one.name + " of " + source_of(binding) +
-         ".\"\"\"\n\n    can_torch_compile = True\n    has_backward = False\n\n    def forward(self, " + text.signature + ")" +
-         arrow(binding) + ":\n        out = _ops.call(BINDINGS[\"" + one.key() + "\"], self, (" + text.values +
+         ".\"\"\"\n\n    can_torch_compile = True\n    has_backward = False\n\n    def forward(" + text.signature + ")" + arrow(binding) +
+         ":\n        out = _ops.call(BINDINGS[\"" + one.key() + "\"], self, (" + text.values +
          "))\n"
          // Only the instance's forward was replaced, so the class still has the host's own.
-         "        return type(self).forward(self, " +
+         "        return type(self).forward(" +
          text.call + ") if out is None else out\n";
 }
 
 std::string function(const std::string &name, const Callable &one) {
   const HostBinding &binding = one.host->binding;
-  const Parameters text = parameters_of(binding);
+  const Parameters text = parameters_of(binding, "");
   const std::string &tuple = one.host->tuple;
   std::string source = "\n\ndef " + name + "(" + (tuple.empty() ? text.signature : tuple) + ")" + arrow(binding) +
                        ":\n    \"\"\"In the place of " + binding.module + "." + one.name + " of " + source_of(binding) + ".\"\"\"\n";

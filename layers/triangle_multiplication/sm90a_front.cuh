@@ -159,7 +159,7 @@ struct FrontWorker {
   __device__ void work_from_registers(int slot, RowPair half_mask, bool first) {
     Rows<C> rows;
     rows.load_by_position(shared.pair[slot]);
-    rows.release(shared.pair_free[slot]);
+    rows.release(shared.pair_free[slot], mixed(half_mask));
     rows.normalise(shared.norm, job.eps);
 #pragma unroll 1
     for (int pass = 0; pass < Shape::passes; ++pass) {
@@ -187,9 +187,7 @@ struct FrontWorker {
     cuda::commit_products();
     const RowPair scale = statistics_of<C>(shared.pair[slot], job.eps).scale;
     cuda::wait_products<0>();
-    // The arrival must not overtake the loads behind the statistics, so it hangs on a vote that needs them all.
-    const bool unlikely = __any_sync(~0u, scale.upper < 0 || scale.lower < 0);
-    if (threadIdx.x % 32 == (unlikely ? 1 : 0)) shared.pair_free[slot].arrive();
+    arrive_behind_loads(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
     finish_pass(sum, 0, scale, half_mask);
     finish_pass(sum + 64, 1, scale, half_mask);
   }

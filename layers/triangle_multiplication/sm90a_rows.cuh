@@ -29,6 +29,16 @@ struct Statistics {
   RowPair mean, scale;
 };
 
+__device__ inline uint32_t mixed(RowPair pair) { return __float_as_uint(pair.upper) ^ __float_as_uint(pair.lower); }
+
+// One arrival for the warp, behind all its loads from shared memory.  An arrival right behind ldmatrix can overtake the loads, so it hangs on
+// a vote that needs them: `read` is made of every one of them.
+__device__ inline void arrive_behind_loads(Barrier &free, uint32_t read) {
+  const bool unlikely = __any_sync(~0u, read == 0x7fc17fc3u);
+  __syncwarp();
+  if (threadIdx.x % 32 == (unlikely ? 1 : 0)) free.arrive();
+}
+
 // Sums over channels of a lane's share of its two positions.
 class Moments {
  public:
@@ -107,14 +117,12 @@ struct Rows {
                                      cuda::swizzled(cuda::shared_address(box), k * 16 + matrix / 2 * 8 + within, warp * 2 + matrix % 2));
   }
 
-  // Frees the tile's shared memory once all of it is surely in registers.  An arrive right behind ldmatrix can overtake the loads, so it
-  // hangs on a vote that needs them all.
-  __device__ void release(Barrier &free) const {
-    uint32_t mixed = 0;
+  // Frees the tile's shared memory once all of it, and what `more` is made of, is surely in registers.
+  __device__ void release(Barrier &free, uint32_t more = 0) const {
+    uint32_t read = more;
 #pragma unroll
-    for (int k = 0; k < C / 16; ++k) mixed ^= a[k][3];
-    const bool unlikely = __any_sync(~0u, mixed == 0x7fc17fc3u);
-    if (threadIdx.x % 32 == (unlikely ? 1 : 0)) free.arrive();
+    for (int k = 0; k < C / 16; ++k) read ^= a[k][3];
+    arrive_behind_loads(free, read);
   }
 
   // May run while wgmma reads the registers.
@@ -170,7 +178,7 @@ __device__ Statistics statistics_of(const void *boxes, float eps) {
   return moments.over(C, eps);
 }
 
-// A lane's two of 64 numbers, one a position.
+// A lane's two of 64 numbers in shared memory, one a position.
 __device__ inline RowPair pair_of(const float *values) {
   const int row = threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
   return {values[row], values[row + 8]};

@@ -22,10 +22,10 @@ __device__ void race(const BufferJob &job) {
   results(job)[threadIdx.x] = turned[63 - threadIdx.x];  // another warp's word, and no barrier between
 }
 
-// A barrier of the whole CTA in a branch that 24 threads of the second warp do not take; these exit, so nothing hangs.
+// Half of the second warp waits at a barrier of lanes that does not name it.
 __device__ void barrier(const BufferJob &job) {
   results(job)[threadIdx.x] = words(job)[threadIdx.x];
-  if (threadIdx.x < 40) __syncthreads();
+  __syncwarp(threadIdx.x < 32 ? ~0u : 0xffffu);
 }
 
 __device__ void uninitialised(const BufferJob &job) { results(job)[threadIdx.x] += words(job)[threadIdx.x]; }  // nobody wrote them

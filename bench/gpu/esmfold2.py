@@ -121,6 +121,7 @@ def hub_triton(model, folder):
 
 
 def captured(model, pair, mask):
+    torch.cuda.synchronize()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         model(pair, mask)

@@ -111,6 +111,7 @@ std::span<const Row> packed_rows();
 std::span<const Row> matrix_rows();
 std::span<const Row> scalar_rows();
 std::span<const Row> short_scalar_rows();
+std::span<const Row> scalar_compare_rows();
 std::span<const Row> control_rows();
 std::span<const Row> global_rows();
 std::span<const Row> buffer_rows();

@@ -8,9 +8,9 @@
 namespace lamina::hip_emulator {
 
 struct Checks {
-  bool races = true;                     // of LDS
+  bool races = true;     // of LDS
   bool aligned = false;  // accesses of global memory must be at multiples of 4 bytes, those of LDS at multiples of their size
-  int threads = 0;                       // 0: one a processor
+  int threads = 0;       // 0: one a processor
   u64 most_instructions = u64{1} << 36;  // of one wave: past them it hangs
 };
 

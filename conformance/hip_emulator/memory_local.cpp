@@ -80,8 +80,8 @@ void run_read2(Wave &wave, const Instruction &i) {
   for (int which = 0; which < 2; ++which) {
     Scratch address;
     find_addresses(wave, i, static_cast<u32>(offsets[which] * bytes * scale), address);
-    wave.local->read(wave.id, address.lanes, lanes, bytes / 4, alignment(wave, bytes), reinterpret_cast<u32(*)[64]>(loaded + which * bytes / 4),
-                     undefined[which]);
+    wave.local->read(wave.id, address.lanes, lanes, bytes / 4, alignment(wave, bytes),
+                     reinterpret_cast<u32(*)[64]>(loaded + which * bytes / 4), undefined[which]);
   }
   for (int k = 0; k < bytes / 2; ++k) commit(wave, i.destination.index + k, loaded[k].lanes, lanes, undefined[k / (bytes / 4)]);
   wave.outstanding.add_local(i.loads);

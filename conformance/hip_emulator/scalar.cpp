@@ -1,81 +1,12 @@
-// The scalar ALU, one line an instruction.  Functions take (a, b, scc); those that take no `scc` leave it alone.
+// The scalar ALU but for compares, one line an instruction.
 #include <algorithm>
-#include <tuple>
 
-#include "conformance/hip_emulator/lane_rows.h"
+#include "conformance/hip_emulator/scalar_rows.h"
 
 namespace lamina::hip_emulator {
 namespace {
 
 using enum Format;
-
-template <class F>
-struct ScalarSignature;
-template <class F, class R, class... A>
-struct ScalarSignature<R (F::*)(A...) const> {
-  using Result = R;
-  using Arguments = std::tuple<A...>;
-  static constexpr bool sets_condition = (std::is_same_v<A, bool &> || ...);
-  static constexpr size_t sources = sizeof...(A) - sets_condition;
-};
-
-template <class T>
-T scalar_source(Wave &wave, const Operand &operand, bool &known) {
-  if constexpr (sizeof(T) == 8) {
-    u64 bits = all_lanes;
-    const u64 value = scalar_value64(wave, operand, bits);
-    known = known && bits == all_lanes;
-    return static_cast<T>(value);
-  } else {
-    u32 bits = ~0u;
-    const u32 value = scalar_value(wave, operand, bits);
-    known = known && bits == ~0u;
-    return static_cast<T>(value);
-  }
-}
-
-template <class R>
-void scalar_result(Wave &wave, const Operand &operand, R value, bool known) {
-  if constexpr (sizeof(R) == 8) write_scalar64(wave, operand, static_cast<u64>(value), known ? all_lanes : 0);
-  else write_scalar(wave, operand, static_cast<u32>(value), known ? ~0u : 0);
-}
-
-// `reads_condition`: the value of SCC matters.
-template <auto f, bool reads_condition>
-void run_scalar(Wave &wave, const Instruction &i) {
-  using S = ScalarSignature<decltype(&decltype(f)::operator())>;
-  bool known = !reads_condition || wave.scc_defined, condition = wave.scc;
-  const auto source = [&]<size_t k>() { return scalar_source<std::tuple_element_t<k, typename S::Arguments>>(wave, i.source[k], known); };
-  const auto call = [&](auto... arguments) {
-    if constexpr (S::sets_condition) return f(arguments..., condition);
-    else return f(arguments...);
-  };
-  const auto result = [&] {
-    if constexpr (S::sources == 1) return call(source.template operator()<0>());
-    else {
-      const auto a = source.template operator()<0>();
-      return call(a, source.template operator()<1>());
-    }
-  }();
-  if (i.destination.kind != Operand::none) scalar_result(wave, i.destination, result, known);
-  if constexpr (S::sets_condition) wave.scc = condition, wave.scc_defined = known;
-}
-
-template <auto f, bool reads_condition = false>
-constexpr Row scalar(Format format, u16 opcode, const char *name) {
-  using S = ScalarSignature<decltype(&decltype(f)::operator())>;
-  Row row{format, opcode, name, run_scalar<f, reads_condition>};
-  row.result = type_of<typename S::Result>();
-  row.source[0] = type_of<std::tuple_element_t<0, typename S::Arguments>>();
-  if constexpr (S::sources == 2) row.source[1] = type_of<std::tuple_element_t<1, typename S::Arguments>>();
-  return row;
-}
-template <auto f>
-constexpr Row compare(Format format, u16 opcode, const char *name) {
-  Row row = scalar<f>(format, opcode, name);
-  row.result = Type::none;
-  return row;
-}
 
 // Bitwise operations know each bit of their result: `f` gets values and which bits are known, and returns both.
 struct Bits {
@@ -166,6 +97,27 @@ constexpr auto not_xor = [](Bits a, Bits b) { return inverse(difference(a, b)); 
 constexpr auto not_first_and = [](Bits a, Bits b) { return conjunction(inverse(a), b); };
 constexpr auto not_first_or = [](Bits a, Bits b) { return disjunction(inverse(a), b); };
 
+// Bit 32 of a sum or difference is its carry or borrow.
+u32 sum(u64 wide, bool &scc) {
+  scc = (wide >> 32 & 1) != 0;
+  return static_cast<u32>(wide);
+}
+i32 signed_sum(i64 wide, bool &scc) {
+  scc = wide != static_cast<i32>(wide);
+  return static_cast<i32>(wide);
+}
+template <class T>
+T chosen(bool first, T a, T b, bool &scc) {
+  scc = first;
+  return first ? a : b;
+}
+u32 distance(i32 a, i32 b) { return static_cast<u32>(a > b ? i64{a} - b : i64{b} - a); }
+template <class T>
+T reversed(T a) {
+  T x = 0;
+  for (size_t i = 0; i < sizeof(T) * 8; ++i) x = x << 1 | (a >> i & 1);
+  return x;
+}
 u32 shifted_sum(u32 a, u32 b, int shift, bool &scc) {
   const u64 sum = (u64{a} << shift) + b;
   scc = sum >> 32 != 0;
@@ -188,53 +140,16 @@ T field(T a, u32 position) {
 u32 first_one(u64 a) { return a ? static_cast<u32>(std::countr_zero(a)) : ~0u; }
 
 constexpr Row rows[] = {
-    scalar<[](u32 a, u32 b, bool &scc) {
-      const u64 x = u64{a} + b;
-      scc = (x >> 32) != 0;
-      return static_cast<u32>(x);
-    }>(sop2, 0x00, "s_add_u32"),
-    scalar<[](u32 a, u32 b, bool &scc) {
-      scc = a < b;
-      return a - b;
-    }>(sop2, 0x01, "s_sub_u32"),
-    scalar<[](i32 a, i32 b, bool &scc) {
-      i32 x;
-      scc = __builtin_add_overflow(a, b, &x);
-      return x;
-    }>(sop2, 0x02, "s_add_i32"),
-    scalar<[](i32 a, i32 b, bool &scc) {
-      i32 x;
-      scc = __builtin_sub_overflow(a, b, &x);
-      return x;
-    }>(sop2, 0x03, "s_sub_i32"),
-    scalar<[](u32 a, u32 b, bool &scc) {
-      const u64 x = u64{a} + b + scc;
-      scc = (x >> 32) != 0;
-      return static_cast<u32>(x);
-    },
-           true>(sop2, 0x04, "s_addc_u32"),
-    scalar<[](u32 a, u32 b, bool &scc) {
-      const u64 x = u64{a} - b - scc;
-      scc = (x >> 32) != 0;
-      return static_cast<u32>(x);
-    },
-           true>(sop2, 0x05, "s_subb_u32"),
-    scalar<[](i32 a, i32 b, bool &scc) {
-      scc = a < b;
-      return std::min(a, b);
-    }>(sop2, 0x06, "s_min_i32"),
-    scalar<[](u32 a, u32 b, bool &scc) {
-      scc = a < b;
-      return std::min(a, b);
-    }>(sop2, 0x07, "s_min_u32"),
-    scalar<[](i32 a, i32 b, bool &scc) {
-      scc = (a > b);
-      return std::max(a, b);
-    }>(sop2, 0x08, "s_max_i32"),
-    scalar<[](u32 a, u32 b, bool &scc) {
-      scc = (a > b);
-      return std::max(a, b);
-    }>(sop2, 0x09, "s_max_u32"),
+    scalar<[](u32 a, u32 b, bool &scc) { return sum(u64{a} + b, scc); }>(sop2, 0x00, "s_add_u32"),
+    scalar<[](u32 a, u32 b, bool &scc) { return sum(u64{a} - b, scc); }>(sop2, 0x01, "s_sub_u32"),
+    scalar<[](i32 a, i32 b, bool &scc) { return signed_sum(i64{a} + b, scc); }>(sop2, 0x02, "s_add_i32"),
+    scalar<[](i32 a, i32 b, bool &scc) { return signed_sum(i64{a} - b, scc); }>(sop2, 0x03, "s_sub_i32"),
+    scalar<[](u32 a, u32 b, bool &scc) { return sum(u64{a} + b + scc, scc); }, true>(sop2, 0x04, "s_addc_u32"),
+    scalar<[](u32 a, u32 b, bool &scc) { return sum(u64{a} - b - scc, scc); }, true>(sop2, 0x05, "s_subb_u32"),
+    scalar<[](i32 a, i32 b, bool &scc) { return chosen((a < b), a, b, scc); }>(sop2, 0x06, "s_min_i32"),
+    scalar<[](u32 a, u32 b, bool &scc) { return chosen((a < b), a, b, scc); }>(sop2, 0x07, "s_min_u32"),
+    scalar<[](i32 a, i32 b, bool &scc) { return chosen((a > b), a, b, scc); }>(sop2, 0x08, "s_max_i32"),
+    scalar<[](u32 a, u32 b, bool &scc) { return chosen((a > b), a, b, scc); }>(sop2, 0x09, "s_max_u32"),
     {sop2, 0x0a, "s_cselect_b32", run_choose<false>, Type::b32, {Type::b32, Type::b32}},
     {sop2, 0x0b, "s_cselect_b64", run_choose<true>, Type::b64, {Type::b64, Type::b64}},
     bitwise32<and_bits>(0x0c, "s_and_b32"),
@@ -266,10 +181,7 @@ constexpr Row rows[] = {
     scalar<[](i32 a, u32 b, bool &scc) { return nonzero(field(a, b), scc); }>(sop2, 0x26, "s_bfe_i32"),
     scalar<[](u64 a, u32 b, bool &scc) { return nonzero(field(a, b), scc); }>(sop2, 0x27, "s_bfe_u64"),
     scalar<[](i64 a, u32 b, bool &scc) { return nonzero(field(a, b), scc); }>(sop2, 0x28, "s_bfe_i64"),
-    scalar<[](i32 a, i32 b, bool &scc) {
-      const i64 x = i64{a} - b;
-      return nonzero(static_cast<u32>(x < 0 ? -x : x), scc);
-    }>(sop2, 0x2a, "s_absdiff_i32"),
+    scalar<[](i32 a, i32 b, bool &scc) { return nonzero(distance(a, b), scc); }>(sop2, 0x2a, "s_absdiff_i32"),
     scalar<[](u32 a, u32 b) { return static_cast<u32>((u64{a} * b) >> 32); }>(sop2, 0x2c, "s_mul_hi_u32"),
     scalar<[](i32 a, i32 b) { return static_cast<u32>((i64{a} * b) >> 32); }>(sop2, 0x2d, "s_mul_hi_i32"),
     scalar<[](u32 a, u32 b, bool &scc) { return shifted_sum(a, b, 1, scc); }>(sop2, 0x2e, "s_lshl1_add_u32"),
@@ -284,16 +196,8 @@ constexpr Row rows[] = {
     {sop1, 0x01, "s_mov_b64", run_move<true, false>, Type::b64, {Type::b64}},
     {sop1, 0x04, "s_not_b32", run_move<false, true>, Type::b32, {Type::b32}},
     {sop1, 0x05, "s_not_b64", run_move<true, true>, Type::b64, {Type::b64}},
-    scalar<[](u32 a) {
-      u32 x = 0;
-      for (int i = 0; i < 32; ++i) x = x << 1 | (a >> i & 1);
-      return x;
-    }>(sop1, 0x08, "s_brev_b32"),
-    scalar<[](u64 a) {
-      u64 x = 0;
-      for (int i = 0; i < 64; ++i) x = x << 1 | (a >> i & 1);
-      return x;
-    }>(sop1, 0x09, "s_brev_b64"),
+    scalar<[](u32 a) { return reversed(a); }>(sop1, 0x08, "s_brev_b32"),
+    scalar<[](u64 a) { return reversed(a); }>(sop1, 0x09, "s_brev_b64"),
     scalar<[](u32 a, bool &scc) { return nonzero(static_cast<u32>(std::popcount(a)), scc); }>(sop1, 0x0c, "s_bcnt1_i32_b32"),
     scalar<[](u64 a, bool &scc) { return nonzero(static_cast<u32>(std::popcount(a)), scc); }>(sop1, 0x0d, "s_bcnt1_i32_b64"),
     scalar<[](u32 a) { return first_one(a); }>(sop1, 0x10, "s_ff1_i32_b32"),
@@ -316,136 +220,12 @@ constexpr Row rows[] = {
     saves_exec<and_not, true>(0x36, "s_andn2_wrexec_b64"),
     scalar<[](i32 a, bool &scc) { return nonzero(a < 0 ? 0u - static_cast<u32>(a) : static_cast<u32>(a), scc); }>(sop1, 0x30, "s_abs_i32"),
 
-    compare<[](i32 a, i32 b, bool &scc) {
-      scc = a == b;
-      return 0;
-    }>(sopc, 0x00, "s_cmp_eq_i32"),
-    compare<[](i32 a, i32 b, bool &scc) {
-      scc = a != b;
-      return 0;
-    }>(sopc, 0x01, "s_cmp_lg_i32"),
-    compare<[](i32 a, i32 b, bool &scc) {
-      scc = (a > b);
-      return 0;
-    }>(sopc, 0x02, "s_cmp_gt_i32"),
-    compare<[](i32 a, i32 b, bool &scc) {
-      scc = (a >= b);
-      return 0;
-    }>(sopc, 0x03, "s_cmp_ge_i32"),
-    compare<[](i32 a, i32 b, bool &scc) {
-      scc = (a < b);
-      return 0;
-    }>(sopc, 0x04, "s_cmp_lt_i32"),
-    compare<[](i32 a, i32 b, bool &scc) {
-      scc = (a <= b);
-      return 0;
-    }>(sopc, 0x05, "s_cmp_le_i32"),
-    compare<[](u32 a, u32 b, bool &scc) {
-      scc = a == b;
-      return 0;
-    }>(sopc, 0x06, "s_cmp_eq_u32"),
-    compare<[](u32 a, u32 b, bool &scc) {
-      scc = a != b;
-      return 0;
-    }>(sopc, 0x07, "s_cmp_lg_u32"),
-    compare<[](u32 a, u32 b, bool &scc) {
-      scc = (a > b);
-      return 0;
-    }>(sopc, 0x08, "s_cmp_gt_u32"),
-    compare<[](u32 a, u32 b, bool &scc) {
-      scc = (a >= b);
-      return 0;
-    }>(sopc, 0x09, "s_cmp_ge_u32"),
-    compare<[](u32 a, u32 b, bool &scc) {
-      scc = (a < b);
-      return 0;
-    }>(sopc, 0x0a, "s_cmp_lt_u32"),
-    compare<[](u32 a, u32 b, bool &scc) {
-      scc = (a <= b);
-      return 0;
-    }>(sopc, 0x0b, "s_cmp_le_u32"),
-    compare<[](u32 a, u32 b, bool &scc) {
-      scc = !((a >> (b & 31)) & 1);
-      return 0;
-    }>(sopc, 0x0c, "s_bitcmp0_b32"),
-    compare<[](u32 a, u32 b, bool &scc) {
-      scc = ((a >> (b & 31)) & 1);
-      return 0;
-    }>(sopc, 0x0d, "s_bitcmp1_b32"),
-    compare<[](u64 a, u32 b, bool &scc) {
-      scc = !((a >> (b & 63)) & 1);
-      return 0;
-    }>(sopc, 0x0e, "s_bitcmp0_b64"),
-    compare<[](u64 a, u32 b, bool &scc) {
-      scc = ((a >> (b & 63)) & 1);
-      return 0;
-    }>(sopc, 0x0f, "s_bitcmp1_b64"),
-    compare<[](u64 a, u64 b, bool &scc) {
-      scc = a == b;
-      return 0;
-    }>(sopc, 0x12, "s_cmp_eq_u64"),
-    compare<[](u64 a, u64 b, bool &scc) {
-      scc = a != b;
-      return 0;
-    }>(sopc, 0x13, "s_cmp_lg_u64"),
 };
 
 // SOPK: a register (also the destination, where there is one) and a 16-bit constant.
 constexpr Row short_rows[] = {
     scalar<[](i32 k) { return k; }>(sopk, 0x00, "s_movk_i32"),
-    compare<[](i32 a, i32 k, bool &scc) {
-      scc = a == k;
-      return 0;
-    }>(sopk, 0x02, "s_cmpk_eq_i32"),
-    compare<[](i32 a, i32 k, bool &scc) {
-      scc = a != k;
-      return 0;
-    }>(sopk, 0x03, "s_cmpk_lg_i32"),
-    compare<[](i32 a, i32 k, bool &scc) {
-      scc = (a > k);
-      return 0;
-    }>(sopk, 0x04, "s_cmpk_gt_i32"),
-    compare<[](i32 a, i32 k, bool &scc) {
-      scc = (a >= k);
-      return 0;
-    }>(sopk, 0x05, "s_cmpk_ge_i32"),
-    compare<[](i32 a, i32 k, bool &scc) {
-      scc = (a < k);
-      return 0;
-    }>(sopk, 0x06, "s_cmpk_lt_i32"),
-    compare<[](i32 a, i32 k, bool &scc) {
-      scc = (a <= k);
-      return 0;
-    }>(sopk, 0x07, "s_cmpk_le_i32"),
-    compare<[](u32 a, u32 k, bool &scc) {
-      scc = a == (k & 0xffff);
-      return 0;
-    }>(sopk, 0x08, "s_cmpk_eq_u32"),
-    compare<[](u32 a, u32 k, bool &scc) {
-      scc = a != (k & 0xffff);
-      return 0;
-    }>(sopk, 0x09, "s_cmpk_lg_u32"),
-    compare<[](u32 a, u32 k, bool &scc) {
-      scc = (a > (k & 0xffff));
-      return 0;
-    }>(sopk, 0x0a, "s_cmpk_gt_u32"),
-    compare<[](u32 a, u32 k, bool &scc) {
-      scc = (a >= (k & 0xffff));
-      return 0;
-    }>(sopk, 0x0b, "s_cmpk_ge_u32"),
-    compare<[](u32 a, u32 k, bool &scc) {
-      scc = (a < (k & 0xffff));
-      return 0;
-    }>(sopk, 0x0c, "s_cmpk_lt_u32"),
-    compare<[](u32 a, u32 k, bool &scc) {
-      scc = (a <= (k & 0xffff));
-      return 0;
-    }>(sopk, 0x0d, "s_cmpk_le_u32"),
-    scalar<[](i32 a, i32 k, bool &scc) {
-      i32 x;
-      scc = __builtin_add_overflow(a, k, &x);
-      return x;
-    }>(sopk, 0x0e, "s_addk_i32"),
+    scalar<[](i32 a, i32 k, bool &scc) { return signed_sum(i64{a} + k, scc); }>(sopk, 0x0e, "s_addk_i32"),
     scalar<[](i32 a, i32 k) { return static_cast<u32>(a) * static_cast<u32>(k); }>(sopk, 0x0f, "s_mulk_i32"),
 };
 

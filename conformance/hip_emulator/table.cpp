@@ -11,7 +11,7 @@ struct Table {
   const Row *rows[3][formats][opcodes] = {};
   Table() {
     for (const auto all : {float_rows, double_rows, half_rows, integer_rows, compare_rows, lane_rows, packed_rows, matrix_rows, scalar_rows,
-                           short_scalar_rows, control_rows, global_rows, buffer_rows, local_rows})
+                           short_scalar_rows, scalar_compare_rows, control_rows, global_rows, buffer_rows, local_rows})
       for (const Row &row : all())
         for (int arch = 0; arch < 3; ++arch) {
           if (!(row.archs >> arch & 1)) continue;

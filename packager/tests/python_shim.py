@@ -267,11 +267,12 @@ def changes(bundle):
 
     def work(at):
         with torch.no_grad():
-            for round_ in range(20):
+            for round_ in range(200):
                 results.setdefault(at, []).append(second(x * (at + 1), mask))
 
     with torch.no_grad():
         expected = [second(x * (at + 1), mask) for at in range(4)]
+    sys.setswitchinterval(1e-6)  # threads meet in the middle of calls
     threads = [threading.Thread(target=work, args=(at,)) for at in range(4)]
     [thread.start() for thread in threads], [thread.join() for thread in threads]
     assert all(torch.equal(found, expected[at]) for at in range(4) for found in results[at])

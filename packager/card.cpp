@@ -95,7 +95,8 @@ std::string python_usage(const std::vector<HostBinding> &hosts, const std::strin
   return text +
          "\nInference only: with gradients the host's own forward runs. What cannot be served also goes to the host's own forward, with "
          "one "
-         "warning that says why; `LAMINA_STRICT=1` makes it an error. `torch.compile(fullgraph=True)` and CUDA graphs work.\n";
+         "warning that says why; `LAMINA_STRICT=1` makes it an error. `torch.compile(fullgraph=True)` sees one operator; a CUDA graph is "
+         "captured after one call.\n";
 }
 
 }  // namespace

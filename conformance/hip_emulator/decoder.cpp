@@ -7,7 +7,7 @@
 namespace lamina::hip_emulator {
 namespace {
 
-constexpr u16 reads_accumulator = 0x58, writes_accumulator = 0x59, moves_accumulator = 0x52, no_base = 0x7f;
+constexpr u16 reads_accumulator = 0x58, writes_accumulator = 0x59, moves_accumulator = 0x52, no_base = 0x7f, refines_quotient = 0x1e2;
 
 bool is_float(Type type) { return type == Type::f16 || type == Type::f32 || type == Type::f64; }
 bool is_16(Type type) { return type == Type::f16 || type == Type::b16; }
@@ -158,6 +158,7 @@ class Decoder {
       touch(i.source[k]);
     }
     const bool takes_mask = row.layout == Layout::selects || row.layout == Layout::carries_on;
+    if (f.format == Format::vop3 && f.opcode == refines_quotient) touch(scalar_register(code::vcc, 2));
     if (takes_mask) touch(i.mask_source = scalar_register(f.long_form ? f.source[2] : code::vcc, 2));
     if (row.layout == Layout::carries || row.layout == Layout::carries_on || row.layout == Layout::compares)
       touch(i.mask_destination = scalar_register(f.scalar_destination, 2));

@@ -24,6 +24,19 @@ float scaled(float x, i32 power) {
 }
 double scaled_double(double x, i32 power) { return std::ldexp(x, std::min(std::max(power, -4000), 4000)); }
 
+// V_DIV_FIXUP_F32: the special cases of a quotient, of denominator b and numerator c.
+float fix_quotient(float quotient, float b, float c) {
+  const u32 sign = (as_bits(b) ^ as_bits(c)) & 0x80000000;
+  const int distance = static_cast<int>(as_bits(c) >> 23 & 0xff) - static_cast<int>(as_bits(b) >> 23 & 0xff);
+  if (c != c) return as_float(as_bits(c) | 0x400000);
+  if (b != b) return as_float(as_bits(b) | 0x400000);
+  if ((b == 0 && c == 0) || (std::fabs(b) == infinity && std::fabs(c) == infinity)) return as_float(0xffc00000);
+  if (b == 0 || std::fabs(c) == infinity) return as_float(sign | 0x7f800000);
+  if (std::fabs(b) == infinity || c == 0 || distance < -150) return as_float(sign);
+  if (quotient != quotient) return as_float(sign | 0x7f800000);  // the refinement overflowed
+  return as_float((as_bits(quotient) & 0x7fffffff) | sign);
+}
+
 constexpr Row rows[] = {
     lanes<[](float a, float b) { return a + b; }>(vop2, 0x01, "v_add_f32"),
     lanes<[](float a, float b) { return a - b; }>(vop2, 0x02, "v_sub_f32"),
@@ -46,6 +59,7 @@ constexpr Row rows[] = {
     lanes<[](float a, float b, float c) { return minimum(minimum(a, b), c); }>(vop3, 0x1d0, "v_min3_f32"),
     lanes<[](float a, float b, float c) { return maximum(maximum(a, b), c); }>(vop3, 0x1d3, "v_max3_f32"),
     lanes<[](float a, float b, float c) { return middle(a, b, c); }>(vop3, 0x1d6, "v_med3_f32"),
+    lanes<[](float a, float b, float c) { return fix_quotient(a, b, c); }>(vop3, 0x1de, "v_div_fixup_f32"),
     lanes<[](float a, i32 b) { return scaled(a, b); }>(vop3, 0x288, "v_ldexp_f32"),
 
     lanes<[](i32 a) { return static_cast<float>(a); }>(vop1, 0x05, "v_cvt_f32_i32"),

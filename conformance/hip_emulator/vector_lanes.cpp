@@ -132,6 +132,55 @@ void run_swap_rows(Wave &wave, const Instruction &i) {
   }
 }
 
+int exponent(u32 bits) { return static_cast<int>(bits >> 23 & 0xff); }
+bool denormal(float x) { return x != 0 && exponent(as_bits(x)) == 0; }
+
+// V_DIV_SCALE_F32: brings numerator or denominator (whichever the first source is) to where a quotient can be refined; VCC says that V_DIV_FMAS
+// has to bring it back.  Sources: which, denominator, numerator.
+void run_scale_for_division(Wave &wave, const Instruction &i) {
+  Scratch scratch[3], result;
+  u64 undefined = 0, rescale = 0;
+  const u32 *which = values(wave, i.source[0], scratch[0], undefined), *below = values(wave, i.source[1], scratch[1], undefined),
+            *above = values(wave, i.source[2], scratch[2], undefined);
+  for (int lane = 0; lane < lane_count; ++lane) {
+    const float value = as_float(which[lane]), denominator = as_float(below[lane]), numerator = as_float(above[lane]);
+    const bool is_denominator = value == denominator, is_numerator = value == numerator;
+    float scaled = value;
+    bool again = false;
+    if (numerator == 0 || denominator == 0) scaled = std::numeric_limits<float>::quiet_NaN();
+    else if (exponent(above[lane]) - exponent(below[lane]) >= 96) again = true, scaled = is_denominator ? value * 0x1p64f : value;
+    else if (denormal(denominator)) scaled = value * 0x1p64f;
+    else if (denormal(1.f / denominator) && denormal(numerator / denominator))
+      again = true, scaled = is_denominator ? value * 0x1p-64f : value;
+    else if (denormal(1.f / denominator)) scaled = value * 0x1p-64f;
+    else if (denormal(numerator / denominator)) again = true, scaled = is_numerator ? value * 0x1p64f : value;
+    else if (exponent(above[lane]) <= 23) scaled = value * 0x1p64f;
+    result.lanes[lane] = as_bits(scaled);
+    rescale |= u64{again} << lane;
+  }
+  const u64 exec = wave.exec();
+  commit(wave, i.destination.index, result.lanes, exec, undefined);
+  write_scalar64(wave, i.mask_destination, rescale & exec, ~(undefined & exec));
+}
+
+// V_DIV_FMAS_F32: a step of refinement, brought back where VCC says so.
+void run_refine_quotient(Wave &wave, const Instruction &i) {
+  Scratch scratch[3], result;
+  u64 undefined = 0;
+  const u32 *a = values(wave, i.source[0], scratch[0], undefined), *b = values(wave, i.source[1], scratch[1], undefined),
+            *c = values(wave, i.source[2], scratch[2], undefined);
+  const u64 rescale = wave.vcc();
+  undefined |= ~wave.scalar64_defined(code::vcc);
+  for (int lane = 0; lane < lane_count; ++lane) {
+    const float near = std::fma(as_float(a[lane]), as_float(b[lane]), as_float(c[lane]));
+    const double back = exponent(c[lane]) > 127 ? 0x1p64 : 0x1p-64;
+    // The hardware rounds once: the sum is formed with more bits.
+    const double exact = double(as_float(a[lane])) * double(as_float(b[lane])) + double(as_float(c[lane]));
+    result.lanes[lane] = as_bits(rescale >> lane & 1 ? static_cast<float>(exact * back) : near);
+  }
+  commit(wave, i.destination.index, result.lanes, wave.exec(), undefined);
+}
+
 // Each bit of the result is looked up by the sources' bits: the first is the highest of the index.
 void run_truth_table(Wave &wave, const Instruction &i) {
   Scratch scratch[3], result{};
@@ -162,6 +211,8 @@ constexpr Row rows[] = {
     {vop2, 0x1e, "v_subbrev_co_u32", run_carry, Type::b32, words, Layout::carries_on, nullptr, 6},
     {vop3, 0x1e8, "v_mad_u64_u32", run_wide_multiply_add<u32, u64>, Type::b64, wide_sum, Layout::carries},
     {vop3, 0x1e9, "v_mad_i64_i32", run_wide_multiply_add<i32, i64>, Type::b64, wide_sum, Layout::carries},
+    {vop3, 0x1e0, "v_div_scale_f32", run_scale_for_division, Type::f32, {Type::f32, Type::f32, Type::f32}, Layout::carries},
+    {vop3, 0x1e2, "v_div_fmas_f32", run_refine_quotient, Type::f32, {Type::f32, Type::f32, Type::f32}},
     {vop1, 0x02, "v_readfirstlane_b32", run_read_first_lane, Type::b32, {Type::b32}, Layout::reads_lane},
     {vop3, 0x289, "v_readlane_b32", run_read_lane, Type::b32, words, Layout::reads_lane},
     {vop3, 0x28a, "v_writelane_b32", run_write_lane, Type::b32, words},

@@ -34,10 +34,10 @@ void refuse(const std::string &kernel, int code) {
   std::exit(3);
 }
 
-void launch(const char *kernel, unsigned groups_x, unsigned groups_y, std::vector<void *> arguments) {
+void launch(const char *kernel, unsigned groups_x, unsigned groups_y, std::vector<void *> arguments, unsigned threads = 256) {
   Handle function;
   if (const int code = hip().hipModuleGetFunction(&function, module, kernel)) refuse(kernel, code);
-  if (const int code = hip().hipModuleLaunchKernel(function, groups_x, groups_y, 1, 256, 1, 1, 0, nullptr, arguments.data(), nullptr))
+  if (const int code = hip().hipModuleLaunchKernel(function, groups_x, groups_y, 1, threads, 1, 1, 0, nullptr, arguments.data(), nullptr))
     refuse(kernel, code);
 }
 
@@ -106,6 +106,25 @@ void check_softmax(int rows, int columns) {
   compare("softmax", on_y, wanted);
 }
 
+// Every pair of 64 numbers from all over the range.
+void check_division() {
+  std::vector<float> numbers{0.f,      -0.f,      1.f, 3.f, INFINITY, -INFINITY, NAN, 0x1p-149f, 0x1.8p-140f, 0x1p-126f, 0x1.fffffep127f,
+                             0x1p100f, -0x1p-100f};
+  while (numbers.size() < 64) numbers.push_back(as_float(static_cast<uint32_t>(random_bits())));
+  std::vector<float> a, b, found;
+  for (const float x : numbers)
+    for (const float y : numbers) a.push_back(x), b.push_back(y);
+  DeviceVector<float> on_a(a), on_b(b), on_c(a);
+  launch("divide", 64, 1, {&on_a.address(), &on_b.address(), &on_c.address()}, 64);
+  if (const int code = on_c.read(found)) refuse("divide", code);
+  for (size_t i = 0; i < a.size(); ++i) {
+    const float wanted = a[i] / b[i];
+    if (as_bits(found[i]) == as_bits(wanted) || (wanted != wanted && found[i] != found[i])) continue;
+    std::printf("divide: %a / %a is %a, not %a\n", a[i], b[i], wanted, found[i]);
+    std::exit(1);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -118,6 +137,7 @@ int main(int argc, char **argv) {
   check_layer_norm(7);
   check_softmax(10, 77);
   check_softmax(8, 500);
+  check_division();
   uint64_t instructions = 0;
   for (const Launched &one : hip().control->launches()) instructions += one.instructions;
   std::printf("right, %llu wave instructions\n", static_cast<unsigned long long>(instructions));

@@ -3,7 +3,7 @@
 #   arch.<name>.source     file extension of a layer's source for this arch
 #   arch.<name>.backend    hub backend tokens of the variants that the build goes into; empty: not packed (the reference is nobody's fast build)
 #   arch.<name>.requires   JSON object: what a machine must have; the client chooses by it
-ARCHS := cpu_amx cpu_avx512 cpu_avx2 cuda_sm90a cuda_sm80 hip_gfx942 hip_gfx90a reference
+ARCHS := cpu_amx cpu_avx512 cpu_avx2 cuda_sm90a cuda_sm80 hip_gfx950 hip_gfx942 hip_gfx90a reference
 
 arch.reference.flags    :=
 arch.reference.source   := cpp
@@ -57,3 +57,17 @@ arch.hip_gfx90a.backend  := $(hip_backends)
 arch.hip_gfx90a.requires := {"cpu": "x86_64", "rocm": {"archs": ["gfx90a"]}}
 arch.hip_gfx90a.device   := gfx90a
 arch.hip_gfx90a.formats  := 5 4
+
+# Debian's clang does not know this GPU; clang 22 of the ziglang wheel does.  Built where python3 has it (pip install ziglang==0.17.0), or
+# by make ZIGLANG_PYTHON=/path/to/python.
+arch.hip_gfx950.flags    :=
+arch.hip_gfx950.source   := hip
+arch.hip_gfx950.backend  := $(hip_backends)
+arch.hip_gfx950.requires := {"cpu": "x86_64", "rocm": {"archs": ["gfx950"]}}
+arch.hip_gfx950.device   := gfx950
+arch.hip_gfx950.formats  := 5
+arch.hip_gfx950.compiler := ziglang
+ZIGLANG_PYTHON ?= $(shell python3 -c 'import ziglang' 2>/dev/null && echo python3)
+ifeq ($(ZIGLANG_PYTHON),)
+override ARCHS := $(filter-out hip_gfx950,$(ARCHS))
+endif

@@ -19,3 +19,5 @@ $(HIP_TEST_PROGRAMS): $(BIN)/kernels-hip-%: $(HIP_TESTS)/%.o $(HIP_TEST_HOST) | 
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $(filter %.o,$^) -ldl -lpthread
 TESTS += $(BIN)/kernels-hip-primitives_test $(BIN)/kernels-hip-device_code_test kernels/hip/tests/loader_test.sh kernels/hip/tests/headers_test.sh
 kernels/hip/tests/loader_test.sh kernels/hip/tests/headers_test.sh: | $(HIP_TEST_PROGRAMS)
+SLOW_TESTS += kernels/hip/tests/second_compiler_test.sh
+kernels/hip/tests/second_compiler_test.sh: | hip_emulator $(BIN)/lamina plugins

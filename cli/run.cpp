@@ -143,7 +143,7 @@ void add_run(CLI::App &app) {
   verb->add_option("--output", options->outputs, "[ARGUMENT=]FILE.npy. Repeatable");
   verb->add_option("--attribute", options->attributes, "NAME=VALUE, over what the host fixes. Repeatable");
   verb->add_option("--op", options->op, "which op")->capture_default_str();
-  verb->add_option("--device", options->device, "cpu or cuda:N")->capture_default_str();
+  verb->add_option("--device", options->device, "cpu, cuda:N or rocm:N")->capture_default_str();
   verb->add_option("--repeat", options->repeat, "time that many runs and print the best")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

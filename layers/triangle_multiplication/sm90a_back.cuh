@@ -63,16 +63,41 @@ __device__ void serve_back(const BackJob &job, BackShared<C> &shared, int w, int
   cuda::wait_stores<0>();
 }
 
-// Dropout mask and residual for two neighbouring channels of one position.
-__device__ inline void finish_pair(const BackJob &job, const triangle_multiplication::Cell &cell, int channel, float (&u)[2]) {
-  if (!cell.inside) return;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const View &mask = job.dropout_mask, &residual = job.residual;
-    if (mask.present) u[i] *= gpu::load_any(mask.data, mask.dtype, cell.offset(mask) + (channel + i) * mask.stride[3]);
-    if (residual.present) u[i] += gpu::to_float(static_cast<const bfloat16 *>(residual.data)[cell.offset(residual) + channel + i]);
-  }
+// Two neighbouring bf16 numbers; `at` need not be a multiple of 4 bytes.
+__device__ inline float2 load_two(const bfloat16 *at) {
+  if (reinterpret_cast<uintptr_t>(at) % 4) return {gpu::to_float(at[0]), gpu::to_float(at[1])};
+  const uint32_t pair = *reinterpret_cast<const uint32_t *>(at);
+  return {cuda::low_half(pair), cuda::high_half(pair)};
 }
+
+// Dropout mask and residual at one position; of a position that is padding, nothing.
+struct Extras {
+  bool inside;
+  int64_t dropout, residual;  // elements from the views' data to channel 0
+
+  __device__ Extras(const BackJob &job, int64_t position) {
+    const triangle_multiplication::Cell cell(job.cells, position);
+    inside = cell.inside, dropout = cell.offset(job.dropout_mask), residual = cell.offset(job.residual);
+  }
+  // For two neighbouring channels.
+  __device__ void finish(const BackJob &job, int channel, float (&u)[2]) const {
+    if (!inside) return;
+    if (const View &mask = job.dropout_mask; mask.present) {
+      float2 factor;
+      if (mask.dtype == DType::bfloat16 && mask.stride[3] == 1) {
+        factor = load_two(static_cast<const bfloat16 *>(mask.data) + dropout + channel);
+      } else {
+        factor.x = gpu::load_any(mask.data, mask.dtype, dropout + channel * mask.stride[3]);
+        factor.y = gpu::load_any(mask.data, mask.dtype, dropout + (channel + 1) * mask.stride[3]);
+      }
+      u[0] *= factor.x, u[1] *= factor.y;
+    }
+    if (job.residual.present) {
+      const float2 more = load_two(static_cast<const bfloat16 *>(job.residual.data) + residual + channel);
+      u[0] += more.x, u[1] += more.y;
+    }
+  }
+};
 
 template <int C, bool extras>
 __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int split, int first, int step) {
@@ -108,6 +133,11 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
 
     shared.staged_free[w].wait((round & 1) ^ 1);
     const int64_t position = static_cast<int64_t>(t) * tile + warp * 16 + lane / 4;
+    const auto at = [&](int64_t further) {
+      if constexpr (extras) return Extras(job, position + further);
+      else return 0;
+    };
+    [[maybe_unused]] const auto upper = at(0), lower = at(8);
 #pragma unroll
     for (int j = 0; j < 16; j += 2) {  // two column tiles of 8
       uint32_t result[4];
@@ -118,8 +148,7 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
         const float s = i % 2 ? scale.lower : scale.upper;
         float u[2] = {fmaf(sum[2 * pair], s, bias[0]) * cuda::low_half(gate[pair]),
                       fmaf(sum[2 * pair + 1], s, bias[1]) * cuda::high_half(gate[pair])};
-        if constexpr (extras)
-          finish_pair(job, triangle_multiplication::Cell(job.cells, position + i % 2 * 8), split * 128 + (j + i / 2) * 8 + column, u);
+        if constexpr (extras) (i % 2 ? lower : upper).finish(job, split * 128 + (j + i / 2) * 8 + column, u);
         result[i] = cuda::pack(u[0], u[1]);
       }
       cuda::store_matrices(

@@ -70,11 +70,14 @@ class GroupLaunch {
              Failure &failure) const {
     return map({data, {columns, rows, 1}, columns, 0, {box_columns, box_rows, 1}, 2}, to, failure);
   }
-  // Rows of channels: in one line, or in lines of N where planes pad them (load_positions).
-  Status map_positions(const View &view, CUtensorMap &to, Failure &failure) const {
+  Status map_positions(const View &view, PositionMaps &to, Failure &failure) const {
     const uint64_t C = static_cast<uint64_t>(p_.C), N = static_cast<uint64_t>(p_.N), lines = static_cast<uint64_t>(batches_) * N;
     const bool padded = plan_.pitch != p_.N;
-    return map({pair_rows(view), {C, padded ? N : lines * N, padded ? lines : 1}, C, C * N, {box, padded ? 8u : 64u, 1}, 3}, to, failure);
+    cuda::TensorBoxes rows{pair_rows(view), {C, padded ? N : lines * N, padded ? lines : 1}, C, C * N, {box, 64, 1}, 3};
+    LAMINA_TRY(map(rows, to.whole, failure));
+    if (!padded) return Status::ok;
+    rows.box[1] = 8;
+    return map(rows, to.pieces, failure);
   }
   Cells cells() const {
     const int N = static_cast<int>(p_.N);

@@ -25,8 +25,13 @@ constexpr int front_workers(int C) { return C == 128 ? 3 : 2; }  // warpgroups t
 constexpr int back_workers = 2;
 constexpr int back_splits(int C) { return C / 128; }
 
+// Rows of channels [lines][N][C], or [1][positions][C] where planes pad no row.
+struct PositionMaps {
+  CUtensorMap whole, pieces;  // boxes of 64 channels x 64, or x 8 positions: made where rows are padded
+};
+
 struct FrontJob {
-  CUtensorMap pair;                      // [lines, positions, C], boxes of 64 x 64 or 8 x 64 (load_positions)
+  PositionMaps pair;
   CUtensorMap weights;                   // packed front, folded or not: [4 C, C], boxes of 128 rows x 64
   CUtensorMap planes;                    // a and b: [2 C, positions], boxes of 64 channels x 64 positions
   const float *norm_weight, *norm_bias;  // where the LayerNorm is not folded in
@@ -45,9 +50,9 @@ struct ContractJob {
 };
 
 struct BackJob {
-  CUtensorMap pair, o;            // [lines, positions, C] and [C, positions]
+  PositionMaps pair, out;
+  CUtensorMap o;                  // [C, positions]
   CUtensorMap gate, weights;      // packed, folded: [C, C] each, boxes of 128 rows x 64
-  CUtensorMap out;                // as pair
   const float *gate_bias, *bias;  // of the packed rows
   View residual, dropout_mask;
   Cells cells;

@@ -74,23 +74,25 @@ class Moments {
   RowPair sum_{0, 0}, square_{0, 0};
 };
 
-// 64 positions from `first` on, 64 channels from `channel` on, into [64][64].  Rows of N that planes pad to a pitch come as boxes of 8
-// positions, between which a row may end; what lies outside reads as zero.
-__device__ inline void load_positions(const CUtensorMap &map, const Cells &cells, Barrier &full, void *to, int channel, int first) {
-  if (cells.pitch == cells.N) return cuda::load_box(map, full, to, channel, first, 0);
+// 64 positions from `first` on, 64 channels from `channel` on, into [64][64].  A tile across the end of a padded row comes as boxes of 8
+// positions, which never cross it.  What lies outside reads as zero.
+__device__ inline void load_positions(const PositionMaps &maps, const Cells &cells, Barrier &full, void *to, int channel, int first) {
+  if (cells.pitch == cells.N) return cuda::load_box(maps.whole, full, to, channel, first, 0);
   int line = first / cells.pitch, j = first - line * cells.pitch;
+  if (j + tile <= cells.pitch) return cuda::load_box(maps.whole, full, to, channel, j, line);
   for (int at = 0; at < tile; at += 8) {
-    cuda::load_box(map, full, static_cast<char *>(to) + at * cuda::line_bytes, channel, j, line);
+    cuda::load_box(maps.pieces, full, static_cast<char *>(to) + at * cuda::line_bytes, channel, j, line);
     j += 8;
     if (j == cells.pitch) j = 0, ++line;
   }
 }
 // And back: what lies outside is not written.
-__device__ inline void store_positions(const CUtensorMap &map, const Cells &cells, const void *from, int channel, int first) {
-  if (cells.pitch == cells.N) return cuda::store_box(map, from, channel, first, 0);
+__device__ inline void store_positions(const PositionMaps &maps, const Cells &cells, const void *from, int channel, int first) {
+  if (cells.pitch == cells.N) return cuda::store_box(maps.whole, from, channel, first, 0);
   int line = first / cells.pitch, j = first - line * cells.pitch;
+  if (j + tile <= cells.pitch) return cuda::store_box(maps.whole, from, channel, j, line);
   for (int at = 0; at < tile; at += 8) {
-    cuda::store_box(map, static_cast<const char *>(from) + at * cuda::line_bytes, channel, j, line);
+    cuda::store_box(maps.pieces, static_cast<const char *>(from) + at * cuda::line_bytes, channel, j, line);
     j += 8;
     if (j == cells.pitch) j = 0, ++line;
   }

@@ -73,7 +73,7 @@ Row measure(const lamina_library &library, const Setting &setting, const Options
   Row row{library.target, setting.dtype, text_of(setting.dims), 0, 0, contract.flops(setting.op, setting.dims), 0, 0, {}};
   Instruction instruction;
   const bool has_peak = instruction_of(library.target, setting.dtype, instruction);
-  const Subject subject(library, setting);
+  const Subject subject(library, setting, options.home);
   std::vector<double> times;
   // Neighbours take time from this machine in stretches: peak and layer are measured in turns, and the best of each counts.
   for (int turn = 0; turn < 3; ++turn) {
@@ -89,7 +89,7 @@ Row measure(const lamina_library &library, const Setting &setting, const Options
 }
 
 void print(const Row &row, FILE *out) {
-  std::fprintf(out, "%-11s %-9s %-32s %9.2f ms (median %.2f)", row.target.c_str(), row.dtype.c_str(), row.dims.c_str(), row.milliseconds,
+  std::fprintf(out, "%-11s %-9s %-32s %9.3f ms (median %.3f)", row.target.c_str(), row.dtype.c_str(), row.dims.c_str(), row.milliseconds,
                row.median_milliseconds);
   const double rate = row.flops / row.milliseconds * 1e3;
   if (row.flops > 0) std::fprintf(out, "  %7.1f GFLOP/s", rate * 1e-9);
@@ -106,7 +106,8 @@ void print(const Row &row, FILE *out) {
 std::vector<Row> bench(const Options &options, FILE *out) {
   const int threads = bind_threads(options.threads);
   std::vector<Row> rows;
-  std::fprintf(out, "%s, %d threads\n", processor_model().c_str(), threads);
+  if (options.home_name.empty()) std::fprintf(out, "%s, %d threads\n", processor_model().c_str(), threads);
+  else std::fprintf(out, "%s\n", options.home_name.c_str());
   for (const std::string &build : options.builds) {
     const lamina_library &library = open_plugin(build);
     for (const std::string &dims : options.dims)

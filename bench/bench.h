@@ -21,6 +21,8 @@ struct Options {
   std::string peers = "bench/peers_torch.py";  // how the peers are run
   std::string write;                           // a folder for cpu-<model>.md; empty: print only
   std::string command;                         // recorded in the file
+  Home home = processor_home();                // a GPU's memory and stream, from the caller
+  std::string home_name;                       // the GPU's
 };
 
 struct Peer {

@@ -55,7 +55,7 @@ bool matches(const std::string &pattern, const std::string &name) {
 }
 
 // The attributes of `setting` that this op has; strings point into `setting`.
-lamina_plan *make_plan(const lamina_op &op, const Setting &setting) {
+lamina_plan *make_plan(const lamina_op &op, const Setting &setting, lamina_device device) {
   std::vector<lamina_attr> list;
   for (uint32_t i = 0; i < op.attr_count; ++i) {
     lamina_attr attr = op.attrs[i];
@@ -68,7 +68,7 @@ lamina_plan *make_plan(const lamina_op &op, const Setting &setting) {
     list.push_back(attr);
   }
   lamina_plan_desc desc{};
-  desc.struct_size = sizeof desc, desc.device = {LAMINA_CPU, 0};
+  desc.struct_size = sizeof desc, desc.device = device;
   desc.attrs = list.data(), desc.attr_count = static_cast<uint32_t>(list.size());
   lamina_plan *plan = nullptr;
   Said said;
@@ -76,15 +76,21 @@ lamina_plan *make_plan(const lamina_op &op, const Setting &setting) {
   return plan;
 }
 
-std::unique_ptr<unsigned char, void (*)(void *)> memory_of(uint64_t bytes, uint64_t align) {
-  void *memory = nullptr;
-  if (posix_memalign(&memory, std::max<uint64_t>(align, 4096), std::max<uint64_t>(bytes, 1)))
-    throw Error(ErrorKind::internal, "no memory for " + std::to_string(bytes) + " bytes");
-  std::memset(memory, 0, bytes);
-  return {static_cast<unsigned char *>(memory), std::free};
-}
-
 }  // namespace
+
+Home processor_home() {
+  Home home;
+  home.allocate = [](uint64_t bytes, uint64_t align, const void *content) {
+    void *memory = nullptr;
+    if (posix_memalign(&memory, std::max<uint64_t>(align, 4096), std::max<uint64_t>(bytes, 1)))
+      throw Error(ErrorKind::internal, "no memory for " + std::to_string(bytes) + " bytes");
+    if (content) std::memcpy(memory, content, bytes);
+    else std::memset(memory, 0, bytes);
+    return std::shared_ptr<void>(memory, std::free);
+  };
+  home.synchronise = [] {};
+  return home;
+}
 
 const lamina_library &open_plugin(const std::string &path) {
   char resolved[PATH_MAX];
@@ -108,8 +114,8 @@ void complete_dims(const lamina_library &library, Setting &setting) {
   }
 }
 
-Subject::Subject(const lamina_library &library, const Setting &setting)
-    : op_(op_named(library, setting.op)), slots_(op_.arg_count), table_(op_.arg_count, nullptr) {
+Subject::Subject(const lamina_library &library, const Setting &setting, const Home &home)
+    : op_(op_named(library, setting.op)), home_(home), slots_(op_.arg_count), table_(op_.arg_count, nullptr) {
   const std::optional<lamina_dtype> dtype = manifest::dtype_named(setting.dtype);
   if (!dtype) throw Error(ErrorKind::invalid_argument, "no dtype is called '" + setting.dtype + "'");
   for (const std::string &pattern : setting.given) {
@@ -126,16 +132,15 @@ Subject::Subject(const lamina_library &library, const Setting &setting)
     for (const std::string &word : words_of(arg.shape))
       shape.push_back(word[0] >= '0' && word[0] <= '9' ? std::atoll(word.c_str()) : setting.dims.at(word));
     place(static_cast<int>(i), *dtype, shape);
-    draw(static_cast<int>(i));
   }
-  plan_ = make_plan(op_, setting);
+  plan_ = make_plan(op_, setting, home_.device);
   try {
     pack(library, setting);
     need_.struct_size = sizeof need_;
     const lamina_call request = call();
     Said said;
     said.check(op_.plan_need(plan_, &request, &need_, &said.error), op_.name);
-    workspace_ = memory_of(need_.workspace_size, need_.workspace_align);
+    if (need_.workspace_size) workspace_ = home_.allocate(need_.workspace_size, need_.workspace_align, nullptr);
   } catch (...) {
     op_.plan_destroy(plan_);
     throw;
@@ -148,31 +153,33 @@ void Subject::place(int argument, lamina_dtype dtype, const std::vector<int64_t>
   Slot &slot = slots_[static_cast<size_t>(argument)];
   uint64_t bytes = static_cast<uint64_t>(manifest::dtype_bytes(dtype));
   for (const int64_t extent : shape) bytes *= static_cast<uint64_t>(extent);
-  slot.memory = memory_of(bytes, 64);
+  const std::vector<unsigned char> content = draw(argument, dtype, shape, bytes);
+  slot.memory = home_.allocate(bytes, 64, content.empty() ? nullptr : content.data());
   slot.shape = shape;
-  slot.tensor = {slot.memory.get(), {LAMINA_CPU, 0}, static_cast<int32_t>(shape.size()), dtype, slot.shape.data(), nullptr, 0};
+  slot.tensor = {slot.memory.get(), home_.device, static_cast<int32_t>(shape.size()), dtype, slot.shape.data(), nullptr, 0};
   table_[static_cast<size_t>(argument)] = &slot.tensor;
   if (op_.args[argument].role == LAMINA_OUTPUT && !output_bytes_) output_bytes_ = bytes;
 }
 
 // Values of unit size; matrices are divided by the square root of their last extent, so that results stay of unit size.
-void Subject::draw(int argument) {
-  Slot &slot = slots_[static_cast<size_t>(argument)];
-  if (op_.args[argument].role == LAMINA_OUTPUT) return;
-  const int64_t width = manifest::dtype_bytes(slot.tensor.dtype);
+std::vector<unsigned char> Subject::draw(int argument, lamina_dtype dtype, const std::vector<int64_t> &shape, uint64_t bytes) const {
+  const int32_t role = static_cast<int32_t>(op_.args[argument].role);
+  if (role == LAMINA_OUTPUT || role == LAMINA_PACKED) return {};
+  std::vector<unsigned char> content(bytes);
+  const int64_t width = manifest::dtype_bytes(dtype);
   int64_t elements = 1;
-  for (const int64_t extent : slot.shape) elements *= extent;
-  const double scale =
-      op_.args[argument].role == LAMINA_PARAM && slot.shape.size() == 2 ? 1 / std::sqrt(static_cast<double>(slot.shape[1])) : 1;
+  for (const int64_t extent : shape) elements *= extent;
+  const double scale = role == LAMINA_PARAM && shape.size() == 2 ? 1 / std::sqrt(static_cast<double>(shape[1])) : 1;
   constexpr int64_t period = 65521;  // a prime: rows do not repeat in step
   uint64_t state = 0x9e3779b97f4a7c15u + static_cast<uint64_t>(argument);
   for (int64_t i = 0; i < std::min(elements, period); ++i) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     const double uniform = static_cast<double>(state >> 11) * 0x1p-53;
-    manifest::store_element(slot.memory.get() + i * width, slot.tensor.dtype, (uniform - 0.5) * 3.4641 * scale);
+    manifest::store_element(content.data() + i * width, dtype, (uniform - 0.5) * 3.4641 * scale);
   }
   for (int64_t i = period; i < elements; i += period)
-    std::memcpy(slot.memory.get() + i * width, slot.memory.get(), static_cast<size_t>(std::min(elements - i, period) * width));
+    std::memcpy(content.data() + i * width, content.data(), static_cast<size_t>(std::min(elements - i, period) * width));
+  return content;
 }
 
 void Subject::pack(const lamina_library &library, const Setting &setting) {
@@ -181,7 +188,7 @@ void Subject::pack(const lamina_library &library, const Setting &setting) {
   Setting packing = setting;
   packing.op = "pack";
   const lamina_op &op = op_named(library, "pack");
-  const std::unique_ptr<lamina_plan, void (*)(lamina_plan *)> plan(make_plan(op, packing), op.plan_destroy);
+  const std::unique_ptr<lamina_plan, void (*)(lamina_plan *)> plan(make_plan(op, packing, home_.device), op.plan_destroy);
   std::vector<const lamina_tensor *> table(op.arg_count, nullptr);
   for (uint32_t i = 0; i < op.arg_count; ++i)
     if (const int here = argument_named(op_, op.args[i].name); here >= 0) table[i] = table_[static_cast<size_t>(here)];
@@ -193,16 +200,18 @@ void Subject::pack(const lamina_library &library, const Setting &setting) {
   said.check(op.plan_need(plan.get(), &request, &need, &said.error), "asking what pack needs");
   place(packed, *manifest::dtype_named("uint8"), {static_cast<int64_t>(need.packed_size)});
   table[static_cast<size_t>(argument_named(op, "packed"))] = table_[static_cast<size_t>(packed)];
-  const auto workspace = memory_of(need.workspace_size, std::max<uint64_t>(need.workspace_align, 1));
-  request.workspace = workspace.get(), request.workspace_size = need.workspace_size;
+  std::shared_ptr<void> workspace;
+  if (need.workspace_size) workspace = home_.allocate(need.workspace_size, std::max<uint64_t>(need.workspace_align, 1), nullptr);
+  request.stream = home_.stream, request.workspace = workspace.get(), request.workspace_size = need.workspace_size;
   said.check(op.run(plan.get(), &request, &said.error), "packing the weights");
+  home_.synchronise();
 }
 
 lamina_call Subject::call() const {
   lamina_call call{};
   call.struct_size = sizeof call;
   call.tensors = table_.data(), call.tensor_count = op_.arg_count;
-  call.workspace = workspace_.get(), call.workspace_size = workspace_ ? need_.workspace_size : 0;
+  call.stream = home_.stream, call.workspace = workspace_.get(), call.workspace_size = workspace_ ? need_.workspace_size : 0;
   return call;
 }
 
@@ -215,11 +224,13 @@ void Subject::run() const {
 std::vector<double> Subject::time(int repeats, double seconds) const {
   using Clock = std::chrono::steady_clock;
   run();
+  home_.synchronise();
   std::vector<double> times;
   for (double total = 0; static_cast<int>(times.size()) < repeats || total < seconds; total += times.back()) {
     const Clock::time_point begin = Clock::now();
-    run();
-    times.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    for (int i = 0; i < home_.runs_at_once; ++i) run();
+    home_.synchronise();
+    times.push_back(std::chrono::duration<double>(Clock::now() - begin).count() / home_.runs_at_once);
   }
   return times;
 }

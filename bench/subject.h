@@ -1,5 +1,6 @@
 // What is timed: one op of a plug-in with tensors, plan, packed weights and workspace of its own, through the ABI alone.
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,17 +20,29 @@ struct Setting {
   std::vector<std::string> given;                 // optional arguments to give; a trailing * takes all that begin so
 };
 
+// Where tensors lie and how work is waited for.
+struct Home {
+  lamina_device device{LAMINA_CPU, 0};
+  void *stream = nullptr;
+  // `bytes` of memory, copied from `content` unless that is null.
+  std::function<std::shared_ptr<void>(uint64_t bytes, uint64_t align, const void *content)> allocate;
+  std::function<void()> synchronise;
+  int runs_at_once = 1;  // runs that are enqueued before one is waited for
+};
+Home processor_home();
+
 class Subject {
  public:
   // Draws every tensor, packs the weights where there is an op "pack".  Errors: invalid_argument (unknown op, attribute or argument),
   // unsupported and whatever the plug-in says.
-  Subject(const lamina_library &library, const Setting &setting);
+  Subject(const lamina_library &library, const Setting &setting, const Home &home);
   ~Subject();
   Subject(const Subject &) = delete;
   Subject &operator=(const Subject &) = delete;
 
   void run() const;
-  // Seconds of each of at least `repeats` runs, and as many as `seconds` hold, after one that is not counted.
+  // Seconds of each of at least `repeats` runs (of home's runs_at_once, their mean), and as many as `seconds` hold, after one that is not
+  // counted.
   std::vector<double> time(int repeats, double seconds) const;
   uint64_t workspace_bytes() const { return need_.workspace_size; }
   uint64_t packed_bytes() const { return need_.packed_size; }
@@ -37,20 +50,21 @@ class Subject {
 
  private:
   struct Slot {
-    std::unique_ptr<unsigned char, void (*)(void *)> memory{nullptr, nullptr};
+    std::shared_ptr<void> memory;
     std::vector<int64_t> shape;
     lamina_tensor tensor{};
   };
   void place(int argument, lamina_dtype dtype, const std::vector<int64_t> &shape);
-  void draw(int argument);
+  std::vector<unsigned char> draw(int argument, lamina_dtype dtype, const std::vector<int64_t> &shape, uint64_t bytes) const;
   void pack(const lamina_library &library, const Setting &setting);
   lamina_call call() const;
 
   const lamina_op &op_;
+  const Home home_;
   lamina_plan *plan_ = nullptr;
   std::vector<Slot> slots_;
   std::vector<const lamina_tensor *> table_;
-  std::unique_ptr<unsigned char, void (*)(void *)> workspace_{nullptr, nullptr};
+  std::shared_ptr<void> workspace_;
   lamina_need need_{};
   uint64_t output_bytes_ = 0;
 };

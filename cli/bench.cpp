@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "bench/bench.h"
+#include "conformance/device.h"
 #include "manifest/error.h"
 #include "manifest/files.h"
 #include "verbs.h"
@@ -29,12 +30,31 @@ std::string command_line() {
   return line;
 }
 
+// A GPU as bench sees it.
+void use_device(bench::Options &options, const std::string &name) {
+  if (name == "cpu") return;
+  if (!options.write.empty() || !options.torch.empty())
+    throw Error(ErrorKind::invalid_argument, "--write and --torch go with CPU builds alone; what a GPU takes is printed");
+  const std::shared_ptr<conformance::Device> device = conformance::open_device(name);
+  options.home_name = device->name();
+  bench::Home &home = options.home;
+  home.device = device->id(), home.stream = device->stream(0), home.runs_at_once = 10;
+  home.allocate = [device](uint64_t bytes, uint64_t align, const void *content) -> std::shared_ptr<void> {
+    const std::shared_ptr<conformance::Buffer> buffer = device->allocate(bytes, align, conformance::Edge::front, "bench");
+    if (content) buffer->write(content);
+    return {buffer, buffer->data()};
+  };
+  home.synchronise = [device] { device->synchronise(); };
+}
+
 }  // namespace
 
 void add_bench(CLI::App &app) {
   auto options = std::make_shared<bench::Options>();
+  auto device = std::make_shared<std::string>("cpu");
   options->dtypes = {"float32", "bfloat16"};
-  CLI::App *verb = app.add_subcommand("bench", "Time a CPU build against this machine's measured peak, and against PyTorch");
+  CLI::App *verb =
+      app.add_subcommand("bench", "Time a CPU build against this machine's measured peak, and against PyTorch; or a build on a GPU");
   verb->add_option("--build", options->builds, "plug-in file; several may be given")->required();
   verb->add_option("--dims", options->dims, "extents by the contract's letters, N=256,C=128; B is 1 and others are C where not given")
       ->required();
@@ -43,13 +63,15 @@ void add_bench(CLI::App &app) {
   verb->add_option("--given", options->given, "optional arguments to give; default: those of layers/<layer>/cases.json, else none");
   verb->add_option("--op", options->op, "the op")->capture_default_str();
   verb->add_option("--threads", options->threads, "processors to bind to; default: all that this process may use");
+  verb->add_option("--device", *device, "cpu, cuda:N or rocm:N; on a GPU the mean of ten runs at a time")->capture_default_str();
   verb->add_option("--seconds", options->seconds, "for each measurement")->capture_default_str();
   verb->add_option("--torch", options->torch, "a Python that imports torch: measures the peers too");
   verb->add_option("--peers", options->peers, "the script that times the peers")->capture_default_str();
   verb->add_option("--write", options->write, "a folder: writes cpu-<processor>.md into it");
   verb->footer("A machine with neighbours gives other numbers each time: compare within one run.");
-  verb->callback([options] {
+  verb->callback([options, device] {
     options->command = command_line();
+    use_device(*options, *device);
     const std::vector<bench::Row> rows = bench::bench(*options, stdout);
     if (options->write.empty()) return;
     std::filesystem::create_directories(options->write);

@@ -116,9 +116,20 @@ Summary conform(const Options &options, FILE *out) {
   add_struct_jobs(session, list, all);
   add_property_jobs(session, list, all);
   add_device_jobs(session, list, all);
-  for (Job &job : all)
-    if ((job.group + " " + job.name + " " + job.label).find(options.filter) != std::string::npos) jobs.push_back(std::move(job));
+  size_t left_out = 0;
+  for (Job &job : all) {
+    const std::string name = job.group + " " + job.name + " " + job.label;
+    if (name.find(options.filter) == std::string::npos) continue;
+    if (!options.without.empty() && name.find(options.without) != std::string::npos) ++left_out;
+    else jobs.push_back(std::move(job));
+  }
   if (jobs.empty()) throw Error(ErrorKind::invalid_argument, "no check contains '" + options.filter + "'; --list prints them");
+  if (!options.without.empty()) {
+    if (!left_out)
+      throw Error(ErrorKind::invalid_argument,
+                  "no check contains '" + options.without + "', which --without leaves out; --list prints them");
+    fprintf(out, "%zu checks with '%s' are left out\n", left_out, options.without.c_str());
+  }
   if (options.list_only) {
     for (const Job &job : jobs)
       fprintf(out, "%s %s%s%s\n", job.group.c_str(), job.name.c_str(), job.label.empty() ? "" : ": ", job.label.c_str());

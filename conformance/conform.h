@@ -14,6 +14,7 @@ struct Options {
   std::string cases;            // cases.json; empty: layers/<layer>/cases.json below the working directory
   std::string device;           // "cpu", "cuda:0"; empty: by the build's target
   std::string filter;           // only checks whose "group name label" contains it
+  std::string without;          // none whose "group name label" contains it; empty: all
   std::string report;           // file for the results as JSON; empty: none
   double reference_gflop = 20;  // more work than this for the reference is an error (cases marked "gpu" don't count)
   bool require_all = false;     // UNSUPPORTED and dtypes not in the table fail too

@@ -58,7 +58,7 @@ void check_product(Machine &machine, int row, DType dtype) {
     packed[matrix == &b] = bytes;
   }
   left.write(packed[0]), right.write(packed[1]);
-  machine.launch(row, 64, ProductJob{left.data, right.data, static_cast<float *>(sums.data)});
+  machine.launch(row, row < placed ? 64 : 128, ProductJob{left.data, right.data, static_cast<float *>(sums.data)});
   const std::vector<float> found = sums.read<float>();
   for (int m = 0; m < 32; ++m)
     for (int n = 0; n < 32; ++n) {

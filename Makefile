@@ -85,13 +85,13 @@ check: $(CHECKS)  ## format, include arrows, exported symbols, ABI layout, contr
 	@.ci/run-tests check $(CHECKS)
 
 .PHONY: test
-test: deps ; @$(MAKE) --no-print-directory test-now  ## everything a change must pass: at most 25 minutes on 2 cores
+test: deps ; @$(MAKE) --no-print-directory -j$$(nproc) test-now  ## everything a change must pass: at most 25 minutes on 2 cores
 .PHONY: test-now
 test-now: everything $(CHECKS) $(TESTS)
 	@.ci/run-tests test $(CHECKS) $(TESTS)
 
 .PHONY: test-all
-test-all: deps ; @$(MAKE) --no-print-directory test-all-now  ## make test, and the slow ones: sanitizers, Python environments
+test-all: deps ; @$(MAKE) --no-print-directory -j$$(nproc) test-all-now  ## make test, and the slow ones: sanitizers, Python environments
 .PHONY: test-all-now
 test-all-now: everything $(CHECKS) $(TESTS) $(SLOW_TESTS)
 	@.ci/run-tests test-all $(CHECKS) $(TESTS) $(SLOW_TESTS)

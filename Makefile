@@ -64,6 +64,9 @@ $(BUILD)/ $(GEN)/ $(PLUGINS)/ $(BIN)/ $(LIB)/:
 	@mkdir -p $@
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
 
+# A script of tests is always to be made: `make` then makes what it asks for, which for a file that exists it would not (.SECONDARY).
+.PHONY: $(filter-out $(BIN)/%,$(CHECKS) $(TESTS) $(SLOW_TESTS))
+
 .PHONY: everything
 everything: plugins $(PROGRAMS)  ## build every plug-in and program (the default)
 

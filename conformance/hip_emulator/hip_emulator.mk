@@ -41,7 +41,5 @@ HIP_EMULATOR_TESTS := $(addprefix $(BIN)/hip_emulator-,instructions_test lanes_t
 HIP_EMULATOR_SCRIPTS := $(addprefix conformance/hip_emulator/tests/,mistakes_test.sh listing_test.sh conform_test.sh)
 HIP_EMULATOR_SLOW_SCRIPTS := $(addprefix conformance/hip_emulator/tests/,conform_whole_test.sh second_compiler_test.sh)
 $(HIP_EMULATOR_SCRIPTS) $(HIP_EMULATOR_SLOW_SCRIPTS): | hip_emulator plugins $(BIN)/lamina $(BIN)/hip_emulator-listing $(BIN)/hip_emulator-run_kernels $(HIP_EMULATOR_CODE)
-# Scripts exist, so what they only need is no reason to make it: the build makes it.
-PROGRAMS += $(BIN)/hip_emulator-listing $(BIN)/hip_emulator-run_kernels $(HIP_EMULATOR_CODE)
 TESTS += $(HIP_EMULATOR_TESTS) $(HIP_EMULATOR_SCRIPTS)
 SLOW_TESTS += $(HIP_EMULATOR_SLOW_SCRIPTS)

@@ -57,7 +57,7 @@ def launch_problems(path):
     plugin = Plugin(path)
     weights = {"a_projection_weight": "HC", "b_projection_weight": "HC", "a_gate_weight": "HC", "b_gate_weight": "HC", "norm_out_weight": "H",
                "norm_out_bias": "H", "out_projection_weight": "CH", "out_gate_weight": "CC", "norm_in_weight": "C", "norm_in_bias": "C"}
-    switches = itertools.product(("bfloat16", "float16", "float32"), (128, 256, 768), (24, 65, 127, 128, 256), ("outgoing", "incoming"),
+    switches = itertools.product(("bfloat16", "float16", "float32"), (128, 256, 768), (24, 65, 127, 128, 256, 640), ("outgoing", "incoming"),
                                  ("activation", "fp32"), (False, True))
     for dtype, c, n, direction, contraction, extras in switches:
         extents = {"C": c, "H": c}

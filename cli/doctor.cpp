@@ -42,6 +42,15 @@ std::string words_of(const std::set<std::string> &words) {
   return text.empty() ? "none" : text;
 }
 
+std::string rocm_text(const hub::Rocm &rocm) { return std::to_string(rocm.major) + "." + std::to_string(rocm.minor); }
+
+// Beside the variant of the machine's own backend.
+std::string other_variants(const std::string &backend) {
+  if (backend == "cpu") return "";
+  return backend.starts_with("cu") ? ", or one for an older CUDA " + backend.substr(2, backend.size() - 3)
+                                   : ", or outside of torch one for another ROCm";
+}
+
 void examine_machine(const hub::Machine &machine, const Json &archs, Findings &findings) {
   findings.add("machine", "processor",
                machine.cpu + (machine.processor_name.empty() ? "" : ", " + machine.processor_name) + ", " +
@@ -60,7 +69,14 @@ void examine_machine(const hub::Machine &machine, const Json &archs, Findings &f
   for (const hub::CudaDevice &device : machine.cuda)
     findings.add("machine", "GPU",
                  device.name + ", compute capability " + std::to_string(device.major) + "." + std::to_string(device.minor));
-  if (machine.cuda.empty()) findings.add("machine", "GPU", "none: " + machine.cuda_problem);
+  if (machine.rocm.major) findings.add("machine", "HIP runtime", "ROCm " + rocm_text(machine.rocm));
+  for (const hub::RocmDevice &device : machine.rocm.devices)
+    findings.add("machine", "GPU", "AMD " + device.arch + ", " + std::to_string(device.compute_units) + " compute units");
+  if (!machine.rocm.devices.empty() && !machine.rocm.problem.empty()) findings.problems.push_back(machine.rocm.problem);
+  if (machine.cuda.empty() && machine.rocm.devices.empty()) {
+    findings.add("machine", "NVIDIA GPU", "none: " + machine.cuda_problem);
+    findings.add("machine", "AMD GPU", "none: " + machine.rocm.problem);
+  }
 }
 
 // Writes, locks and removes a file where downloads would go.
@@ -134,8 +150,7 @@ void examine_choice(const hub::Machine &machine, const Json &archs, Findings &fi
   const std::string backend = hub::backend_of(machine);
   findings.add("choice", "backend", backend + (backend == "cpu" ? "" : "; --backend cpu asks for the processor instead"));
   findings.add("choice", "variant",
-               "torch-stable-abi*-" + backend + "-" + machine.cpu + "-" + machine.os +
-                   (backend == "cpu" ? "" : ", or one for an older CUDA " + backend.substr(2, backend.size() - 3)));
+               "torch-stable-abi*-" + backend + "-" + machine.cpu + "-" + machine.os + other_variants(backend));
   std::vector<std::pair<int64_t, std::string>> ranked;
   for (const auto &[arch, facts] : archs.items()) ranked.emplace_back(facts.at("rank").get<int64_t>(), arch);
   std::sort(ranked.begin(), ranked.end());

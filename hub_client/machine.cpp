@@ -88,6 +88,18 @@ void ask_cuda(Machine &machine) {
     }
 }
 
+std::string why_not_rocm(const Rocm &rocm, const manifest::Json &needs) {
+  if (!rocm.problem.empty() || rocm.devices.empty())
+    return "needs an AMD GPU and its HIP runtime" + (rocm.problem.empty() ? "" : ": " + rocm.problem);
+  const std::string &arch = rocm.devices.front().arch;
+  std::string archs;
+  for (const auto &name : needs.value("archs", manifest::Json::array())) {
+    if (name.get<std::string>() == arch) return "";
+    archs += " " + name.get<std::string>();
+  }
+  return "has code for" + (archs.empty() ? " no GPU" : archs) + ", this machine's GPU is " + arch;
+}
+
 }  // namespace
 
 Machine this_machine() {
@@ -100,6 +112,7 @@ Machine this_machine() {
   if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) machine.processors = CPU_COUNT(&allowed);
   machine.glibc = gnu_get_libc_version();
   ask_cuda(machine);
+  machine.rocm = this_rocm();
   return machine;
 }
 
@@ -136,7 +149,7 @@ std::string why_not(const Machine &machine, const std::string &requires_json) {
     return "has no code for compute capability " + std::to_string(machine.cuda.front().major) + "." +
            std::to_string(machine.cuda.front().minor);
   }
-  if (needs.contains("rocm")) return "needs an AMD GPU, and this client knows none yet";
+  if (needs.contains("rocm")) return why_not_rocm(machine.rocm, needs["rocm"]);
   return "";
 }
 

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "hub_client/machine_rocm.h"
+
 namespace lamina::hub {
 
 struct CudaDevice {
@@ -19,11 +21,12 @@ struct Machine {
   int nvidia_driver = 0;               // major of its release: 580; 0: unknown
   std::vector<CudaDevice> cuda;
   std::string cuda_problem;    // why there is no CUDA device; empty when there is one
+  Rocm rocm;                   // AMD's GPUs and runtime
   std::string processor_name;  // "Intel(R) Xeon(R) Processor"; may be empty
   int processors = 0;          // that this process may use
 };
 
-// Asks the processor, the C library and, through libcuda.so.1, the driver.  [thread-safe]
+// Asks the processor, the C library, through libcuda.so.1 NVIDIA's driver, and what AMD's driver lists.  [thread-safe]
 Machine this_machine();
 
 // Why a machine cannot run a build with these requirements (a manifest's `requires`, as JSON); empty when it can.

@@ -20,7 +20,12 @@ Backend parse_backend(const std::string &text) {
   return {match[1], number / 10, number % 10};
 }
 
-std::string backend_problem(const std::string &wanted, const std::string &offered) {
+// Outside of torch any ROCm will do: a Lamina build finds the machine's runtime by name and takes each from ROCm 5 on.
+bool any_rocm(const Backend &want, const Backend &offer, const Framework &framework) {
+  return want.kind == "rocm" && offer.kind == "rocm" && !framework.torch && !framework.tvm_ffi;
+}
+
+std::string backend_problem(const std::string &wanted, const std::string &offered, const Framework &framework) {
   const Backend want = parse_backend(wanted), offer = parse_backend(offered);
   if (want.kind == "cu" && offer.kind == "cu") {
     if (want.major != offer.major) return "CUDA major " + std::to_string(offer.major) + ", this machine has " + std::to_string(want.major);
@@ -28,7 +33,7 @@ std::string backend_problem(const std::string &wanted, const std::string &offere
       return "CUDA " + std::to_string(offer.major) + "." + std::to_string(offer.minor) + " is newer than this machine's";
     return "";
   }
-  return wanted == offered ? "" : "backend " + offered + ", wanted " + wanted;
+  return wanted == offered || any_rocm(want, offer, framework) ? "" : "backend " + offered + ", wanted " + wanted;
 }
 
 std::string dotted(const std::pair<int, int> &version) { return std::to_string(version.first) + "." + std::to_string(version.second); }
@@ -89,6 +94,8 @@ std::vector<int> order_of(const Parsed &name) {
 }  // namespace
 
 std::string backend_of(const Machine &machine) {
+  if ((machine.cuda.empty() || !machine.cuda_driver) && !machine.rocm.devices.empty() && machine.rocm.major)
+    return "rocm" + std::to_string(machine.rocm.major) + std::to_string(machine.rocm.minor);
   if (machine.cuda.empty() || !machine.cuda_driver) return "cpu";
   return "cu" + std::to_string(machine.cuda_driver / 1000) + std::to_string(machine.cuda_driver % 1000 / 10);
 }
@@ -107,8 +114,12 @@ std::vector<Candidate> resolve(const std::vector<std::string> &variants, const s
     } else if (name.cpu != cpu) candidate.reason = "for " + name.cpu + ", this is " + cpu;
     else if (name.os != os) candidate.reason = "for " + name.os + ", this is " + os;
     else if (const std::string problem = framework_problem(name, framework); !problem.empty()) candidate.reason = problem;
-    else candidate.reason = backend_problem(backend, name.backend);
-    if (candidate.reason.empty()) candidate.order = order_of(name);
+    else candidate.reason = backend_problem(backend, name.backend, framework);
+    if (candidate.reason.empty()) {
+      candidate.order = order_of(name);
+      const bool other_rocm = name.backend != backend && any_rocm(parse_backend(backend), parse_backend(name.backend), framework);
+      candidate.order.insert(candidate.order.begin(), other_rocm);
+    }
     candidates.push_back(candidate);
   }
   std::sort(candidates.begin(), candidates.end(), [](const Candidate &a, const Candidate &b) {

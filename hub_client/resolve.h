@@ -21,11 +21,11 @@ struct Candidate {
   std::vector<int> order;  // among those that fit, the smallest is taken; then the name
 };
 
-// "cpu", "cu130": of this machine's first GPU and driver.
+// "cpu", "cu130", "rocm71": of this machine's first GPU and driver; NVIDIA's before AMD's.
 std::string backend_of(const Machine &machine);
 
 // Every variant with its verdict, best first.  `backend` as backend_of() gives it.  Names that are no variants are passed over with that
-// reason.  Ties, which the Python library breaks by chance, go by name.  [pure]
+// reason.  ROCm must be equal beside a framework; without one, another ROCm comes after the machine's own.  Ties, which the Python library breaks by chance, go by name.  [pure]
 std::vector<Candidate> resolve(const std::vector<std::string> &variants, const std::string &backend, const std::string &cpu,
                                const std::string &os, const Framework &framework);
 

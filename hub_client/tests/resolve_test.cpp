@@ -2,7 +2,11 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "hub_client/resolve.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include <doctest/doctest.h>
@@ -118,11 +122,22 @@ TEST_CASE("CUDA: the same major, a minor up to the driver's, the newest first") 
 TEST_CASE("other backends must be equal") {
   const Names all = {"torch-stable-abi29-rocm71-x86_64-linux", "torch-stable-abi29-rocm72-x86_64-linux",
                      "torch-stable-abi29-xpu20253-x86_64-linux"};
-  CHECK(chosen(all, "rocm72", no_torch) == Names{"torch-stable-abi29-rocm72-x86_64-linux"});
+  CHECK(chosen(all, "rocm72", torch213) == Names{"torch-stable-abi29-rocm72-x86_64-linux"});
   CHECK(chosen(all, "xpu20253", no_torch) == Names{"torch-stable-abi29-xpu20253-x86_64-linux"});
   CHECK(chosen({"torch-rocm", "torch-xpu", "torch-npu"}, "rocm72", torch213) == Names{"torch-rocm"});
   CHECK(chosen({"torch-rocm", "torch-xpu", "torch-npu"}, "xpu20253", torch213) == Names{"torch-xpu"});
   CHECK(chosen({"torch-rocm", "torch-xpu", "torch-npu"}, "cann85", torch213) == Names{"torch-npu"});
+}
+
+TEST_CASE("outside of torch another ROCm will do, after the machine's own, the newest first") {
+  const Names all = {"torch-stable-abi29-rocm71-x86_64-linux", "torch-stable-abi29-rocm72-x86_64-linux",
+                     "torch-stable-abi29-cpu-x86_64-linux"};
+  CHECK(chosen(all, "rocm72", no_torch) == Names{all[1], all[0]});
+  CHECK(chosen(all, "rocm71", no_torch) == Names{all[0], all[1]});
+  CHECK(chosen(all, "rocm64", no_torch) == Names{all[1], all[0]});
+  CHECK(chosen(all, "rocm64", torch213).empty());
+  CHECK(chosen(all, "rocm64", {{}, true, std::pair(0, 1)}).empty());
+  CHECK(has(reason("torch-stable-abi29-rocm71-x86_64-linux", "cu130", no_torch), "backend rocm71, wanted cu130"));
 }
 
 TEST_CASE("another processor") {
@@ -175,7 +190,63 @@ TEST_CASE("what a build asks of a machine") {
   CHECK(has(why_not(machine, cuda), "needs driver 580"));
   machine.nvidia_driver = 580, machine.cuda = {{7, 5, "T4"}};
   CHECK(has(why_not(machine, cuda), "7.5"));
-  CHECK(has(why_not(machine, R"({"rocm":{}})"), "AMD"));
+}
+
+TEST_CASE("what a build asks of an AMD machine") {
+  Machine machine;
+  const std::string rocm = R"({"rocm":{"archs":["gfx90a","gfx942"]}})";
+  machine.rocm.problem = "no AMD GPU: the amdgpu driver is not there";
+  CHECK(has(why_not(machine, rocm), "the amdgpu driver is not there"));
+  machine.rocm = {7, 1, {{"gfx942", 304}, {"gfx908", 120}}, ""};
+  CHECK(why_not(machine, rocm).empty());
+  CHECK(has(why_not(machine, R"({"rocm":{}})"), "no GPU"));
+  CHECK(backend_of(machine) == "rocm71");
+  machine.rocm.devices.erase(machine.rocm.devices.begin());  // the first GPU counts
+  CHECK(has(why_not(machine, rocm), "has code for gfx90a gfx942, this machine's GPU is gfx908"));
+  machine.rocm = {0, 0, {{"gfx942", 304}}, "an AMD GPU without its HIP runtime"};
+  CHECK(has(why_not(machine, rocm), "without its HIP runtime"));
+  CHECK(backend_of(machine) == "cpu");
+  machine.rocm = {7, 2, {{"gfx942", 304}}, ""};
+  machine.cuda = {{9, 0, "H200"}}, machine.cuda_driver = 13000;
+  CHECK(backend_of(machine) == "cu130");
+}
+
+TEST_CASE("AMD GPUs as the kernel driver lists them") {
+  namespace fs = std::filesystem;
+  const fs::path root = fs::path("build/test-scratch/kfd") / std::to_string(getpid());
+  const auto node = [&](int number, const std::string &text) {
+    fs::create_directories(root / "nodes" / std::to_string(number));
+    std::ofstream(root / "nodes" / std::to_string(number) / "properties") << text;
+  };
+  const auto archs = [&](const RocmSettings &settings) {
+    std::string problem, text;
+    for (const RocmDevice &device : rocm_devices(root, settings, problem)) text += device.arch + " ";
+    return text.empty() ? problem : text;
+  };
+  CHECK(has(archs({}), "the amdgpu driver is not there"));
+  node(0, "cpu_cores_count 64\nsimd_count 0\ngfx_target_version 0\n");
+  CHECK(has(archs({}), "lists none"));
+  node(1, "simd_count 416\nsimd_per_cu 4\ngfx_target_version 90010\nunique_id 255\n");
+  node(2, "simd_count 1216\nsimd_per_cu 4\ngfx_target_version 90402\nunique_id 4096\n");
+  node(10, "simd_count 1024\nsimd_per_cu 4\ngfx_target_version 90500\n");  // after 2, not after 1
+  node(11, "");                                                               // of another container
+  node(12, "simd_count x\ngfx_target_version 18446744073709551616\n");
+  node(13, "simd_count 4\ngfx_target_version 90099\n");
+  CHECK(archs({}) == "gfx90a gfx942 gfx950 ");
+  std::string problem;
+  CHECK(rocm_devices(root, {}, problem)[1].compute_units == 304);
+  CHECK(problem.empty());
+  CHECK(archs({"2,0", {}, {}, {}}) == "gfx950 gfx90a ");
+  CHECK(archs({"GPU-0000000000001000", {}, {}, {}}) == "gfx942 ");
+  CHECK(archs({{}, "1", {}, {}}) == "gfx942 ");
+  CHECK(archs({{}, {}, "1", {}}) == "gfx942 ");
+  CHECK(archs({"2,0", "1", "0", {}}) == "gfx90a ");  // of those that ROCR shows; CUDA's variable is read where HIP's is absent
+  CHECK(archs({{}, "0,7,1", {}, {}}) == "gfx90a ");  // a word that names none ends the list
+  CHECK(has(archs({{}, "-1", {}, {}}), "hides"));
+  CHECK(has(archs({{}, "", {}, {}}), "hides"));
+  CHECK(archs({{}, "0", {}, "9.4.2"}) == "gfx942 ");
+  CHECK(archs({{}, "0", {}, "9.4"}) == "gfx90a ");
+  fs::remove_all(root);
 }
 
 TEST_CASE("this machine is one") {

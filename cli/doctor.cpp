@@ -149,8 +149,7 @@ void examine_trust(const hub::Environment &environment, Findings &findings) {
 void examine_choice(const hub::Machine &machine, const Json &archs, Findings &findings) {
   const std::string backend = hub::backend_of(machine);
   findings.add("choice", "backend", backend + (backend == "cpu" ? "" : "; --backend cpu asks for the processor instead"));
-  findings.add("choice", "variant",
-               "torch-stable-abi*-" + backend + "-" + machine.cpu + "-" + machine.os + other_variants(backend));
+  findings.add("choice", "variant", "torch-stable-abi*-" + backend + "-" + machine.cpu + "-" + machine.os + other_variants(backend));
   std::vector<std::pair<int64_t, std::string>> ranked;
   for (const auto &[arch, facts] : archs.items()) ranked.emplace_back(facts.at("rank").get<int64_t>(), arch);
   std::sort(ranked.begin(), ranked.end());

@@ -229,7 +229,7 @@ TEST_CASE("AMD GPUs as the kernel driver lists them") {
   node(1, "simd_count 416\nsimd_per_cu 4\ngfx_target_version 90010\nunique_id 255\n");
   node(2, "simd_count 1216\nsimd_per_cu 4\ngfx_target_version 90402\nunique_id 4096\n");
   node(10, "simd_count 1024\nsimd_per_cu 4\ngfx_target_version 90500\n");  // after 2, not after 1
-  node(11, "");                                                               // of another container
+  node(11, "");                                                            // of another container
   node(12, "simd_count x\ngfx_target_version 18446744073709551616\n");
   node(13, "simd_count 4\ngfx_target_version 90099\n");
   CHECK(archs({}) == "gfx90a gfx942 gfx950 ");

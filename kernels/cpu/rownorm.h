@@ -4,7 +4,7 @@
 
 namespace lamina::cpu {
 
-constexpr int64_t max_channels = 768;
+constexpr int64_t max_channels = 1024;
 
 constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 

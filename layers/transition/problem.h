@@ -2,20 +2,11 @@
 //
 //   z = norm(x);  h = silu(z G' + g) * (z U' + u), or relu(z U' + u);  out = residual + row_mask * (h D' + d)
 #pragma once
-#include "kernels/common/dtype.h"
 #include "kernels/common/parallel.h"
 #include "kernels/common/status.h"
+#include "kernels/common/view.h"
 
 namespace lamina::transition {
-
-// A tensor by pointer and strides in elements; unused dimensions have stride 0.  Not present: the optional argument is absent.
-// Present without data: a parameter's descriptor beside packed weights.
-struct View {
-  void *data = nullptr;
-  DType dtype = DType::float32;
-  bool present = false;
-  int64_t stride[2] = {};
-};
 
 struct Norm {
   View weight, bias;  // [C]; weight not present: no norm; bias not present: zeros

@@ -1,0 +1,141 @@
+// The forward of one block of rows: norm, both front products, activation, down product, mask and residual.  The normalised and the
+// hidden rows stay in this thread's L2.
+#pragma once
+#include "cpu_packed.h"
+#include "tiles.h"
+
+namespace lamina::transition {
+
+template <class IoType, class ProductType, class SigmoidType>
+struct Mode {
+  using Io = IoType;
+  using Product = ProductType;
+  using Sigmoid = SigmoidType;
+};
+
+// Floats between rows of z and h, in units; 16 floats beyond the row keep rows out of each other's cache sets.
+struct RowStrides {
+  int64_t z, h;
+  RowStrides(const Problem &p, const PackedLayout &layout)
+      : z(round_up(p.C / layout.per_unit, width) + 16), h(round_up(layout.hidden / layout.per_unit, width) + 16) {}
+};
+
+struct Job {
+  const Problem &p;
+  const PackedLayout &layout;
+  RowStrides stride;
+  PackedWeights w;
+
+  cpu::RowNorm norm() const { return {w.norm_weight, w.norm_bias, static_cast<float>(p.settings.eps)}; }
+};
+
+template <class Io>
+inline char *row_of(const View &view, int64_t m) {
+  return static_cast<char *>(view.data) + m * view.stride[0] * Io::bytes;
+}
+
+inline float mask_at(const View &mask, int64_t m) {
+  return mask.present ? static_cast<float>(load_scalar(mask.data, mask.dtype, m * mask.stride[0])) : 1;
+}
+
+// sum = rows times a panel over all units, in chains of at most cpu_chain.
+template <class Product>
+inline __attribute__((always_inline)) void multiply_rows(int64_t units, const float *rows, int64_t stride, const float *panel,
+                                                         cpu::MicroTile &sum) {
+  cpu::multiply_tile<Product>(units < cpu_chain ? units : cpu_chain, rows, stride, 1, panel, width, panel_lanes, sum);
+  for (int64_t at = cpu_chain; at < units; at += cpu_chain) {
+    cpu::MicroTile more;
+    cpu::multiply_tile<Product>(units - at < cpu_chain ? units - at : cpu_chain, rows + at, stride, 1, panel + at * panel_lanes, width,
+                                panel_lanes, more);
+#pragma GCC unroll 8
+    for (int row = 0; row < micro_rows; ++row) sum[row][0] += more[row][0], sum[row][1] += more[row][1];
+  }
+}
+
+// NaN stays NaN.
+inline Vector relu(Vector v) { return v < cpu::zero() ? cpu::zero() : v; }
+
+// z of rows [begin, begin + count) as operand units; rows up to a whole micro tile are zeros.
+template <class M>
+void normalise_block(const Job &job, int64_t begin, int64_t count, float *z) {
+  const cpu::RowNorm norm = job.norm();
+  for (int64_t r = 0; r < count; ++r)
+    cpu::normalise_row<typename M::Io, typename M::Product>(row_of<typename M::Io>(job.p.x, begin + r), job.p.C, norm,
+                                                            z + r * job.stride.z);
+  for (int64_t r = count; r < round_up(count, micro_rows); ++r)
+    for (int64_t unit = 0; unit < job.stride.z; ++unit) z[r * job.stride.z + unit] = 0;
+}
+
+// h = act(z G' + g) * (z U' + u) of `rows` rows, a multiple of micro_rows.
+template <class M, bool gated>
+void hidden_block(const Job &job, int64_t rows, const float *z, float *h) {
+  using Product = typename M::Product;
+  const int64_t units = job.p.C / Product::per_unit;
+  for (int64_t panel = 0; panel < job.layout.front_panels; ++panel) {
+    const float *weights = job.w.front + panel * units * panel_lanes, *bias = job.w.front_bias + panel * panel_lanes;
+    const Vector bias0 = cpu::load(bias), bias1 = cpu::load(bias + width);
+    float *to = h + panel * job.layout.per_panel / Product::per_unit;
+    for (int64_t r = 0; r < rows; r += micro_rows, to += micro_rows * job.stride.h) {
+      cpu::MicroTile sum;
+      multiply_rows<Product>(units, z + r * job.stride.z, job.stride.z, weights, sum);
+      // No branch among the sigmoids: their latencies overlap.
+#pragma GCC unroll 8
+      for (int row = 0; row < micro_rows; ++row) {
+        const Vector first = sum[row][0] + bias0, second = sum[row][1] + bias1;
+        if constexpr (gated) {
+          cpu::store_units<Product>(to + row * job.stride.h, 0, first * M::Sigmoid::of(first) * second);
+        } else {
+          cpu::store_units<Product>(to + row * job.stride.h, 0, relu(first));
+          cpu::store_units<Product>(to + row * job.stride.h, width, relu(second));
+        }
+      }
+    }
+  }
+}
+
+// out[m][c ...] = residual + mask * u.  Reads a vector of the residual just before it writes there: it may be out itself.
+template <class Io>
+inline void write_vector(const Problem &p, int64_t m, int64_t c, Vector u, float mask) {
+  const int count = static_cast<int>(p.C - c < width ? p.C - c : width);
+  if (p.row_mask.present) u = u * cpu::splat(mask);
+  if (p.residual.present) u = u + Io::load(row_of<Io>(p.residual, m) + c * Io::bytes, count);
+  Io::store(row_of<Io>(p.out, m) + c * Io::bytes, u, count);
+}
+
+template <class M>
+void out_block(const Job &job, int64_t begin, int64_t count, const float *h) {
+  using Product = typename M::Product;
+  using Io = typename M::Io;
+  const Problem &p = job.p;
+  const int64_t units = job.layout.hidden / Product::per_unit;
+  for (int64_t c = 0; c < p.C; c += panel_lanes) {
+    const Vector bias0 = cpu::load(job.w.down_bias + c), bias1 = cpu::load(job.w.down_bias + c + width);
+    for (int64_t r = 0; r < count; r += micro_rows) {
+      cpu::MicroTile sum;
+      multiply_rows<Product>(units, h + r * job.stride.h, job.stride.h, job.w.down + c * units, sum);
+      const int64_t rows = count - r < micro_rows ? count - r : micro_rows;
+      alignas(64) float tile[micro_rows * panel_lanes];
+#pragma GCC unroll 8
+      for (int row = 0; row < micro_rows; ++row)
+        cpu::store(tile + row * panel_lanes, sum[row][0] + bias0), cpu::store(tile + row * panel_lanes + width, sum[row][1] + bias1);
+      for (int64_t row = 0; row < rows; ++row) {
+        const int64_t m = begin + r + row;
+        const float mask = mask_at(p.row_mask, m);
+        write_vector<Io>(p, m, c, cpu::load(tile + row * panel_lanes), mask);
+        if (c + width < p.C) write_vector<Io>(p, m, c + width, cpu::load(tile + row * panel_lanes + width), mask);
+      }
+    }
+  }
+}
+
+template <class M>
+void forward_block(const Job &job, int64_t begin, int64_t count, int64_t block, float *scratch) {
+  float *z = scratch, *h = scratch + block * job.stride.z;
+  const int64_t rows = round_up(count, micro_rows);
+  normalise_block<M>(job, begin, count, z);
+  if (job.p.gated()) hidden_block<M, true>(job, rows, z, h);
+  else hidden_block<M, false>(job, rows, z, h);
+  out_block<M>(job, begin, count, h);
+}
+
+}  // namespace lamina::transition

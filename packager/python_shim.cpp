@@ -77,11 +77,18 @@ Parameters parameters_of(const HostBinding &binding, const std::string &self) {
 
 std::string arrow(const HostBinding &binding) { return binding.returns.empty() ? "" : " -> " + binding.returns; }
 
-std::string layer_class(const std::string &name, const Callable &one) {
+bool trains(const manifest::Contract &contract) {
+  const auto has = [&](const char *kind) {
+    return std::any_of(contract.ops.begin(), contract.ops.end(), [&](const manifest::ContractOp &op) { return op.kind == kind; });
+  };
+  return has("forward_train") && has("backward");
+}
+
+std::string layer_class(const std::string &name, const Callable &one, bool has_backward) {
   const HostBinding &binding = one.host->binding;
   const Parameters text = parameters_of(binding, "self");
   return "\n\nclass " + name + "(nn.Module):\n    \"\"\"For " + binding.module + "." + one.name + " of " + source_of(binding) +
-         ".\"\"\"\n\n    can_torch_compile = True\n    has_backward = False\n\n    def forward(" + text.signature + ")" + arrow(binding) +
+         ".\"\"\"\n\n    can_torch_compile = True\n    has_backward = " + (has_backward ? "True" : "False") + "\n\n    def forward(" + text.signature + ")" + arrow(binding) +
          ":\n        out = _ops.call(BINDINGS[\"" + one.key() + "\"], self, (" + text.values +
          "))\n"
          // Only the instance's forward was replaced, so the class still has the host's own.
@@ -124,7 +131,7 @@ constexpr const char *preamble =
     "from __future__ import annotations\n\nfrom typing import *  # noqa: F403: annotations are the hosts' own text\n\nimport torch\nfrom "
     "torch import Tensor, nn\n\nfrom . import _ops\nfrom ._hosts import BINDINGS\n";
 
-std::string layers_file(const std::vector<Host> &hosts, const manifest::Bundle &bundle) {
+std::string layers_file(const std::vector<Host> &hosts, const manifest::Bundle &bundle, bool has_backward) {
   std::string text =
       "\"\"\"Layer classes of " + bundle.repo +
       ": one for each host class, with the host's own forward signature.\n\n`self` is the host's module.  Generated from the "
@@ -144,7 +151,7 @@ std::string layers_file(const std::vector<Host> &hosts, const manifest::Bundle &
     by_binding += "    \"" + one.key() + "\": " + names.front() + ",\n";
     for (const std::string &name : names) {
       if (std::find(written.begin(), written.end(), name) != written.end()) continue;
-      text += layer_class(name, one);
+      text += layer_class(name, one, has_backward);
       written.push_back(name);
     }
   }
@@ -190,13 +197,13 @@ std::map<std::string, std::string> python_shim(const manifest::Contract &contrac
   std::map<std::string, std::string> files;
   for (const auto &[name, text] : python_templates) files[std::string(name)] = text;
   std::vector<std::string> names;
-  files["layers.py"] = layers_file(hosts, bundle);
+  files["layers.py"] = layers_file(hosts, bundle, trains(contract));
   files["functions.py"] = functions_file(hosts, bundle, names);
-  std::string all = "\"functions\", \"info\", \"layers\", \"patch\", \"refresh\", \"unpatch\"", imported;
+  std::string all = "\"functions\", \"info\", \"layers\", \"patch\", \"refresh\", \"saving\", \"unpatch\"", imported;
   for (const std::string &name : names) all += ", \"" + name + "\"";
   files["__init__.py"] = "\"\"\"" + contract.title + " (" + bundle.repo + " " + bundle.version +
                          ").\"\"\"\nfrom . import functions, layers\nfrom ._ops import info\nfrom ._patch import patch, unpatch\nfrom "
-                         "._weights import refresh\nfrom .functions import *  # noqa: F403\n\n__all__ = [" +
+                         "._training import saving\nfrom ._weights import refresh\nfrom .functions import *  # noqa: F403\n\n__all__ = [" +
                          all + "]\n";
   return files;
 }

@@ -29,9 +29,7 @@ def _number(formula: str, dims: dict) -> int:
 
 
 def _cut(source: dict, parameters: dict, dims: dict) -> torch.Tensor:
-    """One argument out of one parameter, as a view; only a concatenation copies."""
-    if "concatenate" in source:
-        return torch.cat([_cut(part, parameters, dims) for part in source["concatenate"]], dim=source.get("axis", 0))
+    """A part of one parameter, as a view."""
     tensor = parameters[source["parameter"]]
     if "select" in source:
         tensor = tensor.select(source["select"]["axis"], _number(source["select"]["at"], dims))
@@ -95,6 +93,10 @@ class Binding:
         self.weight_at = {rule["parameter"]: at for at, rule in enumerate(rules) if "parameter" in rule}
         self.given_at = tuple((rule["name"], at) for at, rule in enumerate(rules) if "attribute" in rule)
         self.drops_inside = host["forward"]["dropout"] == "inside"
+        # A host that adds its own input to the result: the layer's residual is then the main input.
+        at = INPUTS.index("residual") if "residual" in INPUTS else None
+        adds = host["forward"]["residual"] == "inside" and at is not None and all(feed.index != at for feed in feeds)
+        self.adds_input = at if adds else None
         read = [rule for holder in (host, *self.entries) for rule in holder.get("attributes", {}).values() if isinstance(rule, dict) and "module" in rule]
         self.live = tuple(dict.fromkeys([entry["when"]["module"] for entry in self.entries if "when" in entry] + [rule["module"] for rule in read]))
         self.usual = {rule["module"]: (rule["value"], str(rule["value"])) for rule in read if isinstance(rule["value"], float)}
@@ -117,7 +119,8 @@ class Binding:
         return ""
 
     def fold(self, values):
-        """(inputs in the layer's order and shapes, shape of the host's result, sentence of what does not fit)."""
+        """(inputs in the layer's order and shapes, the host's leading axes, sentence of what does not fit).  The leading axes are one axis of
+        the layer: its batch, or its rows."""
         main = values[self.main.position]
         rank = len(self.main.inner)
         if main.dim() < rank or (not self.main.star and main.dim() != len(self.main.letters)):
@@ -137,9 +140,12 @@ class Binding:
             value = values[feed.position]
             if value is None:
                 continue
-            inner = tuple([dims[letter] for letter in feed.inner])
-            expected = (*lead, *inner) if feed.leads else inner
             shape = tuple(value.shape)
+            for back, letter in enumerate(reversed(feed.inner), 1):
+                if letter not in dims and back <= len(shape):
+                    dims[letter] = shape[-back]  # an extent that the main input does not have: the weights will tell
+            inner = tuple([dims.get(letter, -1) for letter in feed.inner])
+            expected = (*lead, *inner) if feed.leads else inner
             if shape != expected:
                 missing = len(expected) - len(shape)
                 fits = feed.expands and missing >= 0 and all([a == b or a == 1 for a, b in zip(shape, expected[missing:])])
@@ -150,10 +156,9 @@ class Binding:
                 else:
                     return None, None, f"{feed.name} is {shape}, expected {expected}"
             inputs[feed.index] = value if value.dim() == feed.full and len(lead) == 1 else value.reshape(batch, *inner)
-        return inputs, (lead, dims), ""
-
-    def result_shape(self, lead, dims) -> tuple:
-        return (*lead, *(dims[letter] for letter in SHAPES[OUTPUT][1:]))
+        if self.adds_input is not None:
+            inputs[self.adds_input] = inputs[0]
+        return inputs, lead, ""
 
     @staticmethod
     def host_layout(feed: Feed) -> str:
@@ -205,6 +210,11 @@ class Binding:
     def arguments(self, parameters: dict):
         """(argument -> tensor, dims) out of the parameters that are there; views but for concatenations.  Raises Unsupported for shapes
         that are not the binding's."""
+        parts, dims = self.parts(parameters)
+        return {name: found[0][1] if axis is None else torch.cat([view for _, view in found], dim=axis) for name, (axis, found) in parts.items()}, dims
+
+    def parts(self, parameters: dict):
+        """(argument -> (axis that its parts are joined along or None, [(parameter, part as a view)]), dims); as arguments()."""
         missing = [name for name in self.parameters if name not in parameters and not self.host["parameters"][name].get("optional")]
         required = {name for name, row in _ROWS.items() if row.get("role") == "param" and not row.get("optional")}
         needed = {part["parameter"] for name, source in self.host["arguments"].items() if name in required
@@ -226,9 +236,13 @@ class Binding:
             expected = tuple(_number(formula, dims) for formula in self.host["parameters"][name]["shape"])
             if tuple(tensor.shape) != expected:
                 raise Unsupported(f"{name} is {tuple(tensor.shape)}, expected {expected}")
-        found = {name: _cut(source, parameters, dims) for name, source in self.host["arguments"].items()
-                 if all(part["parameter"] in parameters for part in source.get("concatenate", [source]))}
-        return found, dims
+        cuts = {}
+        for name, source in self.host["arguments"].items():
+            parts = source.get("concatenate", [source])
+            if all(part["parameter"] in parameters for part in parts):
+                axis = source.get("axis", 0) if "concatenate" in source else None
+                cuts[name] = axis, [(part["parameter"], _cut(part, parameters, dims)) for part in parts]
+        return cuts, dims
 
     def misfit(self, module) -> str:
         """Why a live module is not what this binding describes; empty when it fits."""

@@ -65,6 +65,12 @@ class Tensor(ctypes.Structure):
         row.extents = extents  # lives as long as the row
         return row
 
+    def extents_of(self) -> tuple:
+        return tuple(self.extents[: self.ndim])
+
+    def torch_dtype(self) -> torch.dtype:
+        return next(dtype for dtype, (code, bits, _) in DTYPES.items() if (code, bits) == (self.code, self.bits))
+
     @classmethod
     def view(cls, tensor: torch.Tensor) -> "Tensor":
         return cls.describe(tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.data_ptr())
@@ -146,7 +152,7 @@ class Op:
         self.optional = {row.name.decode() for row in rows if row.flags & 1}
         self.attributes = {table.attrs[i].name.decode(): table.attrs[i].kind for i in range(table.attr_count)}
         self.create, self.destroy = _Create(table.plan_create), _Destroy(table.plan_destroy)
-        self.need, self.run = _NeedFunction(table.plan_need), _Function(table.run)
+        self.need, self.run, self.infer = _NeedFunction(table.plan_need), _Function(table.run), _NeedFunction(table.infer)
 
 
 class Plan:
@@ -200,6 +206,20 @@ class Prepared:
         status = self.run(self.handle, self.where, self.error_at)
         if status:
             check(status, self.error)
+
+
+def saved_size(plan: Plan, rows: dict) -> int:
+    """Bytes of what op forward_train saves for these shapes.  Pure."""
+    count = len(plan.op.arguments)
+    pointers, found, error = (_pointer * count)(), (Tensor * count)(), Error(ctypes.sizeof(Error))
+    extents = [(ctypes.c_int64 * 8)() for _ in range(count)]
+    for row, room in zip(found, extents):
+        row.shape = ctypes.addressof(room)
+    for name, row in rows.items():
+        pointers[plan.op.arguments[name]] = ctypes.addressof(row)
+    call = Call(ctypes.sizeof(Call), count, ctypes.addressof(pointers), None, None, 0)
+    check(plan.op.infer(plan.handle, ctypes.addressof(call), ctypes.addressof(found), ctypes.addressof(error)), error)
+    return extents[plan.op.arguments["saved"]][0]
 
 
 def stream_of(device: torch.device):

@@ -16,6 +16,7 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 
 from ._hosts import BINDINGS, INPUTS, MAIN, OUTPUT, REPLACEABLE, RESIDUAL, SHAPES, Binding, reach
 from ._library import CONTRACT, METADATA, Unsupported, builds_for, device_problem, strict
+from ._training import DIFFERENTIABLE, HAS_BACKWARD, forward_train_op, kept, saving, trainer_of  # noqa: F401: saving is public
 from ._weights import ADD, NEW, PLAIN, REPLACE, Weights, choose, refresh, site_of, weights_of  # noqa: F401: refresh is public
 
 
@@ -88,8 +89,15 @@ def _eager(binding: Binding, module, values):
         raise Unsupported(why)
     site = site_of(binding, module)
     if torch.is_grad_enabled() and _needs_gradient(values, site.tensors):
-        raise Unsupported(_NO_BACKWARD)
-    inputs, shapes, why = _folded(binding, values)
+        words, dtype = site.live_words(module), _computed_in(main)
+        if HAS_BACKWARD:  # asked here, where what cannot be served still goes to the host
+            tensors = {name: tensor for name, tensor in zip(binding.parameters, site.tensors) if tensor is not None}
+            trainer_of(binding, tensors, words, dtype, main.device, kept())
+        out, why = _trained(binding, values, site.tensors, "\n".join(words), dtype)
+        if why:
+            raise Unsupported(why)
+        return out
+    inputs, lead, why = _folded(binding, values)
     if why:
         raise ValueError(why)
     mode, dtype = _mode(binding, values), _computed_in(main)
@@ -101,13 +109,40 @@ def _eager(binding: Binding, module, values):
     if mode is not NEW:
         return _in_place(weights, main, inputs, mode, dtype)
     if dtype is not main.dtype:
+        if binding.adds_input is not None:  # the host adds its input as it is
+            inputs[binding.adds_input] = None
+            inputs[0] = inputs[0].to(dtype)
+            return main + weights.run(inputs).reshape(main.shape)
         inputs[0] = inputs[0].to(dtype)
     out = weights.run(inputs)
-    return out if shapes is None else out.reshape(binding.result_shape(*shapes))
+    return out if lead is None else out.reshape(*lead, *out.shape[1:])
+
+
+def _trained(binding: Binding, values, tensors, words: str, dtype: torch.dtype):
+    """(result with its gradients to come, why there is none)."""
+    if not HAS_BACKWARD:
+        return None, _NO_BACKWARD
+    if _mode(binding, values) is not NEW:
+        return None, "the result is to be written over the input, and gradients are wanted"
+    inputs, lead, why = binding.fold(values)
+    if why:
+        return None, why
+    for name, tensor, has_one in zip(INPUTS, inputs, DIFFERENTIABLE):
+        if tensor is not None and tensor.requires_grad and not has_one:
+            return None, f"a gradient of {name} is wanted, which this layer does not give"
+    main, added = inputs[0], None
+    if dtype != main.dtype:
+        inputs[0] = main.to(dtype)
+        if binding.adds_input is not None:
+            added, inputs[binding.adds_input] = main, None
+    present = "".join(["0" if tensor is None else "1" for tensor in tensors])
+    out = forward_train_op(*inputs, [tensor for tensor in tensors if tensor is not None], binding.key, words, present, kept())[0]
+    out = out.reshape((*lead, *out.shape[1:]))
+    return (out if added is None else added + out), ""
 
 
 def _folded(binding: Binding, values):
-    """binding.fold(), with the common case first: tensors already in the layer's shapes.  Then shapes are None."""
+    """binding.fold(), with the common case first: tensors already in the layer's shapes.  Then the leading axes are None."""
     main = values[binding.main.position]
     shape = main.shape
     if len(shape) == binding.main.full and binding.main.leads:
@@ -122,6 +157,8 @@ def _folded(binding: Binding, values):
                     break
         else:
             if binding.main.plain(shape):
+                if binding.adds_input is not None:
+                    inputs[binding.adds_input] = main
                 return inputs, None, ""
     return binding.fold(values)
 
@@ -196,8 +233,9 @@ if REPLACEABLE and RESIDUAL:
 
 
 @torch.compiler.assume_constant_result
-def _servable(key: str, words: str, dtype: str, device: str, parameters: str) -> str:
-    """While tracing: why no build would take this; empty when one does.  Parameters as "256x128:torch.float32;..." and "-" for absent."""
+def _servable(key: str, words: str, dtype: str, device: str, parameters: str, keeps: str) -> str:
+    """While tracing: why no build would take this; empty when one does.  Parameters as "256x128:torch.float32;..." and "-" for absent; keeps
+    is what training saves, empty in inference."""
     binding = BINDINGS[key]
     try:
         tensors = {}
@@ -207,9 +245,12 @@ def _servable(key: str, words: str, dtype: str, device: str, parameters: str) ->
                 if not shape.replace("x", "").isdigit():
                     return ""  # a symbolic extent: the call itself will tell
                 tensors[name] = torch.empty([int(extent) for extent in shape.split("x")], dtype=reach(torch, kind.split(".")[1]), device="meta")
-        attributes = binding.attributes(tuple(words.split("\n")) if words else ())
-        views, dims = binding.arguments(tensors)
-        choose(binding, views, dims, attributes, reach(torch, dtype.split(".")[1]), torch.device(device))
+        split, dtype, device = tuple(words.split("\n")) if words else (), reach(torch, dtype.split(".")[1]), torch.device(device)
+        if keeps:
+            trainer_of(binding, tensors, split, dtype, device, keeps)
+        else:
+            views, dims = binding.arguments(tensors)
+            choose(binding, views, dims, binding.attributes(split), dtype, device)
     except (Unsupported, ValueError) as refusal:
         return str(refusal)
     return ""
@@ -232,8 +273,6 @@ def _as_operator(binding: Binding, module, values):
     main = values[binding.main.position]
     tensors = [_parameter(module, name) for name in binding.parameters]
     why = binding.refusal(module, values)
-    if not why and _needs_gradient(values, tensors):
-        why = _NO_BACKWARD
     if why:
         _refused(binding.key, why)
         return None
@@ -248,18 +287,28 @@ def _operate(binding: Binding, values, tensors, words: str):
     """(result, why there is none), by the operators."""
     main = values[binding.main.position]
     mode, dtype = _mode(binding, values), _computed_in(main)
-    why = _servable(binding.key, words, str(dtype), str(main.device), ";".join([_text(tensor) for tensor in tensors]))
+    trains = _needs_gradient(values, tensors)
+    if trains and not HAS_BACKWARD:
+        return None, _NO_BACKWARD
+    why = _servable(binding.key, words, str(dtype), str(main.device), ";".join([_text(tensor) for tensor in tensors]), kept() if trains else "")
     if why:
         return None, why
-    inputs, shapes, why = binding.fold(values)
+    if trains:
+        return _trained(binding, values, tensors, words, dtype)
+    inputs, lead, why = binding.fold(values)
     if why:
         return None, why
     if mode is NEW or dtype != main.dtype or inputs[0] is not main or not (REPLACEABLE and RESIDUAL):
+        added = None
         if dtype != main.dtype:
             inputs[0] = inputs[0].to(dtype)
+            if binding.adds_input is not None:
+                added, inputs[binding.adds_input] = main, None
         out = _forward_op(*inputs, tensors, binding.key, words)
+        if added is not None:
+            return added + out.reshape(added.shape), ""
         if mode is NEW:
-            return out.reshape(binding.result_shape(*shapes)), ""
+            return out.reshape((*lead, *out.shape[1:])), ""
         out = out.reshape(main.shape)
         return (main.add_(out) if mode is ADD else main.copy_(out)), ""
     _in_place_op(*inputs, tensors, binding.key, words, mode is ADD)
@@ -275,22 +324,21 @@ def call_function(binding: Binding, values) -> torch.Tensor:
     tensors = [given.get(name) if given is not None else values[binding.weight_at[name]] for name in binding.parameters]
     words = (*binding.live, *binding.given_words(values))
     why = binding.refusal(None, values)
-    if not why and _needs_gradient(values, tensors):
-        why = _NO_BACKWARD
     if why:
         raise Unsupported(f"{binding.name}: {why}")
     try:
-        if torch.compiler.is_compiling() or _dispatching(main):
+        if torch.compiler.is_compiling() or _dispatching(main) or _needs_gradient(values, tensors):
             out, why = _operate(binding, values, tensors, "\n".join(words))
             if why:
                 raise Unsupported(why)
             return out
-        inputs, shapes, why = binding.fold(values)
+        inputs, lead, why = binding.fold(values)
         if why:
             raise ValueError(why)
         dtype = _computed_in(main)
         inputs[0] = inputs[0].to(dtype)
-        return weights_of(binding, tensors, words, dtype, main.device).run(inputs).reshape(binding.result_shape(*shapes))
+        out = weights_of(binding, tensors, words, dtype, main.device).run(inputs)
+        return out.reshape(*lead, *out.shape[1:])
     except Unsupported as refusal:
         raise Unsupported(f"{binding.name}: {refusal}") from None
     except ValueError as refusal:

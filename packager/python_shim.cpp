@@ -88,8 +88,8 @@ std::string layer_class(const std::string &name, const Callable &one, bool has_b
   const HostBinding &binding = one.host->binding;
   const Parameters text = parameters_of(binding, "self");
   return "\n\nclass " + name + "(nn.Module):\n    \"\"\"For " + binding.module + "." + one.name + " of " + source_of(binding) +
-         ".\"\"\"\n\n    can_torch_compile = True\n    has_backward = " + (has_backward ? "True" : "False") + "\n\n    def forward(" + text.signature + ")" + arrow(binding) +
-         ":\n        out = _ops.call(BINDINGS[\"" + one.key() + "\"], self, (" + text.values +
+         ".\"\"\"\n\n    can_torch_compile = True\n    has_backward = " + (has_backward ? "True" : "False") + "\n\n    def forward(" +
+         text.signature + ")" + arrow(binding) + ":\n        out = _ops.call(BINDINGS[\"" + one.key() + "\"], self, (" + text.values +
          "))\n"
          // Only the instance's forward was replaced, so the class still has the host's own.
          "        return type(self).forward(" +

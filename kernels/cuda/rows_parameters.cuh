@@ -1,0 +1,69 @@
+// Parameters of any strides and dtypes into packed bytes, and gradients of parameters out of sums.
+#pragma once
+#include "rows_norm.cuh"
+
+namespace lamina::cuda {
+
+// A warp a row of the packed part.
+template <class T>
+__device__ void pack_part(const PackPart &part, int64_t warp, int64_t warps) {
+  const int lane = threadIdx.x % 32;
+  const auto vector = [](const View &view, int64_t k, float absent) {
+    return view.present ? gpu::load_any(view.data, view.dtype, k * view.stride[0]) : absent;
+  };
+  for (int64_t packed = warp; packed < part.rows; packed += warps) {
+    const PackSource &source = part.source[part.gated && packed % 16 >= 8];
+    const int64_t row = part.gated ? packed / 16 * 8 + packed % 8 : packed;
+    const auto value = [&](int64_t k) {
+      return source.factor * gpu::load_any(source.weight.data, source.weight.dtype, row * source.weight.stride[0] + k * source.weight.stride[1]);
+    };
+    float mean = 0, shift = 0;
+    if (part.folded) {
+      for (int64_t k = lane; k < part.depth; k += 32) {
+        const float w = value(k);
+        mean = fmaf(w, vector(part.norm_weight, k, 1.0f), mean), shift = fmaf(w, vector(part.norm_bias, k, 0.0f), shift);
+      }
+      mean = over_warp(mean) / static_cast<float>(part.depth), shift = over_warp(shift);
+    }
+    T *to = reinterpret_cast<T *>(part.weight) + packed * part.line;
+    for (int64_t k = lane; k < part.line; k += 32) {
+      float w = 0;
+      if (k < part.depth) w = part.folded ? value(k) * vector(part.norm_weight, k, 1.0f) - mean : value(k);
+      to[k] = gpu::from_float<T>(w);
+    }
+    if (lane == 0) part.bias[packed] = shift + source.factor * vector(source.bias, row, 0.0f);
+  }
+}
+
+// blockIdx.y: a part, or behind them the norm's vectors.
+template <class T>
+__device__ void pack(const PackJob &job) {
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x, threads = static_cast<int64_t>(gridDim.x) * row_threads;
+  if (blockIdx.y < pack_parts) return pack_part<T>(job.part[blockIdx.y], thread / 32, threads / 32);
+  const PackVectors &norm = job.norm;
+  for (int64_t at = thread; at < 2 * norm.channels; at += threads) {
+    const bool is_bias = at >= norm.channels;
+    const View &from = is_bias ? norm.bias : norm.weight;
+    norm.to[at] = from.present ? gpu::load_any(from.data, from.dtype, at % norm.channels * from.stride[0]) : is_bias ? 0.0f : 1.0f;
+  }
+}
+
+__device__ inline void store_any(const View &to, int64_t at, float value) {
+  switch (to.dtype) {
+    case DType::float16: static_cast<gpu::float16 *>(to.data)[at] = gpu::from_float<gpu::float16>(value); return;
+    case DType::bfloat16: static_cast<gpu::bfloat16 *>(to.data)[at] = gpu::from_float<gpu::bfloat16>(value); return;
+    default: static_cast<float *>(to.data)[at] = value;
+  }
+}
+
+// A thread an element: splits are added in their order.
+__device__ inline void gather(const GatherJob &job) {
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x;
+  if (at >= job.rows * job.columns) return;
+  const int64_t row = at / job.columns, column = at % job.columns, from = job.group < 0 ? row : row / 8 * 16 + job.group + row % 8;
+  float sum = 0;
+  for (int split = 0; split < job.splits; ++split) sum += job.sums[split * job.split_stride + from * job.line + column];
+  store_any(job.to, row * job.to.stride[0] + column * job.to.stride[1], job.factor * sum);
+}
+
+}  // namespace lamina::cuda

@@ -1,0 +1,48 @@
+// The AVX-512 build of a layer that is one linear map over rows.  Include from the layer's cpu_avx512.cpp alone.
+#pragma once
+#include "machine.h"
+#include "pool.h"
+#include "simd_avx512.h"
+#include "microkernel.h"
+#include "rownorm.h"
+#include "row_linear.h"
+
+namespace lamina::cpu {
+
+inline constinit const RowLinearState with_pair_dot{true}, without_pair_dot{false};
+
+inline Status create_row_linear(const RowLinearSettings &, int32_t, void **state, Failure &failure) {
+  const Features has = features();
+  const char *missing = !has.avx512f    ? "AVX512F"
+                        : !has.avx512bw ? "AVX512BW"
+                        : !has.avx512vl ? "AVX512VL"
+                        : !has.avx512dq ? "AVX512DQ"
+                                        : nullptr;
+  if (!missing && (!has.fma || !has.f16c)) missing = "FMA and F16C";
+  if (missing) return fail(failure, Status::unsupported, "cpu_avx512: this processor or its system lacks %s; use cpu_avx2", missing);
+  *state = const_cast<RowLinearState *>(has.avx512bf16 ? &with_pair_dot : &without_pair_dot);
+  return Status::ok;
+}
+
+// packed_format: "<layer>/cpu_avx512/<revision>".
+constexpr RowLinearBuild row_linear_build(const char *packed_format) {
+  return {packed_format,
+          1,
+          64,
+          true,
+          false,
+          create_row_linear,
+          row_linear_destroy,
+          row_linear_check,
+          row_linear_packed_bytes,
+          row_linear_workspace_bytes,
+          row_linear_pack,
+          row_linear_forward,
+          own_threads,
+          nullptr,
+          nullptr,
+          nullptr,
+          nullptr};
+}
+
+}  // namespace lamina::cpu

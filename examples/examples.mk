@@ -18,7 +18,7 @@ $(LAYER_HEADERS): $(PUBLIC_INCLUDE)/lamina/%.h: layers/%/contract.json $(BIN)/la
 	$(Q)$(BIN)/layer_header $< > $@.new && mv $@.new $@
 PROGRAMS += $(PUBLIC_HEADERS)
 
-EXAMPLES := $(addprefix $(BIN)/,call_abi_directly fetch_and_run bind_safetensors use_from_cpp call_abi)
+EXAMPLES := $(addprefix $(BIN)/,call_abi_directly fetch_and_run bind_safetensors use_from_cpp sentence_embeddings call_abi)
 EXAMPLE_LIBRARY := -L$(LIB) -llamina -Wl,-rpath,'$$ORIGIN/../lib'
 $(BIN)/call_abi_directly: examples/call_abi_directly.c $(PUBLIC_HEADERS) | $(BIN)/
 	$(call say,CC,$<)
@@ -27,6 +27,9 @@ $(BIN)/fetch_and_run $(BIN)/bind_safetensors: $(BIN)/%: examples/%.c $(PUBLIC_HE
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) -I$(PUBLIC_INCLUDE) $(LDFLAGS) -o $@ $< $(EXAMPLE_LIBRARY) -lm
 $(BIN)/use_from_cpp: examples/use_from_cpp.cpp $(PUBLIC_HEADERS) $(LIB)/liblamina.so.1
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(CXXFLAGS) -std=c++17 -I$(PUBLIC_INCLUDE) $(LDFLAGS) -o $@ $< $(EXAMPLE_LIBRARY) -ldl
+$(BIN)/sentence_embeddings: examples/sentence_embeddings.cpp $(PUBLIC_HEADERS) $(LIB)/liblamina.so.1
 	$(call say,CXX,$<)
 	$(Q)$(CXX) $(CXXFLAGS) -std=c++17 -I$(PUBLIC_INCLUDE) $(LDFLAGS) -o $@ $< $(EXAMPLE_LIBRARY) -ldl
 $(BIN)/call_abi: examples/call_abi.rs | $(BIN)/

@@ -30,7 +30,8 @@ packager/tests/python_resolver.sh: $(BIN)/packager-resolver_lines
 $(BIN)/packager-resolver_lines: $(OBJ)/packager/tests/resolver_lines.o $(OBJ)/hub_client/resolve.o | $(BIN)/
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
-$(PYTHON_TESTS): $(PYTHON_SETS:%=$(PYTHON)/%/installed) $(PYTHON)/hosts/installed
+$(PYTHON_TESTS): $(PYTHON_SETS:%=$(PYTHON)/%/installed) $(PYTHON)/hosts/installed $(PYTHON)/models/installed
+packager/tests/python_models.sh: $(BIN)/sentence_embeddings
 pip = $(1)/bin/pip install --quiet --disable-pip-version-check --retries 1
 $(PYTHON)/torch/installed: packager/tests/environments/torch.txt
 	@rm -rf $(@D)
@@ -51,4 +52,9 @@ $(PYTHON)/hosts/installed: packager/tests/environments/hosts.txt packager/tests/
 	$(Q)$(call python_over,torch kernels_0_16_transformers)
 	$(Q)$(call pip,$(@D)) -r $<
 	$(Q)$(call pip,$(@D)) --no-deps -r $(word 2,$^)
+	@touch $@
+$(PYTHON)/models/installed: packager/tests/environments/models.txt $(PYTHON)/kernels_0_16_transformers/installed
+	$(call say,VENV,$(@D))
+	$(Q)$(call python_over,torch kernels_0_16_transformers)
+	$(Q)$(call pip,$(@D)) --no-deps -r $<
 	@touch $@

@@ -4,6 +4,8 @@ A Binding stands for one class (or function) of one host, as manifest.json descr
 """
 from __future__ import annotations
 
+import types
+
 import torch
 
 from ._library import CONTRACT, MANIFEST, Unsupported
@@ -70,6 +72,12 @@ class Feed:
         return True
 
 
+def _drops_nothing(module) -> bool:
+    """Is there dropout inside, all of it torch's with p = 0?"""
+    found = [one for one in module.modules() if "Dropout" in type(one).__name__]
+    return bool(found) and all([isinstance(one, torch.nn.Dropout) and one.p == 0 for one in found])
+
+
 class Binding:
     """One class or function of a host.  `live` are the paths of module attributes that decide class and attributes."""
 
@@ -109,7 +117,7 @@ class Binding:
             value = values[at]
             if (value is not None) if text == "None" else repr(value) != text:
                 return f"{name} is given: {why}"
-        if self.drops_inside and module is not None and module.training:
+        if self.drops_inside and module is not None and module.training and not _drops_nothing(module):
             return "in training this host drops out inside the layer"
         if values[self.main.position] is None:
             return f"{self.main.name} is None"
@@ -169,7 +177,11 @@ class Binding:
 
     def word(self, path: str, value) -> str:
         usual = self.usual.get(path)  # compared, since torch.compile may hold a number as a symbol and cannot write one
-        return usual[1] if usual is not None and value == usual[0] else str(value)
+        if usual is not None and value == usual[0]:
+            return usual[1]
+        if isinstance(value, torch.nn.Module):  # an activation, say
+            return type(value).__name__
+        return value.__name__ if isinstance(value, types.FunctionType) else str(value)
 
     def given_words(self, values) -> tuple:
         return tuple([str(values[at]) for _, at in self.given_at])

@@ -31,10 +31,22 @@ double limit_in(const std::map<std::string, double> &limits, const std::string &
   return found->second;
 }
 
+Measures gradient_limits(const manifest::Tolerances &all, const Case &one) {
+  std::string dtype = one.dtype;
+  if (const auto set = one.attributes.find("compute"); dtype == "float32" && set != one.attributes.end()) {
+    const std::string value = manifest::text_of(set->second);
+    if (value != "exact") dtype = value == "bf16" ? "bfloat16" : "float16";  // tf32 has float16's mantissa
+  }
+  return {limit_in(all.gradient_frobenius, dtype, "gradient.frobenius"),
+          one.local_factor * limit_in(all.gradient_row, dtype, "gradient.worst_row"),
+          one.local_factor * limit_in(all.gradient_element, dtype, "gradient.worst_element")};
+}
+
 }  // namespace
 
-Measures limits_for(const manifest::Contract &contract, const Case &one, const std::string &dtype) {
+Measures limits_for(const manifest::Contract &contract, const Case &one, uint32_t kind, const std::string &dtype) {
   const manifest::Tolerances &all = contract.tolerances;
+  if (kind == LAMINA_BACKWARD) return gradient_limits(all, one);
   if (const auto set = one.attributes.find("compute"); dtype == "float32" && set != one.attributes.end()) {
     const std::string value = manifest::text_of(set->second);
     if (const auto found = all.compute.find(value); found != all.compute.end())

@@ -19,8 +19,10 @@ struct Measures {
   double worst_element = 0;  // one element's difference, in units of the output's root mean square
 };
 
-// The contract's limits for outputs of `dtype`, those of row and element times the case's local_factor.  Throws lamina::Error when the contract has none.
-Measures limits_for(const manifest::Contract &, const Case &, const std::string &dtype);
+// The contract's limits for outputs of `dtype` that an op of this kind writes, those of row and element times the case's local_factor.
+// Gradients have a table of their own, by the dtype of the case: their own may be float32 beside 16-bit tensors.  Throws lamina::Error when
+// the contract has none.
+Measures limits_for(const manifest::Contract &, const Case &, uint32_t kind, const std::string &dtype);
 
 // Fills `measures`.  Returns what is wrong in a sentence, or "".  Where the truth is not finite the build must not be finite
 // either, and nowhere else.  `shape` is the output's.

@@ -68,6 +68,11 @@ void check_capture(Session &session, const Case &one) {
       plain->packed->read(bytes.data());
       ready->packed->write(bytes.data());
     }
+    if (ready->saved && seed != one.seed && ready->plan->op().kind == LAMINA_BACKWARD) {
+      std::vector<unsigned char> bytes(plain->saved->size());
+      plain->saved->read(bytes.data());
+      ready->saved->write(bytes.data());
+    }
     plain->run();
     ready->placement->reset();
     for (const Drawn &drawn : plain->drawn)
@@ -109,7 +114,8 @@ void add_device_jobs(Session &session, const CaseList &list, std::vector<Job> &j
     if (!one.on_gpu_only && !one.expect && one.alias.empty() && session.build.op(one.op)) {
       std::string why;
       const lamina_op &op = *session.build.op(one.op);
-      if (takes_dtypes(op, one, why)) chosen.emplace(one.dtype + (one.packed ? " packed" : " raw"), &one);
+      const std::string training = op.kind == LAMINA_FORWARD_TRAIN || op.kind == LAMINA_BACKWARD ? one.op + " " : "";
+      if (takes_dtypes(op, one, why)) chosen.emplace(training + one.dtype + (one.packed ? " packed" : " raw"), &one);
     }
   using Check = void (*)(Session &, const Case &);
   const std::pair<const char *, Check> checks[] = {{"two streams", check_two_streams},

@@ -24,7 +24,8 @@ const Case *plain_case(const Session &session, const CaseList &list) {
   const Case *best = nullptr;
   for (const Case &one : list.cases) {
     const lamina_op *op = session.build.op(one.op);
-    if (!op || op->kind == LAMINA_PACK || one.expect || one.on_gpu_only || !one.alias.empty() || !one.layout.empty() || !one.dtypes.empty())
+    if (!op || op->kind == LAMINA_PACK || op->kind == LAMINA_FORWARD_TRAIN || op->kind == LAMINA_BACKWARD || one.expect ||
+        one.on_gpu_only || !one.alias.empty() || !one.layout.empty() || !one.dtypes.empty())
       continue;
     // Extents of 2 and less leave too little room to be wrong in; only a batch may be 1.
     if (std::any_of(one.dims.begin(), one.dims.end(), [](const auto &dim) { return dim.second < (dim.first == "B" ? 1 : 3); })) continue;
@@ -36,18 +37,20 @@ const Case *plain_case(const Session &session, const CaseList &list) {
 
 std::unique_ptr<Stage> set_stage(Session &session, const lamina_op &op, const Case &base, bool packed_weights) {
   auto stage = std::make_unique<Stage>();
-  const lamina_op &source = *session.build.op(base.op);
+  const bool packs = op.kind == LAMINA_PACK;
+  const lamina_op &source = packs ? *session.build.op(base.op) : op;
   std::vector<Drawn> drawn;
   for (Drawn &argument : draw(source, base))
     if (const int index = argument_named(op, argument.name); index >= 0) argument.index = index, drawn.push_back(std::move(argument));
   stage->threads = std::make_unique<HostThreads>(1);
   stage->plan = std::make_unique<Plan>(op, base, session.device_id, stage->threads->host());
+  if (stage->plan->created().status == LAMINA_UNSUPPORTED) throw Failure{Verdict::unsupported, stage->plan->created().message};
   if (!stage->plan->created().ok()) fail("plan_create: " + describe(stage->plan->created()));
-  const bool packs = op.kind == LAMINA_PACK;
   if (packed_weights && !packs) stage->packed = session.pack(session.build, base, drawn, 1, 0xff);
   stage->placement =
       std::make_unique<Placement>(op, drawn, base, session.device(), PlacementOptions{false, false, packed_weights && !packs, Edge::back});
   if (stage->packed) stage->placement->set_packed(stage->packed.get());
+  stage->saved = session.saved(session.build, base, *stage->plan, *stage->placement);
   Outcome asked = stage->plan->need(stage->placement->call(), stage->need);
   if (!asked.ok()) fail("the valid call is refused: plan_need: " + describe(asked));
   if (packs) {

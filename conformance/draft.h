@@ -29,12 +29,12 @@ struct Wanted {  // what a bent call must get
 // NULL: the list has none that the build's table takes.
 const Case *plain_case(const Session &, const CaseList &);
 
-// The op's arguments for `base`: from the op itself, or from the case's op by name (pack).  Present, with packed room for PACK ops.
+// The op's arguments for `base`: its own, or for PACK ops those of the case's op by name.  With packed room for PACK ops.
 struct Stage {
   std::unique_ptr<HostThreads> threads;
   std::unique_ptr<Plan> plan;
   std::unique_ptr<Placement> placement;
-  std::unique_ptr<Buffer> packed, workspace;
+  std::unique_ptr<Buffer> packed, saved, workspace;
   lamina_need need{};
   lamina_call call{};
 };

@@ -1,5 +1,6 @@
 #include "conformance/drawing.h"
 
+#include <algorithm>
 #include <cmath>
 #include <sstream>
 
@@ -19,7 +20,11 @@ std::vector<std::string> words_of(const std::string &layout) {
 }
 
 Element element_for(const lamina_op &op, const lamina_arg &arg, const std::vector<Drawn> &before, const Case &one) {
-  const std::string *asked = best_match(one.dtypes, arg.name);
+  if (arg.role == LAMINA_OUTPUT && (arg.flags & LAMINA_OR_FLOAT32))
+    if (const auto set = one.attributes.find("gradient_dtype");
+        set != one.attributes.end() && set->second == AttributeValue(std::string("float32")))
+      return Element::float32;
+  const std::string *asked = arg.role == LAMINA_OUTPUT ? nullptr : best_match(one.dtypes, arg.name);
   if (asked && *asked != "same") return *element_named(*asked);
   if (arg.dtype_of >= 0) {
     for (const Drawn &drawn : before)
@@ -104,6 +109,14 @@ void poison(Drawn &drawn, const Recipe &recipe, const std::vector<Drawn> &all, c
   refuse(one, "poison_where names '" + recipe.poison_where + "', which is absent");
 }
 
+// A gradient goes with the argument that it is of.
+bool lacks_owner(const lamina_op &op, const lamina_arg &arg, const std::vector<Drawn> &before) {
+  const std::string name = arg.name, ending = "_gradient";
+  if (arg.role != LAMINA_OUTPUT || !name.ends_with(ending)) return false;
+  const int owner = argument_named(op, name.substr(0, name.size() - ending.size()));
+  return owner >= 0 && std::none_of(before.begin(), before.end(), [&](const Drawn &drawn) { return drawn.index == owner; });
+}
+
 }  // namespace
 
 int64_t Drawn::count() const {
@@ -157,10 +170,10 @@ std::vector<Drawn> outline(const lamina_op &op, const Case &one) {
   std::vector<Drawn> all;
   for (uint32_t i = 0; i < op.arg_count; ++i) {
     const lamina_arg &arg = op.args[i];
-    if (arg.role == LAMINA_PACKED) continue;
+    if (arg.role == LAMINA_PACKED || arg.role == LAMINA_SAVED) continue;
     bool present = !(arg.flags & LAMINA_OPTIONAL);
     for (const std::string &pattern : one.given) present |= matches(pattern, arg.name);
-    if (!present) continue;
+    if (!present || lacks_owner(op, arg, all)) continue;
     Drawn drawn;
     drawn.index = static_cast<int>(i), drawn.name = arg.name, drawn.role = arg.role;
     drawn.element = element_for(op, arg, all, one);

@@ -18,7 +18,8 @@ struct Drawn {
   int64_t count() const;
 };
 
-// Every present argument of `op` but PACKED, in table order.  Throws lamina::Error when the case doesn't fit the table.
+// Every present argument of `op` but PACKED and SAVED, in table order.  A gradient whose argument is absent is absent too, so that a case
+// may ask for "*_gradient".  Throws lamina::Error when the case doesn't fit the table.
 std::vector<Drawn> draw(const lamina_op &op, const Case &);
 // The same without values.
 std::vector<Drawn> outline(const lamina_op &op, const Case &);

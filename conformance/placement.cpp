@@ -115,21 +115,21 @@ void Placement::reset() {
   }
 }
 
-void Placement::set_packed(Buffer *packed) {
+void Placement::set_bytes(uint32_t role, Buffer *buffer) {
   for (uint32_t i = 0; i < op_.arg_count; ++i) {
-    if (op_.args[i].role != LAMINA_PACKED) continue;
+    if (op_.args[i].role != role) continue;
     auto placed = std::make_unique<Placed>();
     placed->index = static_cast<int>(i), placed->name = op_.args[i].name, placed->written = is_written(op_, op_.args[i]);
-    placed->element = Element::uint8, placed->buffer = packed;
-    placed->shape = {static_cast<int64_t>(packed->size())}, placed->strides = {1};
-    placed->image.resize(packed->size());
-    if (!placed->written) packed->read(placed->image.data());
-    placed->tensor = {packed->data(), device_.id(), 1, dtype_of(Element::uint8), placed->shape.data(), placed->strides.data(), 0};
+    placed->element = Element::uint8, placed->buffer = buffer;
+    placed->shape = {static_cast<int64_t>(buffer->size())}, placed->strides = {1};
+    placed->image.resize(buffer->size());
+    if (!placed->written) buffer->read(placed->image.data());
+    placed->tensor = {buffer->data(), device_.id(), 1, dtype_of(Element::uint8), placed->shape.data(), placed->strides.data(), 0};
     tensors_[i] = &placed->tensor;
     placed_.push_back(std::move(placed));
     return;
   }
-  throw Error(ErrorKind::malformed, std::string("op '") + op_.name + "' has no PACKED argument");
+  throw Error(ErrorKind::malformed, std::string("op '") + op_.name + "' has no argument of role " + std::to_string(role));
 }
 
 lamina_call Placement::call() {

@@ -36,7 +36,8 @@ class Placement {
   Placement(const lamina_op &op, const std::vector<Drawn> &, const Case &, Device &, const PlacementOptions &);
 
   // Adds the PACKED argument: bytes that this call reads, or room that it writes.
-  void set_packed(Buffer *packed);
+  void set_packed(Buffer *packed) { set_bytes(LAMINA_PACKED, packed); }
+  void set_saved(Buffer *saved) { set_bytes(LAMINA_SAVED, saved); }
 
   lamina_call call();             // without workspace; valid while this lives
   lamina_call descriptor_call();  // the same shapes with every data pointer NULL
@@ -51,6 +52,7 @@ class Placement {
   std::vector<unsigned char> bytes(const Placed &) const;  // the memory as it is
 
  private:
+  void set_bytes(uint32_t role, Buffer *);
   void place(const Drawn &, const Case &, const PlacementOptions &);
   void write_values(Placed &, const std::vector<double> &values);
 

@@ -234,6 +234,19 @@ void check_need_is_pure(Session &session, const Case &one) {
     fail("plan_need answers otherwise after a run");
 }
 
+// With nothing saved the argument may be absent or have no bytes.
+void check_saved_of_no_bytes(Session &session, const Case &one) {
+  const Bytes absent = run_once(session, session.build, one, 2);
+  auto ready = session.prepare(session.build, one, 2);
+  const auto nothing = session.device().allocate(0, 64, Edge::back, "saved");
+  ready->placement->set_saved(nothing.get());
+  lamina_call call = ready->placement->call();
+  call.workspace = ready->call.workspace, call.workspace_size = ready->call.workspace_size;
+  ready->call = call;
+  ready->run();
+  if (outputs_of(*ready) != absent) fail("saved of 0 bytes gives other bytes than none");
+}
+
 // The dearest plain case below a limit: enough work that several threads really share it.
 const Case &busy_case(const Session &session, const CaseList &list, const Case &base) {
   const Case *busy = &base;
@@ -252,9 +265,10 @@ void add_property_jobs(Session &session, const CaseList &list, std::vector<Job> 
   const Case *plain = plain_case(session, list);
   if (!plain) return;
   const Case *base = &busy_case(session, list, *plain);
-  const lamina_op *op = session.build.op(base->op);
-  bool packs = false;
-  for (uint32_t i = 0; i < op->arg_count; ++i) packs |= op->args[i].role == LAMINA_PACKED;
+  const auto packs = [&](const Case &one) {
+    const lamina_op &op = *session.build.op(one.op);
+    return std::any_of(op.args, op.args + op.arg_count, [](const lamina_arg &arg) { return arg.role == LAMINA_PACKED; });
+  };
   const bool on_cpu = session.device_id.type == LAMINA_CPU;
   const auto add = [&](const char *name, const Case &one, Check check, int seconds = 120) {
     jobs.push_back({"property", name, one.why + " " + one.dtype + (one.label.empty() ? "" : " " + one.label),
@@ -262,9 +276,11 @@ void add_property_jobs(Session &session, const CaseList &list, std::vector<Job> 
   };
   for (const Case *one : samples(session, list, 3e8)) {
     if (on_cpu) add("any number of threads", *one, check_threads);
-    if (packs) add("packing twice", *one, check_pack_twice);
-    if (packs) add("packed and raw weights", *one, check_packed_and_raw);
+    if (packs(*one)) add("packing twice", *one, check_pack_twice);
+    if (packs(*one)) add("packed and raw weights", *one, check_packed_and_raw);
     add("plan_need is pure", *one, check_need_is_pure);
+    if (!one->attributes.contains("save") && session.build.op(one->op)->kind == LAMINA_BACKWARD)
+      add("saved of no bytes", *one, check_saved_of_no_bytes);
   }
   add("concurrent runs, threads of the host", *base, [](Session &s, const Case &one) { check_concurrent(s, one, 2); });
   add("concurrent runs, threads of the build", *base, [](Session &s, const Case &one) { check_concurrent(s, one, 0); });

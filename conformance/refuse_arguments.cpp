@@ -58,13 +58,15 @@ void dtype_bends(const lamina_op &op, size_t i, const Stage &stage, std::vector<
   };
   bends.push_back({"dtype of an unknown code", with_dtype({17, 8, 1}, LAMINA_UNSUPPORTED)});
   bends.push_back({"dtype of two lanes", with_dtype({LAMINA_CODE_FLOAT, 32, 2}, LAMINA_UNSUPPORTED)});
+  const bool bytes = arg.role == LAMINA_PACKED || arg.role == LAMINA_SAVED;
   const Placed *source = arg.dtype_of >= 0 ? stage.placement->at(arg.dtype_of) : nullptr;
   for (int code = 0; code < element_count; ++code) {
     const auto element = static_cast<Element>(code);
     const std::string name = std::string("dtype ") + name_of(element);
     if (!(arg.dtypes & bit(element)))
-      bends.push_back({name, with_dtype(dtype_of(element), arg.role == LAMINA_PACKED ? LAMINA_INVALID_ARGUMENT : LAMINA_UNSUPPORTED)});
-    else if (source && element != source->element && !((arg.flags & LAMINA_OR_FLOAT32) && element == Element::float32))
+      bends.push_back({name, with_dtype(dtype_of(element), bytes ? LAMINA_INVALID_ARGUMENT : LAMINA_UNSUPPORTED)});
+    else if (source && element != source->element &&
+             !((arg.flags & LAMINA_OR_FLOAT32) && arg.role != LAMINA_OUTPUT && element == Element::float32))
       bends.push_back({name + " beside " + name_of(source->element), with_dtype(dtype_of(element), LAMINA_INVALID_ARGUMENT)});
   }
 }
@@ -84,7 +86,7 @@ void extent_bends(const lamina_op &op, size_t i, std::vector<Bend> &bends) {
              draft.shapes[i][dim] += change;
              // The first occurrence says what the letter is; the next that differs is to blame.
              const bool is_first = all.front().arg == static_cast<int>(i) && all.front().dim == static_cast<int>(dim);
-             const Occurrence blamed = is_first ? all[1] : Occurrence{static_cast<int>(i), static_cast<int>(dim)};
+             const Occurrence blamed = is_first && all.size() > 1 ? all[1] : Occurrence{static_cast<int>(i), static_cast<int>(dim)};
              return Wanted{LAMINA_INVALID_ARGUMENT, blamed.arg, blamed.dim};
            }});
   }
@@ -124,7 +126,8 @@ void memory_bends(const lamina_op &op, size_t i, const Stage &stage, const Draft
                      draft.tensors[i].device.id += 1;
                      return Wanted{LAMINA_WRONG_DEVICE, index, -2};
                    }});
-  const bool required = !(arg.flags & LAMINA_OPTIONAL) || (arg.role == LAMINA_PACKED && op.kind == LAMINA_PACK);
+  // Saved bytes that infer asks for may not be absent.
+  const bool required = !(arg.flags & LAMINA_OPTIONAL) || (arg.role == LAMINA_PACKED && op.kind == LAMINA_PACK) || arg.role == LAMINA_SAVED;
   if (required) {
     bends.push_back({"missing", [i, index](Stage &, Draft &draft) {
                        draft.pointers[i] = nullptr;
@@ -135,6 +138,11 @@ void memory_bends(const lamina_op &op, size_t i, const Stage &stage, const Draft
                        return Wanted{LAMINA_INVALID_ARGUMENT, -2, -2};  // an earlier check may blame another that is cut off too
                      }});
   }
+  if (arg.role == LAMINA_OUTPUT && arg.dtype_of >= 0 && (op.args[arg.dtype_of].flags & LAMINA_OPTIONAL))
+    bends.push_back({"of an absent argument", [&op, i, index](Stage &, Draft &draft) {
+                       draft.pointers[static_cast<size_t>(op.args[i].dtype_of)] = nullptr;
+                       return Wanted{LAMINA_INVALID_ARGUMENT, index, -1};
+                     }});
   if (descriptor || is_empty(valid.tensors[i])) return;
   bends.push_back({"data NULL", [i, index](Stage &, Draft &draft) {
                      draft.tensors[i].data = nullptr, draft.tensors[i].byte_offset = 0;
@@ -193,7 +201,9 @@ bool is_valid(Session &session, const lamina_op &op, const Case &one, bool packe
 // Optional arguments that exclude others (two masks) are tried alone, without the other optional inputs.
 std::optional<Case> case_with(Session &session, const lamina_op &op, const Case &base, const lamina_arg &arg, bool packed) {
   if (!(arg.flags & LAMINA_OPTIONAL) || arg.role == LAMINA_PACKED) return base;
-  if (const Case one = with_argument(base, arg.name); is_valid(session, op, one, packed)) return one;
+  const std::string ending = "_gradient", own_name = arg.name;
+  const Case of_owner = own_name.ends_with(ending) ? with_argument(base, own_name.substr(0, own_name.size() - ending.size())) : base;
+  if (const Case one = with_argument(of_owner, arg.name); is_valid(session, op, one, packed)) return one;
   Case alone = base;
   alone.given = {arg.name};
   if (is_valid(session, op, alone, packed)) return alone;
@@ -204,10 +214,18 @@ std::optional<Case> case_with(Session &session, const lamina_op &op, const Case 
   return std::nullopt;
 }
 
+// The base with saved activations, where the op has the choice and the build takes it: else there are no saved bytes to get wrong.
+Case saving(Session &session, const lamina_op &op, const Case &base) {
+  Case one = base;
+  if (op.kind == LAMINA_PACK || attribute_named(op, "save") < 0) return one;
+  one.attributes["save"] = std::string("activations");
+  return Plan(op, one, session.device_id, nullptr).created().ok() ? one : base;
+}
+
 void add_argument_jobs(Session &session, const lamina_op &op, const Case &base, size_t i, bool packed, std::vector<Job> &jobs) {
   jobs.push_back(
       {"refusal", std::string(op.name) + (packed ? " (packed)" : ""), op.args[i].name, [&session, &op, &base, i, packed](Result &) {
-         const std::optional<Case> one = case_with(session, op, base, op.args[i], packed);
+         const std::optional<Case> one = case_with(session, op, saving(session, op, base), op.args[i], packed);
          if (!one) fail(std::string("no valid call has argument '") + op.args[i].name + "'");
          std::vector<Bend> bends;
          {
@@ -223,6 +241,7 @@ void add_argument_jobs(Session &session, const lamina_op &op, const Case &base, 
            // An extent that only this argument has contradicts nothing in the table.
            std::erase_if(bends, [&](const Bend &bend) {
              const auto words = shape_words(op.args[i]);
+             if (op.args[i].role == LAMINA_PACKED || op.args[i].role == LAMINA_SAVED) return false;  // the build knows how many bytes
              for (size_t dim = 0; dim < words.size(); ++dim)
                if ((bend.name == "smaller extent of dimension " + std::to_string(dim) ||
                     bend.name == "larger extent of dimension " + std::to_string(dim)) &&

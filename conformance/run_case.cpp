@@ -22,6 +22,8 @@ std::vector<std::vector<unsigned char>> output_bytes(const Ready &ready) {
 void check_untouched(const Ready &ready) {
   if (const std::string damage = ready.placement->damage(); !damage.empty()) fail(damage);
   if (const std::string damage = ready.workspace->damage(); !damage.empty()) fail("workspace: " + damage);
+  if (ready.saved)
+    if (const std::string damage = ready.saved->damage(); !damage.empty()) fail("saved: " + damage);
 }
 
 // A case that must be refused: the first of plan_create, plan_need and run that says no must say it as expected.
@@ -79,12 +81,13 @@ void run_case(Session &session, const Case &one, Result &result) {
     ready->run();
     if (output_bytes(*ready) != first) fail("DETERMINISTIC, but a second run on another workspace content gives other bytes");
   }
+  const lamina_op &op = ready->plan->op();
   const auto &truth = session.truth(one);
   for (const auto &[name, expected] : truth) {
     const Placed *placed = ready->placement->find(name);
     if (!placed) fail("output '" + name + "' is missing");
     Measures measured;
-    const Measures limits = limits_for(session.contract, one, name_of(placed->element));
+    const Measures limits = limits_for(session.contract, one, op.kind, name_of(placed->element));
     const std::string wrong = compare(ready->placement->values(*placed), expected, placed->shape, limits, measured);
     if (measured.frobenius >= result.measured.frobenius) result.measured = measured, result.limits = limits;
     if (!wrong.empty()) fail("'" + name + "' " + wrong);

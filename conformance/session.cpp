@@ -89,13 +89,13 @@ void require(const Outcome &outcome, const std::string &what) {
 
 const lamina_op &op_of(const Plugin &plugin, const std::string &name) {
   const lamina_op *op = plugin.op(name);
-  if (!op) throw Error(ErrorKind::unsupported, plugin.path() + " has no op '" + name + "'");
+  if (!op) throw Failure{Verdict::unsupported, plugin.path() + " has no op '" + name + "'"};  // what it lists is what it can
   return *op;
 }
 
-const lamina_op *pack_op(const Plugin &plugin) {
+const lamina_op *op_of_kind(const Plugin &plugin, uint32_t kind) {
   for (uint32_t i = 0; i < plugin.library().op_count; ++i)
-    if (plugin.library().ops[i]->kind == LAMINA_PACK) return plugin.library().ops[i];
+    if (plugin.library().ops[i]->kind == kind) return plugin.library().ops[i];
   return nullptr;
 }
 
@@ -139,6 +139,7 @@ void check_infer(const Plan &plan, Placement &placement, const lamina_need &need
     if (out[i].shape != room.data() + 8 * i) fail(name + "shape points elsewhere than the caller's room");
     std::vector<int64_t> expected;
     if (arg.role == LAMINA_PACKED) expected = {static_cast<int64_t>(need.packed_size)};
+    else if (arg.role == LAMINA_SAVED && !placement.at(static_cast<int>(i))) expected = {0};  // absent: there was nothing to save
     else if (const Placed *placed = placement.at(static_cast<int>(i))) expected = placed->shape;
     else continue;
     if (std::vector<int64_t>(out[i].shape, out[i].shape + std::clamp(out[i].ndim, 0, 8)) != expected)
@@ -176,7 +177,7 @@ Device &Session::device() {
 
 std::unique_ptr<Buffer> Session::pack(const Plugin &plugin, const Case &one, const std::vector<Drawn> &drawn, int threads,
                                       unsigned char poison, std::string *format) {
-  const lamina_op *op = pack_op(plugin);
+  const lamina_op *op = op_of_kind(plugin, LAMINA_PACK);
   if (!op) throw Failure{Verdict::unsupported, "the build has no op of kind PACK"};
   std::vector<Drawn> weights;
   for (const Drawn &argument : drawn)
@@ -204,6 +205,42 @@ std::unique_ptr<Buffer> Session::pack(const Plugin &plugin, const Case &one, con
   return packed;
 }
 
+std::unique_ptr<Buffer> Session::saved(const Plugin &plugin, const Case &one, const Plan &plan, Placement &placement, Edge edge) {
+  const lamina_op &op = plan.op();
+  int64_t size = -1;
+  std::vector<int64_t> room(op.arg_count * 8);
+  std::vector<lamina_tensor> out(op.arg_count);
+  for (uint32_t i = 0; i < op.arg_count; ++i) out[i].shape = room.data() + 8 * i;
+  for (uint32_t i = 0; i < op.arg_count; ++i) {
+    if (op.args[i].role != LAMINA_SAVED) continue;
+    require(plan.infer(placement.descriptor_call(), out.data()), "infer without saved");
+    size = out[i].ndim == 1 ? out[i].shape[0] : -1;
+    if (size < 0) fail("infer: 'saved' has " + std::to_string(out[i].ndim) + " dimensions and a first extent of " + std::to_string(size));
+  }
+  if (size <= 0) return nullptr;
+  if (op.kind == LAMINA_FORWARD_TRAIN) {
+    auto written = device().allocate(static_cast<size_t>(size), 64, edge, "saved");
+    const std::vector<unsigned char> poison(static_cast<size_t>(size), 0xff);
+    written->write(poison.data());
+    placement.set_saved(written.get());
+    return written;
+  }
+  const lamina_op *train = op_of_kind(plugin, LAMINA_FORWARD_TRAIN);
+  if (!train) fail(std::string("op '") + op.name + "' reads saved bytes, and the build has no op of kind FORWARD_TRAIN to write them");
+  Case before = one;
+  before.op = train->name, before.packed = false, before.alias.clear();
+  const auto first = prepare(plugin, before, 1, edge);
+  if (!first->saved || first->saved->size() != static_cast<size_t>(size))
+    fail("'" + before.op + "' saves " + std::to_string(first->saved ? first->saved->size() : 0) + " bytes, '" + op.name + "' expects " +
+         std::to_string(size));
+  first->run();
+  for (const std::string &damage : {first->placement->damage(), first->saved->damage(), first->workspace->damage()})
+    if (!damage.empty()) fail("'" + before.op + "' before it: " + damage);
+  first->saved->forbid_writing();
+  placement.set_saved(first->saved.get());
+  return std::move(first->saved);
+}
+
 std::unique_ptr<Ready> Session::prepare(const Plugin &plugin, const Case &one, int threads, Edge edge) {
   const lamina_op &op = op_of(plugin, one.op);
   auto ready = std::make_unique<Ready>();
@@ -217,6 +254,7 @@ std::unique_ptr<Ready> Session::prepare(const Plugin &plugin, const Case &one, i
   if (one.packed) ready->packed = pack(plugin, one, ready->drawn, threads, 0xff, &format);
   ready->placement = std::make_unique<Placement>(op, ready->drawn, one, device(), PlacementOptions{false, false, one.packed, edge});
   if (ready->packed) ready->placement->set_packed(ready->packed.get()), ready->packed->forbid_writing();
+  ready->saved = saved(plugin, one, *ready->plan, *ready->placement, edge);
   check_need(*ready->plan, *ready->placement, ready->need);
   check_infer(*ready->plan, *ready->placement, ready->need);
   if (one.packed && (!ready->need.packed_format || format != ready->need.packed_format))
@@ -234,7 +272,8 @@ std::string truth_key(const Case &one) {
   std::ostringstream key;
   key << one.op << '|' << one.dtype << '|' << one.seed << '|';
   for (const auto &[name, extent] : one.dims) key << name << extent << ' ';
-  for (const auto &[name, value] : one.attributes) key << '|' << name << '=' << manifest::text_of(value);
+  for (const auto &[name, value] : one.attributes)
+    if (name != "save" && name != "gradient_dtype") key << '|' << name << '=' << manifest::text_of(value);  // they don't change the truth
   for (const auto &[name, dtype] : one.dtypes) key << '|' << name << ':' << dtype;
   for (const std::string &name : one.given) key << '|' << name;
   for (const auto &[name, layout] : one.layout)
@@ -255,7 +294,9 @@ const std::map<std::string, std::vector<double>> &Session::truth(const Case &one
   const lamina_op &op = op_of(*reference, one.op);
   const std::vector<Drawn> drawn = draw(op_of(build, one.op), one);
   HostThreads host(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
-  const Plan plan(op, one, cpu->id(), host.host());
+  Case plain = one;  // in float64 throughout, and with nothing kept from another pass
+  plain.attributes.erase("gradient_dtype"), plain.attributes.erase("save");
+  const Plan plan(op, plain, cpu->id(), host.host());
   if (!plan.created().ok()) fail("reference: plan_create: " + describe(plan.created()));
   Placement placement(op, drawn, one, *cpu, {true, true, false, Edge::back});
   lamina_need need;

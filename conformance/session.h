@@ -69,7 +69,7 @@ struct Ready {
   std::vector<Drawn> drawn;
   std::unique_ptr<HostThreads> threads;
   std::unique_ptr<Plan> plan;
-  std::unique_ptr<Buffer> packed, workspace;
+  std::unique_ptr<Buffer> packed, saved, workspace;  // saved: empty where the op has no SAVED argument or it needs no bytes
   std::unique_ptr<Placement> placement;
   lamina_need need{};
   lamina_call call{};
@@ -96,6 +96,9 @@ class Session {
   // Packs the case's weights with op "pack" into fresh memory whose first content is `poison`.
   std::unique_ptr<Buffer> pack(const Plugin &, const Case &, const std::vector<Drawn> &, int threads, unsigned char poison,
                                std::string *format = nullptr);
+  // The SAVED argument of a plan's call: room of the size that infer says for forward_train to write, what forward_train of the same case
+  // wrote for backward to read.  Empty where it has no bytes.
+  std::unique_ptr<Buffer> saved(const Plugin &, const Case &, const Plan &, Placement &, Edge edge = Edge::back);
 
  private:
   std::unique_ptr<Device> device_;

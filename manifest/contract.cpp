@@ -86,6 +86,11 @@ struct Reader {
     tolerances.frobenius_shifted = json.value("frobenius_shifted", tolerances.frobenius);
     tolerances.worst_row = json.at("worst_row").get<Limits>();
     tolerances.worst_element = json.at("worst_element").get<Limits>();
+    if (json.contains("gradient")) {
+      tolerances.gradient_frobenius = json["gradient"].at("frobenius").get<Limits>();
+      tolerances.gradient_row = json["gradient"].at("worst_row").get<Limits>();
+      tolerances.gradient_element = json["gradient"].at("worst_element").get<Limits>();
+    }
     if (json.contains("compute"))
       for (const auto &[mode, limits] : json["compute"].items())
         tolerances.compute[mode] = {limits.at("frobenius"), limits.at("worst_row"), limits.at("worst_element")};
@@ -122,6 +127,9 @@ struct Reader {
         for (const char dim : product)
           if (!contract.dims.contains(std::string(1, dim))) refuse("flops of " + op + ": dims does not explain " + dim);
     }
+    for (const ContractOp &op : contract.ops)
+      if (op.kind == "backward" && contract.tolerances.gradient_frobenius.empty())
+        refuse("op " + op.name + " needs the limits tolerances.gradient");
     if (contract.tolerances.compute.empty()) return;
     const ContractAttribute *compute = contract.attribute("compute");
     for (const auto &[mode, limits] : contract.tolerances.compute)

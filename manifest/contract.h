@@ -52,7 +52,8 @@ struct ComputeTolerance {
 };
 struct Tolerances {  // by dtype: "bfloat16" -> limit
   std::map<std::string, double> frobenius, frobenius_shifted, worst_row, worst_element;
-  std::map<std::string, ComputeTolerance> compute;  // by value of the attribute `compute`
+  std::map<std::string, double> gradient_frobenius, gradient_row, gradient_element;  // of what backward writes; empty: no such op
+  std::map<std::string, ComputeTolerance> compute;                                   // by value of the attribute `compute`
 };
 
 struct Contract {

@@ -66,13 +66,22 @@ struct Binder {
     if (!dtype_from(given, dtype))
       return refuse(Status::unsupported, i, -1, "dtype (code %u, %u bits, %u lanes) is unknown", given.code, given.bits, given.lanes);
     if (!(row.dtypes & bit(dtype))) {
-      const bool known = row.role == LAMINA_PACKED;
+      const bool known = row.role == LAMINA_PACKED || row.role == LAMINA_SAVED;
       return refuse(known ? Status::invalid_argument : Status::unsupported, i, -1, "this build does not take %s here", name_of(dtype));
     }
+    if (row.dtype_of >= 0 && !bound.tensors[row.dtype_of] && row.role == LAMINA_OUTPUT)
+      return refuse(Status::invalid_argument, i, -1, "belongs to argument %d '%s', which is absent", row.dtype_of,
+                    argument(row.dtype_of).name);
     if (row.dtype_of >= 0 && bound.tensors[row.dtype_of]) {
       DType other;
       if (!dtype_from(bound.tensors[row.dtype_of]->dtype, other)) return Status::ok;  // refused where it stands
-      const bool or_float32 = row.flags & LAMINA_OR_FLOAT32;
+      const bool is_output = row.role == LAMINA_OUTPUT, or_float32 = (row.flags & LAMINA_OR_FLOAT32) && !is_output;
+      if (is_output && (row.flags & LAMINA_OR_FLOAT32)) {  // what is written has one right dtype, and the attribute says which
+        const DType right = wants_float32_gradients(plan) ? DType::float32 : other;
+        if (dtype == right) return Status::ok;
+        return refuse(Status::invalid_argument, i, -1, "dtype is %s, expected %s as attribute 'gradient_dtype' says", name_of(dtype),
+                      name_of(right));
+      }
       if (dtype != other && !(or_float32 && dtype == DType::float32))
         return refuse(Status::invalid_argument, i, -1, "dtype is %s, expected %s%s as argument %d '%s'", name_of(dtype), name_of(other),
                       or_float32 && other != DType::float32 ? " or float32" : "", row.dtype_of, argument(row.dtype_of).name);
@@ -218,6 +227,13 @@ bool is_written(const lamina_op &op, const lamina_arg &argument) {
     case LAMINA_SAVED: return op.kind == LAMINA_FORWARD_TRAIN;
     default: return false;
   }
+}
+
+bool wants_float32_gradients(const lamina_plan &plan) {
+  const Op &op = *plan.op;
+  for (uint32_t i = 0; op.kind == LAMINA_BACKWARD && i < op.attr_count; ++i)
+    if (strcmp(op.attrs[i].name, "gradient_dtype") == 0) return strcmp(op.rules[i].values[plan.attributes[i].index], "float32") == 0;
+  return false;
 }
 
 DType BoundCall::dtype(int argument) const {

@@ -12,6 +12,10 @@ Status bind(const lamina_plan &plan, const lamina_call *call, Memory memory, Bou
 // The caller wrote this argument for the op to read, or the op writes it?
 bool is_written(const lamina_op &op, const lamina_arg &argument);
 
+// Attribute `gradient_dtype` of an op of kind BACKWARD: whether it asks for float32 where the table leaves the choice between the
+// parameter's dtype and float32.
+bool wants_float32_gradients(const lamina_plan &plan);
+
 bool dtype_from(lamina_dtype, DType &);
 lamina_dtype dtype_to(DType);
 

@@ -40,6 +40,7 @@ struct BoundCall {
 
 struct Need {
   uint64_t workspace_size = 0, packed_size = 0;
+  uint64_t saved_size = 0;  // bytes of the SAVED argument for these shapes and attributes; 0: it may be absent
 };
 
 struct Facts {  // of the one build that is linked

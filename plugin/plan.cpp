@@ -103,19 +103,32 @@ Status checked_need(const lamina_plan &plan, const lamina_call *call, Memory mem
   return plan.op->hooks->need(plan, bound, need, failure);
 }
 
+// PACKED and SAVED are as long as this build says for this call.
+Status check_bytes(const Op &op, uint32_t i, const BoundCall &bound, const Need &need, Failure &failure) {
+  const uint32_t role = op.args[i].role;
+  if (role != LAMINA_PACKED && role != LAMINA_SAVED) return Status::ok;
+  const uint64_t expected = role == LAMINA_SAVED ? need.saved_size : need.packed_size;
+  failure.arg = static_cast<int>(i), failure.dim = -1;
+  if (!bound.has(failure.arg)) {
+    failure.arg = role == LAMINA_SAVED && expected ? failure.arg : -1;
+    if (failure.arg < 0) return Status::ok;
+    return fail(failure, Status::invalid_argument, "%s.%s: argument %u '%s' is missing; infer says it has %llu bytes", op.layer, op.name, i,
+                op.args[i].name, static_cast<unsigned long long>(expected));
+  }
+  failure.dim = 0;
+  if (const int64_t given = bound.tensors[i]->shape[0]; static_cast<uint64_t>(given) != expected)
+    return fail(failure, Status::invalid_argument, "%s.%s: argument %u '%s' has %lld bytes, expected %llu", op.layer, op.name, i,
+                op.args[i].name, static_cast<long long>(given), static_cast<unsigned long long>(expected));
+  failure.arg = failure.dim = -1;
+  return Status::ok;
+}
+
 Status checked_run(const lamina_plan &plan, const lamina_call *call, Failure &failure) {
   BoundCall bound;
   Need need;
   LAMINA_TRY(checked_need(plan, call, Memory::check, bound, need, failure));
   const Op &op = *plan.op;
-  for (uint32_t i = 0; i < op.arg_count; ++i) {
-    if (op.args[i].role != LAMINA_PACKED || !bound.has(static_cast<int>(i))) continue;
-    if (const int64_t given = bound.tensors[i]->shape[0]; static_cast<uint64_t>(given) != need.packed_size) {
-      failure.arg = static_cast<int>(i), failure.dim = 0;
-      return fail(failure, Status::invalid_argument, "%s.%s: argument %u '%s' has %lld bytes, expected %llu", op.layer, op.name, i,
-                  op.args[i].name, static_cast<long long>(given), static_cast<unsigned long long>(need.packed_size));
-    }
-  }
+  for (uint32_t i = 0; i < op.arg_count; ++i) LAMINA_TRY(check_bytes(op, i, bound, need, failure));
   if (need.workspace_size) {
     if (!bound.workspace || bound.workspace_size < need.workspace_size)
       return fail(failure, Status::workspace, "%s.%s: workspace has %llu bytes, these shapes need %llu", op.layer, op.name,
@@ -156,13 +169,16 @@ Status infer_outputs(const lamina_plan &plan, const BoundCall &bound, const Need
     int rank = 0;
     for (const char *at = row.shape; *at; ++at)
       if (*at >= 'A' && *at <= 'Z') {
-        const int64_t extent = row.role == LAMINA_PACKED ? static_cast<int64_t>(need.packed_size) : bound.extent(*at);
+        const int64_t extent = row.role == LAMINA_PACKED  ? static_cast<int64_t>(need.packed_size)
+                               : row.role == LAMINA_SAVED ? static_cast<int64_t>(need.saved_size)
+                                                          : bound.extent(*at);
         if (extent < 0)
           return fail(failure, Status::invalid_argument, "%s.%s: no argument gives extent %c of '%s'", op.layer, op.name, *at, row.name);
         shape[rank++] = extent;
       }
     DType dtype = DType::uint8;
     if (row.dtype_of >= 0 && bound.has(row.dtype_of)) dtype = bound.dtype(row.dtype_of);
+    if ((row.flags & LAMINA_OR_FLOAT32) && wants_float32_gradients(plan)) dtype = DType::float32;
     out[i] = {nullptr, plan.device, rank, dtype_to(dtype), shape, nullptr, 0};
   }
   failure.arg = -1;

@@ -26,6 +26,8 @@ struct Run {                  // what a run may use beside the problem
   const void *state = nullptr;
 };
 
+struct Training;  // training.h
+
 struct Build {
   const char *packed_format;  // names layout and revision of the packed bytes
   int32_t device_type;
@@ -41,6 +43,7 @@ struct Build {
   Status (*pack)(const Problem &, const Run &, Failure &);                       // parameters -> problem.packed
   Status (*forward)(const Problem &, const Run &, Failure &);  // N > 0 and B > 0; packs into the workspace if packed is null
   Parallel (*own_threads)();                                   // CPU builds: this process's pool; null on GPUs
+  const Training *training = nullptr;                          // null: this build has no forward_train and no backward
 };
 
 extern const Build build;

@@ -205,7 +205,7 @@ bool check(Session &session, const Problem &p) {
       for (int64_t c = 0; c < p.width; ++c)
         sampled.push_back(load(bytes.data() + static_cast<size_t>((i * n + j) * p.width + c) * size_of(p.element), p.element));
   Measures measured;
-  const Measures limits = limits_for(session.contract, one, one.dtype);
+  const Measures limits = limits_for(session.contract, one, LAMINA_FORWARD, one.dtype);
   std::string wrong = compare(sampled, truth_of(p, values, grid), {64, p.width}, limits, measured);
   // Memory starts as NaN: what no tile wrote is still there.
   const size_t size = size_of(p.element);

@@ -6,16 +6,18 @@
 
 #include <cerrno>
 #include <cstring>
-#include <vector>
 
 #include "hub_client/cache.h"
-#include "manifest/digest.h"
+#include "hub_client/following_hash.h"
 #include "manifest/error.h"
 
 namespace lamina::hub {
 namespace {
 
 namespace fs = std::filesystem;
+
+// libcurl hands over 16 KB at a time; a file system likes longer pieces.  Short enough that others, who wait, see the file grow.
+constexpr size_t gathered_bytes = 128 << 10;
 
 [[noreturn]] void throw_errno(const std::string &what, int code) {
   std::string fix;
@@ -33,17 +35,31 @@ struct BlobWriter::State {
   Name name = Name::own;
   bool resumed = false, keep = false;
   int file = -1;
-  manifest::Sha256 sha256;
-  manifest::GitBlobSha1 sha1{0};
+  std::string gathered;  // the last of `written`, not yet in the file
+  std::unique_ptr<FollowingHash> hash;
 
   void forget() {
     written = 0;
-    sha256 = manifest::Sha256();
-    sha1 = manifest::GitBlobSha1(size);
+    gathered.clear();
+    hash = std::make_unique<FollowingHash>(file, etag, size);
   }
-  void hash(std::string_view bytes) {
-    written += bytes.size();
-    etag.size() == 64 ? sha256.add(bytes) : sha1.add(bytes);
+  void put(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t count = ::write(file, bytes.data(), bytes.size());
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) throw_errno("cannot write " + temporary.string(), errno);
+      bytes.remove_prefix(static_cast<size_t>(count));
+    }
+  }
+  void flush() {
+    try {
+      put(gathered);
+    } catch (const Error &) {
+      gathered.clear();  // some of it is in the file: not again
+      throw;
+    }
+    gathered.clear();
+    hash->grown(written);
   }
 };
 
@@ -64,15 +80,21 @@ BlobWriter::BlobWriter(fs::path blobs, std::string etag, uint64_t size, Name nam
 }
 
 BlobWriter::~BlobWriter() {
+  state_->hash.reset();
   if (state_->file >= 0) close(state_->file);
   if (!state_->temporary.empty() && !state_->keep) unlink(state_->temporary.c_str());
 }
 
 uint64_t BlobWriter::written() const { return state_->written; }
 bool BlobWriter::resumed() const { return state_->resumed; }
-void BlobWriter::keep() { state_->keep = state_->name == Name::shared && state_->written > 0; }
+void BlobWriter::keep() {
+  try {
+    state_->flush();
+  } catch (const Error &) {}  // then the next process finds less
+  state_->keep = state_->name == Name::shared && state_->written > 0;
+}
 
-// Hashes what is there already, so that only the rest need be asked for.
+// What is there already is hashed from the beginning, so that only the rest need be asked for.
 void BlobWriter::take_over() {
   struct stat facts{};
   if (fstat(state_->file, &facts) != 0) throw_errno("cannot read " + state_->temporary.string(), errno);
@@ -81,19 +103,15 @@ void BlobWriter::take_over() {
     state_->temporary.clear();  // not ours to remove
     throw Error(ErrorKind::permission, path + " is no plain file; remove it and fetch again");
   }
-  std::vector<char> piece(1 << 20);
-  for (;;) {
-    const ssize_t count = read(state_->file, piece.data(), piece.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw_errno("cannot read " + state_->temporary.string(), errno);
-    if (count == 0) break;
-    if (static_cast<uint64_t>(count) > state_->size - state_->written) return restart();  // longer than it may be: another file's
-    state_->hash({piece.data(), static_cast<size_t>(count)});
-  }
+  if (static_cast<uint64_t>(facts.st_size) > state_->size) return restart();  // longer than it may be: another file's
+  if (lseek(state_->file, 0, SEEK_END) != facts.st_size) throw_errno("cannot go on with " + state_->temporary.string(), errno);
+  state_->written = static_cast<uint64_t>(facts.st_size);
   state_->resumed = state_->written > 0;
+  state_->hash->grown(state_->written);
 }
 
 void BlobWriter::restart() {
+  state_->hash.reset();  // before the file shrinks under it
   if (ftruncate(state_->file, 0) != 0 || lseek(state_->file, 0, SEEK_SET) != 0) throw_errno(state_->temporary.string(), errno);
   state_->resumed = false;
   state_->forget();
@@ -103,21 +121,22 @@ void BlobWriter::write(std::string_view bytes) {
   if (bytes.size() > state_->size - state_->written)
     throw Error(ErrorKind::integrity,
                 "the hub sent more than the " + std::to_string(state_->size) + " bytes it promised for " + state_->etag);
-  state_->hash(bytes);
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(state_->file, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw_errno("cannot write " + state_->temporary.string(), errno);
-    bytes.remove_prefix(static_cast<size_t>(count));
-  }
+  state_->written += bytes.size();
+  state_->gathered.append(bytes);
+  if (state_->gathered.size() >= gathered_bytes) state_->flush();
 }
 
 void BlobWriter::commit() {
   if (state_->written != state_->size)
     throw Error(ErrorKind::integrity,
                 "the hub sent " + std::to_string(state_->written) + " of " + std::to_string(state_->size) + " bytes of " + state_->etag);
-  const std::string found = state_->etag.size() == 64 ? manifest::to_hex(state_->sha256.finish()) : manifest::to_hex(state_->sha1.finish());
+  state_->flush();
+  const std::string found = state_->hash->finish();
   if (found != state_->etag) throw Error(ErrorKind::integrity, "what the hub sent as " + state_->etag + " hashes to " + found);
+  struct stat facts{};
+  if (fstat(state_->file, &facts) != 0) throw_errno("cannot read " + state_->temporary.string(), errno);
+  if (static_cast<uint64_t>(facts.st_size) != state_->size)
+    throw Error(ErrorKind::integrity, state_->temporary.string() + " changed its size while it was written");
   if (fsync(state_->file) != 0) throw_errno("cannot sync " + state_->temporary.string(), errno);
   if (rename(state_->temporary.c_str(), (state_->blobs / state_->etag).c_str()) != 0) throw_errno("cannot name " + state_->etag, errno);
   state_->temporary.clear();

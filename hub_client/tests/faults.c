@@ -5,7 +5,7 @@
    LAMINA_TEST_DENY=TEXT      making or opening for writing what has TEXT in its path fails with EACCES
    LAMINA_TEST_LOCKS=all      flock() grants everything, as some network file systems do
    LAMINA_TEST_LOCKS=lost     the first lock file is removed just before it is locked, as some Python clients do when they let go
-   LAMINA_TEST_KILL_AT=K      SIGKILL instead of the K-th step that changes a file (create, write, sync, rename, link, remove)
+   LAMINA_TEST_KILL_AT=K      SIGKILL instead of the K-th step that changes a file (create, write, sync, rename, link, remove), or reads a download back
    LAMINA_TEST_FAIL_AT=K      the K-th of these steps fails with the errno LAMINA_TEST_ERRNO
    LAMINA_TEST_KILL_AFTER=N   SIGKILL once N bytes of unfinished downloads were written */
 #define _GNU_SOURCE
@@ -124,6 +124,12 @@ ssize_t write(int file, const void *bytes, size_t size) {
     }
   }
   return REAL(ssize_t(*)(int, const void *, size_t), "write")(file, bytes, size);
+}
+
+/* A download is read back to be hashed. */
+ssize_t pread(int file, void *bytes, size_t size, off_t at) {
+  if (is_download(file) && step()) return -1;
+  return REAL(ssize_t(*)(int, void *, size_t, off_t), "pread")(file, bytes, size, at);
 }
 
 int mkdir(const char *path, mode_t mode) {

@@ -16,6 +16,19 @@ namespace lamina::triangle_multiplication {
 constexpr int product_tile = 128, product_threads = 256, product_stages = 3;
 constexpr uint32_t product_bytes = product_stages * 2 * product_tile * 80;  // an operand's stage: 128 lines of 64 + 16 bytes at most
 
+constexpr int cells_of_tile = 32, rows_threads = 256, rows_warps = rows_threads / 32;
+// A tile of 32 cells on its way between rows and planes, [cell][channels]: an odd number of words a line keeps columns free of bank conflicts.
+constexpr int turned_line(int channels, int element_bytes) { return channels + 4 / element_bytes; }
+constexpr uint32_t turned_bytes(int64_t channels, int64_t element_bytes) {
+  return static_cast<uint32_t>(cells_of_tile * turned_line(static_cast<int>(channels), static_cast<int>(element_bytes)) * element_bytes);
+}
+constexpr uint32_t channel_sums_bytes = 2 * 768 * 4;  // of the widest layer
+
+// Of a cell's row: mean and 1 / deviation; zeros where the cell is padding.
+struct alignas(8) CellStatistics {
+  float mean, scale;
+};
+
 // What becomes of a product, `value`, at [row][column].  Rows of packed front weights come in groups of 8 projections and 8 halved gates.
 enum class Ending : int {
   store,                 // out = value
@@ -34,12 +47,12 @@ struct ProductPart {  // of the depth
 };
 
 struct ProductJob {
-  ProductPart part[2];  // the second may have depth 0
-  int64_t rows, columns;
-  int64_t a_rows;                            // A along rows: readable elements of a line
-  int64_t a_matrix, b_matrix, out_matrix;    // elements between the matrices of blockIdx.y
-  int64_t a_batch, b_batch, out_batch;       // and of blockIdx.z
-  int64_t split;                             // > 0: blockIdx.z takes this much of part 0's depth, a multiple of 64
+  ProductPart part[2];                     // the second may have depth 0
+  int64_t rows, columns;                   // of out; columns are even
+  int64_t a_rows, b_rows;                  // readable rows of A and of B; beyond them zeros
+  int64_t a_matrix, b_matrix, out_matrix;  // elements between the matrices of blockIdx.y
+  int64_t a_batch, b_batch, out_batch;     // and of blockIdx.z
+  int64_t split;                           // > 0: blockIdx.z takes this much of part 0's depth, a multiple of 64
   Ending ending;
   bool add;
   void *out;
@@ -47,7 +60,7 @@ struct ProductJob {
   const float *bias, *mask;  // of the rows, of the cells
   void *gate, *incoming;     // planes
   const void *gradient, *o;  // planes
-  const float2 *statistics;  // of o: mean and 1 / deviation a cell
+  const CellStatistics *statistics;  // of o: mean and 1 / deviation a cell
   PackedNorm norm;           // of o
 };
 
@@ -57,16 +70,16 @@ struct RowsJob {
   bool aligned;
   Cells cells;
   int channels;
-  PackedNorm norm;     // weight null: none
+  PackedNorm norm;  // weight null: none
   void *planes;
   float *mask;         // of the cells, or null
-  float2 *statistics;  // mean and 1 / deviation of the cells, or null
+  CellStatistics *statistics;  // mean and 1 / deviation of the cells, or null
 };
 
 struct NormOutJob {  // planes of o: statistics and, where `normalised` is not null, their LayerNorm
   const void *o;
   void *normalised;
-  float2 *statistics;
+  CellStatistics *statistics;
   Cells cells;
   PackedNorm norm;
 };
@@ -74,7 +87,7 @@ struct NormOutJob {  // planes of o: statistics and, where `normalised` is not n
 struct NormOutBackwardJob {  // o -> gradient of o, in place
   void *o;
   const void *gradient;  // of the normalised planes
-  const float2 *statistics;
+  const CellStatistics *statistics;
   Cells cells;
   PackedNorm norm;
   float *partial;  // [gridDim.x][2][channels]: of weight, of bias
@@ -85,7 +98,7 @@ struct PairGradientJob {  // through the LayerNorm of pair, to rows
   View pair, out;         // out may be not present: the norm's parameters alone
   bool pair_aligned;
   const void *gradient;  // planes, of z
-  const float2 *statistics;
+  const CellStatistics *statistics;
   Cells cells;
   PackedNorm norm;
   int channels;

@@ -15,15 +15,16 @@
   LAMINA_BACKWARD_DTYPES(row, product_rows_rows, Along::rows, Along::rows)
 
 // name, T, job, function
+#define LAMINA_TURNING_KERNELS(row)                                             \
+  LAMINA_BACKWARD_DTYPES(row, rows_to_planes, RowsJob, rows_to_planes)          \
+  LAMINA_BACKWARD_DTYPES(row, pair_gradient, PairGradientJob, pair_gradient)
 #define LAMINA_PLANE_KERNELS(row)                                                                  \
-  LAMINA_BACKWARD_DTYPES(row, rows_to_planes, RowsJob, rows_to_planes)                             \
   LAMINA_BACKWARD_DTYPES(row, normalise_planes, NormOutJob, normalise_planes)                      \
   LAMINA_BACKWARD_DTYPES(row, norm_out_backward, NormOutBackwardJob, norm_out_backward)            \
-  LAMINA_BACKWARD_DTYPES(row, pair_gradient, PairGradientJob, pair_gradient)                       \
   LAMINA_BACKWARD_DTYPES(row, sum_planes, SumJob, sum_planes)
 
 // name, job, function
-#define LAMINA_PLAIN_KERNELS(row)                                  \
-  row(finish_parameters_kernel, FinishJob, finish_parameters)      \
+#define LAMINA_PLAIN_KERNELS(row)                             \
+  row(finish_parameters_kernel, FinishJob, finish_parameters) \
   row(copy_rows_kernel, CopyJob, copy_rows)
 // clang-format on

@@ -11,6 +11,7 @@ namespace lamina::triangle_multiplication {
 LAMINA_PRODUCT_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
 #define LAMINA_ROW(name, T, Job, step) LAMINA_KERNEL(name, rows_threads, 2, Job, step<T>)
+LAMINA_TURNING_KERNELS(LAMINA_ROW)
 LAMINA_PLANE_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
 #define LAMINA_ROW(name, Job, step) LAMINA_KERNEL(name, rows_threads, 2, Job, step)

@@ -72,9 +72,10 @@ struct Endings {
     });
   }
   __device__ float2 normalised(int64_t row, int64_t column) const {
-    const float2 o = load_two_cells<T>(job.o, at(row, column)), first = job.statistics[column], second = job.statistics[column + 1];
+    const float2 o = load_two_cells<T>(job.o, at(row, column));
+    const CellStatistics first = job.statistics[column], second = job.statistics[column + 1];
     const float weight = job.norm.weight[row], bias = job.norm.bias[row];
-    return {fmaf((o.x - first.x) * first.y, weight, bias), fmaf((o.y - second.x) * second.y, weight, bias)};
+    return {fmaf((o.x - first.mean) * first.scale, weight, bias), fmaf((o.y - second.mean) * second.scale, weight, bias)};
   }
   __device__ void gate_before(int64_t row, int64_t column, const float (&v)[4]) const {
     both(row, v, [&](int64_t r, float v0, float v1) {
@@ -147,8 +148,8 @@ __device__ void product(const ProductJob &job) {
       const ProductPart &part = job.part[second];
       const int64_t k = static_cast<int64_t>(second ? index - chunks_0 : index) * cuda::chunk<T>, depth = second ? depth_1 : depth_0;
       T *stage = stages + index % product_stages * 2 * stage_elements;
-      A::fetch(static_cast<const T *>(part.a) + a_from, part.a_line, row, a_along == Along::k ? job.rows : job.a_rows, k, depth, stage);
-      B::fetch(static_cast<const T *>(part.b) + b_from, part.b_line, column, job.columns, k, depth, stage + stage_elements);
+      A::fetch(static_cast<const T *>(part.a) + a_from, part.a_line, row, job.a_rows, k, depth, stage);
+      B::fetch(static_cast<const T *>(part.b) + b_from, part.b_line, column, job.b_rows, k, depth, stage + stage_elements);
     }
     cuda::copy_commit();  // an empty group keeps the count
   };

@@ -7,19 +7,8 @@
 
 namespace lamina::triangle_multiplication {
 
-constexpr int cells_of_tile = 32, rows_threads = 256, rows_warps = rows_threads / 32;
-// A tile of 32 cells on its way between rows and planes, [cell][channels]: an odd number of words a line keeps columns free of bank conflicts.
-constexpr int turned_line(int channels, int element_bytes) { return channels + 4 / element_bytes; }
-constexpr uint32_t turned_bytes(int channels, int element_bytes) {
-  return static_cast<uint32_t>(cells_of_tile * turned_line(channels, element_bytes) * element_bytes);
-}
-
-struct RowStatistics {
-  float mean, scale;
-};
-
 // Mean and 1 / deviation of a row in registers, in two passes over it.
-__device__ inline RowStatistics statistics_of_row(const Row<32> &row, int channels, float eps) {
+__device__ inline CellStatistics statistics_of_row(const Row<32> &row, int channels, float eps) {
   float sum = 0, square = 0;
   Row<32>::for_groups(channels, [&](int group, int) {
     for (int e = 0; e < 8; ++e) sum += row.x[group][e];
@@ -47,7 +36,7 @@ __device__ void rows_to_planes(const RowsJob &job) {
   for (int at = warp; at < cells_of_tile; at += rows_warps) {
     const Cell cell(job.cells, first + at);
     Row<32> row{};
-    RowStatistics statistics{0, 0};
+    CellStatistics statistics{0, 0};
     if (cell.inside) {
       load_row(row, job.rows, cell.offset(job.rows), job.channels, job.aligned);
       if (job.dropout_mask.present)
@@ -70,7 +59,7 @@ __device__ void rows_to_planes(const RowsJob &job) {
     });
     if (lane > 0 || first + at >= job.cells.count) continue;
     if (job.mask) job.mask[first + at] = cell.inside ? mask_of(job.pair_mask, job.token_mask, cell) : 0.0f;
-    if (job.statistics) job.statistics[first + at] = {statistics.mean, statistics.scale};
+    if (job.statistics) job.statistics[first + at] = statistics;
   }
   __syncthreads();
   if (first + lane >= job.cells.count) return;
@@ -137,13 +126,13 @@ __device__ void norm_out_backward(const NormOutBackwardJob &job) {
   for (int64_t first = static_cast<int64_t>(blockIdx.x) * cells_of_tile; first < count; first += static_cast<int64_t>(gridDim.x) * cells_of_tile) {
     const int64_t at = first + lane;
     const bool inside = Cell(job.cells, at).inside;
-    const float2 statistics = inside ? job.statistics[at] : float2{0, 0};
+    const CellStatistics statistics = inside ? job.statistics[at] : CellStatistics{0, 0};
     T *o = static_cast<T *>(job.o) + at;
     const T *gradient = static_cast<const T *>(job.gradient) + at;
     float slope = 0, product = 0;
     for (int channel = warp; channel < channels; channel += rows_warps) {
       const float d = inside ? to_float(gradient[channel * count]) : 0.0f;
-      const float hat = inside ? (to_float(o[channel * count]) - statistics.x) * statistics.y : 0.0f, weight = job.norm.weight[channel];
+      const float hat = inside ? (to_float(o[channel * count]) - statistics.mean) * statistics.scale : 0.0f, weight = job.norm.weight[channel];
       slope = fmaf(d, weight, slope), product = fmaf(d * weight, hat, product);
       const float weight_sum = over_warp(d * hat), bias_sum = over_warp(d);
       if (lane == 0) sums[channel] += weight_sum, sums[channels + channel] += bias_sum;
@@ -152,9 +141,9 @@ __device__ void norm_out_backward(const NormOutBackwardJob &job) {
     product = over_warps(product, shared) / static_cast<float>(channels);
     if (!inside) continue;
     for (int channel = warp; channel < channels; channel += rows_warps) {
-      const float hat = (to_float(o[channel * count]) - statistics.x) * statistics.y;
+      const float hat = (to_float(o[channel * count]) - statistics.mean) * statistics.scale;
       const float d = to_float(gradient[channel * count]) * job.norm.weight[channel];
-      o[channel * count] = from_float<T>(statistics.y * (d - slope - hat * product));
+      o[channel * count] = from_float<T>(statistics.scale * (d - slope - hat * product));
     }
   }
   write_channel_sums(sums, channels, job.partial, job.add);
@@ -183,12 +172,12 @@ __device__ void pair_gradient(const PairGradientJob &job) {
       });
       if (job.norm.weight) {
         load_row(hat, job.pair, cell.offset(job.pair), channels, job.pair_aligned);
-        const float2 statistics = job.statistics[first + at];
+        const CellStatistics statistics = job.statistics[first + at];
         float slope = 0, product = 0;
         Row<32>::for_groups(channels, [&](int group, int channel) {
           for (int e = 0; e < 8; ++e) {
             float &h = hat.x[group][e], &d = dz.x[group][e];
-            h = (h - statistics.x) * statistics.y;
+            h = (h - statistics.mean) * statistics.scale;
             weight_sums.x[group][e] = fmaf(d, h, weight_sums.x[group][e]), bias_sums.x[group][e] += d;
             d *= job.norm.weight[channel + e];
             slope += d, product = fmaf(d, h, product);
@@ -197,7 +186,7 @@ __device__ void pair_gradient(const PairGradientJob &job) {
         slope = Row<32>::over_lanes(slope) / static_cast<float>(channels);
         product = Row<32>::over_lanes(product) / static_cast<float>(channels);
         Row<32>::for_groups(channels, [&](int group, int) {
-          for (int e = 0; e < 8; ++e) dz.x[group][e] = statistics.y * (dz.x[group][e] - slope - hat.x[group][e] * product);
+          for (int e = 0; e < 8; ++e) dz.x[group][e] = statistics.scale * (dz.x[group][e] - slope - hat.x[group][e] * product);
         });
       }
       if (!job.out.present) continue;

@@ -12,7 +12,8 @@ namespace lamina::plugin {
 // Where an op has what; -1 where it has none.
 struct RowLinearIndex {
   int x, residual, weight, bias, norm_weight, norm_bias, packed, out;
-  int eps, scale, activation, compute, dtype;
+  int saved, out_gradient, x_gradient, residual_gradient, weight_gradient, bias_gradient, norm_weight_gradient, norm_bias_gradient;
+  int eps, scale, activation, compute, dtype, save;
 };
 
 template <int arguments>
@@ -27,9 +28,28 @@ consteval RowLinearIndex row_linear_index(const lamina_arg (&table)[arguments], 
       if (attributes[i].name == name) return i;
     return -1;
   };
-  return {argument("x"),           argument("residual"), argument("weight"), argument("bias"), argument("norm_weight"),
-          argument("norm_bias"),   argument("packed"),   argument("out"),    attribute("eps"), attribute("scale"),
-          attribute("activation"), attribute("compute"), attribute("dtype")};
+  return {argument("x"),
+          argument("residual"),
+          argument("weight"),
+          argument("bias"),
+          argument("norm_weight"),
+          argument("norm_bias"),
+          argument("packed"),
+          argument("out"),
+          argument("saved"),
+          argument("out_gradient"),
+          argument("x_gradient"),
+          argument("residual_gradient"),
+          argument("weight_gradient"),
+          argument("bias_gradient"),
+          argument("norm_weight_gradient"),
+          argument("norm_bias_gradient"),
+          attribute("eps"),
+          attribute("scale"),
+          attribute("activation"),
+          attribute("compute"),
+          attribute("dtype"),
+          attribute("save")};
 }
 
 inline View view_of(const BoundCall &call, int argument) {
@@ -59,6 +79,7 @@ struct RowLinearHooks {
     if (at.compute >= 0) settings.compute = static_cast<Compute>(values[at.compute].index);
     if (at.eps >= 0) settings.eps = values[at.eps].f;
     if (at.scale >= 0) settings.scale = values[at.scale].f;
+    if (at.save >= 0) settings.save_activations = values[at.save].index == 1;
     return settings;
   }
 
@@ -78,6 +99,7 @@ struct RowLinearHooks {
     problem.weight = view_of(call, at.weight), problem.bias = view_of(call, at.bias);
     problem.norm_weight = view_of(call, at.norm_weight), problem.norm_bias = view_of(call, at.norm_bias);
     problem.packed = at.packed >= 0 ? call.data(at.packed) : nullptr;
+    problem.saved = at.saved >= 0 ? call.data(at.saved) : nullptr;
     problem.dtype = problem.x.dtype;
     if constexpr (at.x < 0) {  // pack: the dtype of the rows to come is an attribute
       constexpr DType dtypes[] = {DType::float64, DType::float32, DType::float16, DType::bfloat16};
@@ -112,24 +134,45 @@ struct RowLinearHooks {
 
   static void destroy(lamina_plan &plan) { Layer::build().destroy(plan.state); }
 
+  static RowLinearGradients gradients_of(const BoundCall &call) {
+    RowLinearGradients gradients;
+    gradients.out = view_of(call, at.out_gradient), gradients.x = view_of(call, at.x_gradient);
+    gradients.residual = view_of(call, at.residual_gradient);
+    gradients.weight = view_of(call, at.weight_gradient), gradients.bias = view_of(call, at.bias_gradient);
+    gradients.norm_weight = view_of(call, at.norm_weight_gradient), gradients.norm_bias = view_of(call, at.norm_bias_gradient);
+    return gradients;
+  }
+
   static Status need(const lamina_plan &plan, const BoundCall &call, Need &need, Failure &failure) {
+    const RowLinearBuild &build = Layer::build();
     RowLinear problem;
     LAMINA_TRY(read(plan, call, problem, failure));
-    need.packed_size = Layer::build().packed_bytes(problem, plan.state);
+    if constexpr (at.packed >= 0) need.packed_size = build.packed_bytes(problem, plan.state);
     if constexpr (at.x < 0) return Status::ok;
+    if (!problem.M && at.out_gradient < 0) return Status::ok;
+    if constexpr (at.saved >= 0)
+      if (problem.settings.save_activations && problem.M) need.saved_size = build.saved_bytes(problem, plan.state);
+    const int threads = threads_of(plan).threads;
+    if constexpr (at.out_gradient >= 0) {
+      need.workspace_size = build.backward_workspace_bytes(problem, gradients_of(call), plan.state, threads);
+      return Status::ok;
+    }
     // A descriptor without data says "packed weights will come".
-    if (call.has(at.packed) && !problem.packed) problem.packed = const_cast<char *>(lamina_contract_begin);
-    if (problem.M) need.workspace_size = Layer::build().workspace_bytes(problem, plan.state, threads_of(plan).threads);
+    if (at.packed >= 0 && call.has(at.packed) && !problem.packed) problem.packed = const_cast<char *>(lamina_contract_begin);
+    need.workspace_size = build.workspace_bytes(problem, plan.state, threads);
     return Status::ok;
   }
 
   static Status run(const lamina_plan &plan, const BoundCall &call, Failure &failure) {
+    const RowLinearBuild &build = Layer::build();
     RowLinear problem;
     LAMINA_TRY(read(plan, call, problem, failure));
     const RowLinearRun run{call.workspace, call.stream, threads_of(plan), plan.state};
-    if constexpr (at.x < 0) return Layer::build().pack(problem, run, failure);
+    if constexpr (at.x < 0) return build.pack(problem, run, failure);
+    if constexpr (at.out_gradient >= 0) return build.backward(problem, gradients_of(call), run, failure);
     if (!problem.M) return Status::ok;
-    return Layer::build().forward(problem, run, failure);
+    if constexpr (at.saved >= 0) return build.forward_train(problem, run, failure);
+    return build.forward(problem, run, failure);
   }
 
   static constexpr Hooks hooks = {facts, create, destroy, need, run};

@@ -38,7 +38,7 @@ struct RowLinearSettings {
 
 struct RowLinear {
   RowLinearSettings settings;
-  int64_t M = 0, K = 0, N = 0;   // each at least 1 when a build is called to compute
+  int64_t M = 0, K = 0, N = 0;   // each at least 1 when a build is called to compute; backward is called with M = 0 too
   DType dtype = DType::float32;  // of x, residual, out and their gradients
   View x;                        // [M, K], stride[1] == 1
   View residual, out;            // [M, N], stride[1] == 1; residual optional; out may be the memory of residual
@@ -85,6 +85,7 @@ struct RowLinearBuild {
   uint64_t (*saved_bytes)(const RowLinear &, const void *state);
   Status (*forward_train)(const RowLinear &, const RowLinearRun &, Failure &);
   uint64_t (*backward_workspace_bytes)(const RowLinear &, const RowLinearGradients &, const void *state, int threads);
+  // With M = 0 it stores zeros for the parameters.
   Status (*backward)(const RowLinear &, const RowLinearGradients &, const RowLinearRun &, Failure &);
 };
 

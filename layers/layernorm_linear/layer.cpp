@@ -9,6 +9,8 @@ namespace {
 
 namespace forward = contract::forward;
 namespace pack = contract::pack;
+namespace forward_train = contract::forward_train;
+namespace backward = contract::backward;
 
 struct Layer {
   static constexpr NormPlace norm = NormPlace::before;
@@ -17,20 +19,27 @@ struct Layer {
   static const Build &build() { return layernorm_linear::build; }
 };
 
-constexpr plugin::RowLinearIndex forward_index =
-    plugin::row_linear_index(forward::arguments<activation_dtypes>, forward::attributes, forward::attribute_count);
-constexpr plugin::RowLinearIndex pack_index =
-    plugin::row_linear_index(pack::arguments<activation_dtypes>, pack::attributes, pack::attribute_count);
+// One row of the library's table; `op` is the namespace of its generated tables.
+#define LAMINA_OP(op, kind)                                                                                                               \
+  constexpr plugin::RowLinearIndex op##_index =                                                                                           \
+      plugin::row_linear_index(op::arguments<activation_dtypes>, op::attributes, op::attribute_count);                                    \
+  constexpr plugin::Op op##_op = plugin::make_op(contract::layer, #op, kind, op::arguments<activation_dtypes>, op::attributes, op::rules, \
+                                                 op::attribute_count, plugin::RowLinearHooks<Layer, op##_index>::hooks);
+LAMINA_OP(forward, LAMINA_FORWARD)
+LAMINA_OP(pack, LAMINA_PACK)
+LAMINA_OP(forward_train, LAMINA_FORWARD_TRAIN)
+LAMINA_OP(backward, LAMINA_BACKWARD)
 
-constexpr plugin::Op forward_op =
-    plugin::make_op(contract::layer, "forward", LAMINA_FORWARD, forward::arguments<activation_dtypes>, forward::attributes, forward::rules,
-                    forward::attribute_count, plugin::RowLinearHooks<Layer, forward_index>::hooks);
-constexpr plugin::Op pack_op = plugin::make_op(contract::layer, "pack", LAMINA_PACK, pack::arguments<activation_dtypes>, pack::attributes,
-                                               pack::rules, pack::attribute_count, plugin::RowLinearHooks<Layer, pack_index>::hooks);
-constexpr const lamina_op *ops[] = {&forward_op, &pack_op};
+// A build lists the ops that it has.
+constexpr const lamina_op *ops[] = {&forward_op, &pack_op}, *training_ops[] = {&forward_op, &pack_op, &forward_train_op, &backward_op};
 constexpr lamina_library library = plugin::make_library(contract::layer, contract::version, LAMINA_ARCH, contract::size, ops);
+constexpr lamina_library training_library =
+    plugin::make_library(contract::layer, contract::version, LAMINA_ARCH, contract::size, training_ops);
 
 }  // namespace
 }  // namespace lamina::layernorm_linear
 
-LAMINA_EXPORT const lamina_library *lamina_library_v1(void) { return &lamina::layernorm_linear::library; }
+LAMINA_EXPORT const lamina_library *lamina_library_v1(void) {
+  using namespace lamina::layernorm_linear;
+  return build.backward ? &training_library : &library;
+}

@@ -122,6 +122,8 @@ def _trained(binding: Binding, values, tensors, words: str, dtype: torch.dtype):
     """(result with its gradients to come, why there is none)."""
     if not HAS_BACKWARD:
         return None, _NO_BACKWARD
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        return None, "torch.func transforms the call and gradients are wanted, which torch's operators do not take"
     if _mode(binding, values) is not NEW:
         return None, "the result is to be written over the input, and gradients are wanted"
     inputs, lead, why = binding.fold(values)

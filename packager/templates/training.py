@@ -9,6 +9,7 @@ import threading
 from contextlib import contextmanager
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ._gradients import Layout, cuts_of, described, joined
 from ._hosts import BINDINGS, INPUTS, MAIN, OUTPUT, SHAPES, Binding
@@ -231,9 +232,12 @@ def trainer_of(binding: Binding, tensors: dict, words: tuple, dtype: torch.dtype
 # ---- operators ------------------------------------------------------------------------------------------------------
 # `present` says by a 1 which parameters of the binding are in the list: autograd takes lists without gaps alone.
 
+def _present(binding: Binding, parameters, present: str):
+    return [name for name, mark in zip(binding.parameters, present) if mark == "1"], parameters
+
+
 def _named(binding: Binding, parameters, present: str) -> dict:
-    rest = iter(parameters)
-    return {name: next(rest).detach() for name, mark in zip(binding.parameters, present) if mark == "1"}
+    return {name: tensor.detach() for name, tensor in zip(*_present(binding, parameters, present))}
 
 
 def _split(words: str) -> tuple:
@@ -263,9 +267,11 @@ def _fake_forward_train(*arguments):
         extents.update(binding.arguments(_named(binding, parameters, present))[1])
     size = 0
     if keeps != NOTHING:
-        like = {name: torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-                for name, tensor in _named(binding, parameters, present).items()}
-        size = trainer_of(binding, like, _split(words), inputs[0].dtype, inputs[0].device, keeps).shapes(inputs, like)[1]
+        with _disable_current_modes():  # true tensors without memory, for the build to see; symbols become numbers here
+            like = {name: torch.empty_strided([int(extent) for extent in tensor.shape], [int(stride) for stride in tensor.stride()],
+                                              dtype=tensor.dtype, device="meta")
+                    for name, tensor in zip(*_present(binding, parameters, present))}
+            size = trainer_of(binding, like, _split(words), inputs[0].dtype, inputs[0].device, keeps).shapes(inputs, like)[1]
     out = inputs[0].new_empty([extents[word] for word in SHAPES[OUTPUT]])
     return out, inputs[0].new_empty([size], dtype=torch.uint8)
 

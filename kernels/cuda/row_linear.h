@@ -3,7 +3,8 @@
 //
 //   static bool folds(const RowLinear &);   does it read weights with the LayerNorm folded in?  Known when weights are packed
 //   static bool takes(const RowLinear &, const RowLinearLayout &);             does it compute this problem's forward?
-//   static Status forward(const RowLinear &, const RowLinearLayout &, const char *packed, RowsLauncher &, Failure &);
+//   static Status forward(const RowLinear &, const RowLinearLayout &, const char *packed, char *z, int64_t group, RowsLauncher &, Failure &);
+//     z: room for `group` normalised rows where a norm stands before
 #pragma once
 #include "rows_launch.h"
 
@@ -133,7 +134,9 @@ class RowLinearGroup {
 struct PortableMachine {
   static bool folds(const RowLinear &) { return false; }
   static bool takes(const RowLinear &, const RowLinearLayout &) { return false; }
-  static Status forward(const RowLinear &, const RowLinearLayout &, const char *, RowsLauncher &, Failure &) { return Status::ok; }
+  static Status forward(const RowLinear &, const RowLinearLayout &, const char *, char *, int64_t, RowsLauncher &, Failure &) {
+    return Status::ok;
+  }
 };
 
 inline Status row_linear_check(const RowLinear &p, const void *, Failure &failure) {
@@ -180,7 +183,7 @@ Status row_linear_forward(const RowLinear &p, const RowLinearRun &run, Failure &
   LAMINA_TRY(rows.open(failure));
   const char *packed;
   LAMINA_TRY(row_linear_weights(p, layout, rows, workspace + space.packed, packed, failure));
-  if (Machine::takes(p, layout)) return Machine::forward(p, layout, packed, rows, failure);
+  if (Machine::takes(p, layout)) return Machine::forward(p, layout, packed, workspace + space.z, space.group, rows, failure);
   const RowLinearGroup group(p, layout, packed, rows);
   for (int64_t first = 0; first < p.M; first += space.group)
     LAMINA_TRY(group.forward(first, p.M - first < space.group ? p.M - first : space.group, workspace + space.z, workspace + space.before,

@@ -148,10 +148,11 @@ class Backward {
   }
 
   Status gather(Failure &failure) {
+    const bool any = p_.M > 0;  // of no rows, zeros
+    const int up_splits = any ? static_cast<int>(space_.up_splits) : 0, down_splits = any ? static_cast<int>(space_.down_splits) : 0;
     const int slabs = static_cast<int>(space_.slabs), up_group = p_.gated() ? 8 : -1;
     const auto up_weight = [&](const View &to, int group) {
-      return cuda::GatherJob{to,      p_.I, p_.C, floats(space_.up_sums), static_cast<int>(space_.up_splits), layout_.rows * p_.C, p_.C,
-                             group, 1};
+      return cuda::GatherJob{to, p_.I, p_.C, floats(space_.up_sums), up_splits, layout_.rows * p_.C, p_.C, group, 1};
     };
     const auto up_bias = [&](const View &to, int group) {
       return cuda::GatherJob{to, p_.I, 1, floats(space_.up_bias_sums), slabs, layout_.rows, 1, group, 1};
@@ -160,8 +161,7 @@ class Backward {
     LAMINA_TRY(rows_.gather(up_weight(g_.up.weight, up_group), failure));
     LAMINA_TRY(rows_.gather(up_bias(g_.gate.bias, 0), failure));
     LAMINA_TRY(rows_.gather(up_bias(g_.up.bias, up_group), failure));
-    LAMINA_TRY(rows_.gather(
-        {g_.down.weight, p_.C, p_.I, floats(space_.down_sums), static_cast<int>(space_.down_splits), p_.C * p_.I, p_.I, -1, 1}, failure));
+    LAMINA_TRY(rows_.gather({g_.down.weight, p_.C, p_.I, floats(space_.down_sums), down_splits, p_.C * p_.I, p_.I, -1, 1}, failure));
     LAMINA_TRY(rows_.gather({g_.down.bias, p_.C, 1, floats(space_.down_bias_sums), slabs, p_.C, 1, -1, 1}, failure));
     const float *norm = floats(space_.norm_sums);
     LAMINA_TRY(rows_.gather({g_.norm.bias, p_.C, 1, norm, slabs, 2 * p_.C, 1, -1, 1}, failure));

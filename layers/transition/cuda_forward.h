@@ -2,7 +2,7 @@
 // cuda_sm90a.cu give it their embedded device code.
 //
 // Packed: gate and up rows in groups of 8 and 8 (up alone without a gate), down, the norm's vectors as floats; where `folds` says so also
-// gate and up with the norm folded in.
+// gate and up with the norm, if there is one, folded in and the gates halved.
 #pragma once
 #include "build.h"
 #include "kernels/cuda/rows_launch.h"
@@ -65,7 +65,7 @@ inline Status launch_pack(const Problem &p, const PackedLayout &layout, cuda::Ro
   down.weight = packed + layout.down, down.bias = floats(layout.down_bias);
   if (layout.folded_up) {
     cuda::PackPart &folded = job.part[2] = up;
-    folded.folded = true, folded.norm_weight = p.norm.weight, folded.norm_bias = p.norm.bias;
+    folded.folded = p.norm.weight.present, folded.norm_weight = p.norm.weight, folded.norm_bias = p.norm.bias;
     folded.source[0].factor = up.gated ? gate_factor : 1;
     folded.weight = packed + layout.folded_up, folded.bias = floats(layout.folded_up_bias);
   }

@@ -1,7 +1,8 @@
 // Outside witnesses of the truth: for each layers/<layer>/golden/*.safetensors and witness/*.safetensors the reference build must give the
 // output that the file holds.  Two kinds, by the file's metadata:
 //   kind "host"       what a real host module answered: module/<parameter>, forward/<forward parameter>, output.  Fed through the host's
-//                     binding, so that the binding is proven too.
+//                     binding, so that the binding is proven too.  With gradients: out_gradient, gradient/module/<parameter> and
+//                     gradient/forward/<forward parameter>, which op backward must give.
 //   kind "arguments"  a second truth: case_000/<argument> and case_000/out in the contract's words; metadata case_000 is its attributes.
 #include <algorithm>
 #include <cmath>
@@ -36,20 +37,31 @@ void require(lamina_status status, const lamina_error &error, const std::string 
   if (status != LAMINA_OK) throw Error(ErrorKind::failed, what + ": status " + std::to_string(status) + ": " + error.message);
 }
 
-// Runs "forward" of the plug-in; returns the float64 elements of its one output, which has the shape of `like`.
-std::vector<double> run_forward(const Plugin &plugin, const Attributes &attributes, const Arguments &arguments, const TensorView &like,
-                                const std::string &what) {
-  const lamina_op *op = plugin.op("forward");
-  if (!op) throw Error(ErrorKind::failed, plugin.path() + ": no op forward");
-  std::vector<lamina_attr> attrs;
+struct Output {
+  TensorView expected;  // also the shape
+  std::vector<double> found = {};
+};
+using Outputs = std::map<std::string, Output>;
+
+std::vector<lamina_attr> attributes_for(const Attributes &attributes) {
+  std::vector<lamina_attr> list;
   for (const auto &[name, value] : attributes) {
     lamina_attr attr{};
     attr.name = name.c_str();
     if (const auto *number = std::get_if<int64_t>(&value)) attr.kind = LAMINA_ATTR_INT, attr.value.i = *number;
     if (const auto *real = std::get_if<double>(&value)) attr.kind = LAMINA_ATTR_FLOAT, attr.value.f = *real;
     if (const auto *word = std::get_if<std::string>(&value)) attr.kind = LAMINA_ATTR_STRING, attr.value.s = word->c_str();
-    attrs.push_back(attr);
+    list.push_back(attr);
   }
+  return list;
+}
+
+// Runs an op of the plug-in and fills the outputs' float64 elements.
+void run_op(const Plugin &plugin, const std::string &name, const Attributes &attributes, const Arguments &arguments, Outputs &outputs,
+            const std::string &what) {
+  const lamina_op *op = plugin.op(name);
+  if (!op) throw Error(ErrorKind::failed, plugin.path() + ": no op " + name);
+  const std::vector<lamina_attr> attrs = attributes_for(attributes);
   lamina_error error{};
   error.struct_size = sizeof error;
   lamina_plan_desc desc{};
@@ -61,22 +73,30 @@ std::vector<double> run_forward(const Plugin &plugin, const Attributes &attribut
   require(op->plan_create(op, &desc, &made, &error), error, what + ": plan_create");
   const std::unique_ptr<lamina_plan, void (*)(lamina_plan *)> plan(made, op->plan_destroy);
 
-  std::vector<double> output(static_cast<size_t>(like.elements()), std::nan(""));
-  TensorView out = like;
-  out.data = reinterpret_cast<const unsigned char *>(output.data());
-  out.strides = row_major_strides(out.shape);
   std::vector<lamina_tensor> tensors(op->arg_count);
   std::vector<const lamina_tensor *> pointers(op->arg_count);
+  std::vector<TensorView> views(op->arg_count);
   size_t used = 0;
   for (uint32_t i = 0; i < op->arg_count; ++i) {
-    const auto found = arguments.find(op->args[i].name);
-    const bool written = op->args[i].role == LAMINA_OUTPUT;
-    if (!written && found == arguments.end()) continue;
-    tensors[i] = (written ? out : found->second).abi(kCpu);
+    const auto given = arguments.find(op->args[i].name);
+    const auto wanted = outputs.find(op->args[i].name);
+    if (wanted != outputs.end()) {
+      Output &output = wanted->second;
+      output.found.assign(static_cast<size_t>(output.expected.elements()), std::nan(""));
+      views[i] = output.expected;
+      views[i].data = reinterpret_cast<const unsigned char *>(output.found.data());
+      views[i].strides = row_major_strides(views[i].shape);
+    } else if (given != arguments.end()) {
+      views[i] = given->second;
+    } else {
+      continue;
+    }
+    tensors[i] = views[i].abi(kCpu);
     pointers[i] = &tensors[i];
-    used += !written;
+    ++used;
   }
-  if (used != arguments.size()) throw Error(ErrorKind::malformed, what + ": the file has tensors that op forward does not take");
+  if (used != arguments.size() + outputs.size())
+    throw Error(ErrorKind::malformed, what + ": the file has tensors that op " + name + " does not take");
   lamina_call call{};
   call.struct_size = sizeof call;
   call.tensor_count = op->arg_count;
@@ -90,7 +110,6 @@ std::vector<double> run_forward(const Plugin &plugin, const Attributes &attribut
   call.workspace = need.workspace_size ? std::align(need.workspace_align, need.workspace_size, workspace, space) : nullptr;
   call.workspace_size = need.workspace_size;
   require(op->run(plan.get(), &call, &error), error, what + ": run");
-  return output;
 }
 
 const TensorView &tensor_of(const SafetensorsFile &file, const std::string &name) {
@@ -105,18 +124,67 @@ std::string metadata_of(const SafetensorsFile &file, const std::string &name) {
   return found->second;
 }
 
-bool compare(const std::vector<double> &found, const TensorView &expected, const std::string &what) {
-  if (dtype_name(expected.dtype) != "float64") throw Error(ErrorKind::malformed, what + ": the expected output is not float64");
+double element(const TensorView &view, size_t flat) {
+  int64_t offset = 0, rest = static_cast<int64_t>(flat);
+  for (size_t dim = view.shape.size(); dim-- > 0; rest /= view.shape[dim]) offset += rest % view.shape[dim] * view.strides[dim];
+  double value;
+  std::memcpy(&value, view.data + offset * static_cast<int64_t>(sizeof value), sizeof value);
+  return value;
+}
+
+bool compare(const Output &output, const std::string &what) {
+  if (dtype_name(output.expected.dtype) != "float64") throw Error(ErrorKind::malformed, what + ": the expected output is not float64");
   double difference = 0, size = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    double truth;
-    std::memcpy(&truth, expected.data + i * sizeof truth, sizeof truth);
-    difference += (found[i] - truth) * (found[i] - truth);
+  for (size_t i = 0; i < output.found.size(); ++i) {
+    const double truth = element(output.expected, i);
+    difference += (output.found[i] - truth) * (output.found[i] - truth);
     size += truth * truth;
   }
   const double error = std::sqrt(difference / size);
   const bool right = error <= kTolerance;  // false for NaN
   std::printf("%s %s: relative error %.2g\n", right ? "ok   " : "WRONG", what.c_str(), error);
+  return right;
+}
+
+// A dense tensor with the rank of the layer's argument: more leading axes than it has are one, fewer are a batch of one.
+TensorView folded(TensorView view, size_t rank) {
+  while (view.shape.size() > rank) {
+    view.shape[1] *= view.shape[0];
+    view.shape.erase(view.shape.begin());
+  }
+  if (view.shape.size() < rank) view.shape.insert(view.shape.begin(), 1);
+  view.strides = row_major_strides(view.shape);
+  return view;
+}
+
+size_t rank_of(const Plugin &plugin, const std::string &op, const std::string &argument) {
+  const int row = plugin.op(op) ? lamina::conformance::argument_named(*plugin.op(op), argument) : -1;
+  if (row < 0) throw Error(ErrorKind::failed, plugin.path() + ": op " + op + " has no argument " + argument);
+  return lamina::conformance::shape_words(plugin.op(op)->args[row]).size();
+}
+
+bool has_argument(const Plugin &plugin, const std::string &op, const std::string &argument) {
+  return plugin.op(op) && lamina::conformance::argument_named(*plugin.op(op), argument) >= 0;
+}
+
+// What the host's own backward gave, against op backward.  A host that adds its input inside has both gradients in its input's.
+bool check_gradients(const Plugin &plugin, const Contract &contract, const HostBinding &binding, BindOptions options,
+                     const Attributes &attributes, Arguments arguments, const std::shared_ptr<const SafetensorsFile> &file) {
+  const std::string what = file->path().filename(), main = binding.forward.front().argument;
+  const bool adds_input = arguments.erase("residual") != 0;
+  arguments["out_gradient"] = folded(tensor_of(*file, "out_gradient"), rank_of(plugin, "backward", "out_gradient"));
+  options.prefix = "gradient/module";
+  const BoundCheckpoint bound = bind_checkpoint(binding, contract, file, options);
+  Outputs outputs;
+  for (const BoundArgument &argument : bound.arguments)
+    if (argument.present) outputs[argument.name + "_gradient"] = {argument.view};
+  const std::string own = main + "_gradient";
+  outputs[own] = {folded(tensor_of(*file, "gradient/forward/" + binding.forward.front().name), rank_of(plugin, "backward", own))};
+  run_op(plugin, "backward", attributes, arguments, outputs, what);
+  if (adds_input)
+    for (size_t i = 0; i < outputs[own].found.size(); ++i) outputs[own].found[i] += element(arguments["out_gradient"], i);
+  bool right = true;
+  for (const auto &[name, output] : outputs) right = compare(output, what + " " + name) && right;
   return right;
 }
 
@@ -140,21 +208,19 @@ bool check_host(const Plugin &plugin, const Contract &contract, const std::files
   Arguments arguments;
   for (const BoundArgument &argument : bound.arguments)
     if (argument.present) arguments[argument.name] = argument.view;
-  TensorView output = tensor_of(*file, "output");
-  const auto batched = [](TensorView view) {  // layout without the leading axis: one problem
-    view.shape.insert(view.shape.begin(), 1);
-    view.strides = row_major_strides(view.shape);
-    return view;
-  };
-  for (const ForwardParameter &parameter : binding.forward) {
-    if (parameter.use != ForwardUse::feeds || !file->find("forward/" + parameter.name)) continue;
-    const TensorView &given = tensor_of(*file, "forward/" + parameter.name);
-    const int row = lamina::conformance::argument_named(*plugin.op("forward"), parameter.argument);
-    const bool whole = given.shape.size() == lamina::conformance::shape_words(plugin.op("forward")->args[row]).size();
-    arguments[parameter.argument] = whole ? given : batched(given);
-    if (!whole && parameter.argument == binding.forward.front().argument) output = batched(output);
-  }
-  return compare(run_forward(plugin, attributes, arguments, output, file->path().filename()), output, file->path().filename());
+  const std::string main = binding.forward.front().argument;
+  for (const ForwardParameter &parameter : binding.forward)
+    if (parameter.use == ForwardUse::feeds && file->find("forward/" + parameter.name))
+      arguments[parameter.argument] = folded(tensor_of(*file, "forward/" + parameter.name), rank_of(plugin, "forward", parameter.argument));
+  if (binding.residual == "inside" && has_argument(plugin, "forward", "residual") && !arguments.contains("residual"))
+    arguments["residual"] = arguments.at(main);  // the host adds its own input
+  Outputs outputs{{"out", {folded(tensor_of(*file, "output"), rank_of(plugin, "forward", "out"))}}};
+  const std::string what = file->path().filename();
+  run_op(plugin, "forward", attributes, arguments, outputs, what);
+  bool right = compare(outputs["out"], what);
+  if (plugin.op("backward") && file->find("out_gradient"))
+    right = check_gradients(plugin, contract, binding, options, attributes, arguments, file) && right;
+  return right;
 }
 
 bool check_cases(const Plugin &plugin, const Contract &contract, const SafetensorsFile &file, int &cases) {
@@ -171,9 +237,10 @@ bool check_cases(const Plugin &plugin, const Contract &contract, const Safetenso
     const Json json = parse_json(metadata_of(file, name), what);
     for (const auto &[attribute, value] : json.items())
       attributes[attribute] = contract.checked_attribute_text(attribute, value.is_string() ? value.get<std::string>() : value.dump());
-    const TensorView output = tensor_of(file, name + "/out");
+    Outputs outputs{{"out", {tensor_of(file, name + "/out")}}};
     arguments.erase("out");
-    right = compare(run_forward(plugin, attributes, arguments, output, what), output, what) && right;
+    run_op(plugin, "forward", attributes, arguments, outputs, what);
+    right = compare(outputs["out"], what) && right;
     ++cases;
   }
   return right;

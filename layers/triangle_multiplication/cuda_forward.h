@@ -78,8 +78,9 @@ inline Status cuda_check(const Problem &p, const void *state, Failure &failure) 
 inline uint64_t cuda_packed_bytes(const Problem &p, const void *) { return static_cast<uint64_t>(Plan(p).layout.total); }
 inline uint64_t cuda_workspace_bytes(const Problem &p, const void *, int) { return static_cast<uint64_t>(Plan(p).workspace); }
 
-inline Status launch_pack(const Problem &p, cuda::Launcher &launcher, void *packed, Failure &failure) {
-  const Plan plan(p);
+// operands: their kind, 0 float32, 1 bfloat16, 2 float16.
+inline Status launch_pack_as(const Problem &p, const PackedLayout &layout, int operands, cuda::Launcher &launcher, void *packed,
+                             Failure &failure) {
   PackJob job{p.norm_in,
               p.norm_out,
               p.a_projection,
@@ -91,10 +92,13 @@ inline Status launch_pack(const Problem &p, cuda::Launcher &launcher, void *pack
               p.C,
               p.H,
               p.gate_width(),
-              plan.layout,
+              layout,
               static_cast<char *>(packed)};
   void *parameters[] = {&job};
-  return launcher.launch({kernel::pack_float32 + operand_kind(p), {64, 7, 1}, 256}, parameters, failure);
+  return launcher.launch({kernel::pack_float32 + operands, {64, 7, 1}, 256}, parameters, failure);
+}
+inline Status launch_pack(const Problem &p, cuda::Launcher &launcher, void *packed, Failure &failure) {
+  return launch_pack_as(p, Plan(p).layout, operand_kind(p), launcher, packed, failure);
 }
 
 inline Status cuda_pack(const Problem &p, const Run &run, Failure &failure) {
@@ -167,11 +171,11 @@ Status cuda_create(const Settings &, Device device, void **state, Failure &failu
 }
 inline void cuda_destroy(void *state) { cuda::release_device_code(static_cast<cuda::DeviceCode *>(state)); }
 
-// What the CUDA builds have in common: all but the device code, the name of the packed bytes, and forward.
+// What the CUDA builds have in common: all but the device code, the name of the packed bytes, forward, and training.
 template <const cuda::Image &image>
-constexpr Build cuda_build(const char *packed_format, decltype(Build::forward) forward) {
-  return {packed_format,        2,         256,     true,   true, cuda_create<image>, cuda_destroy, cuda_check, cuda_packed_bytes,
-          cuda_workspace_bytes, cuda_pack, forward, nullptr};
+constexpr Build cuda_build(const char *packed_format, decltype(Build::forward) forward, const Training *training) {
+  return {packed_format,        2,         256,     true,    true,    cuda_create<image>, cuda_destroy, cuda_check, cuda_packed_bytes,
+          cuda_workspace_bytes, cuda_pack, forward, nullptr, training};
 }
 
 }  // namespace lamina::triangle_multiplication

@@ -4,7 +4,7 @@
 // the portable kernels, compiled for this GPU.  Compiled twice: by nvcc for the kernels, by the host compiler for `build`.
 #ifdef __CUDACC__
 
-#include "cuda_portable.cuh"
+#include "cuda_backward_portable.cuh"
 #include "sm90a_back.cuh"
 #include "sm90a_contract.cuh"
 #include "sm90a_front.cuh"
@@ -28,9 +28,10 @@ extern "C" const char lamina_device_code[];  // the fatbin, embedded by kernels/
 namespace lamina::triangle_multiplication {
 namespace {
 
-constexpr cuda::KernelEntry kernels[] = {LAMINA_PORTABLE_ROWS LAMINA_HOPPER_ROWS};
+constexpr cuda::KernelEntry kernels[] = {LAMINA_PORTABLE_ROWS LAMINA_BACKWARD_ROWS LAMINA_HOPPER_ROWS};
 static_assert(sizeof kernels / sizeof *kernels == kernel::hopper_count, "one row a kernel");
 constexpr cuda::Image image = {lamina_device_code, kernels, kernel::hopper_count, 90, 90};
+constexpr Training training = cuda_training<image>(cuda_backward_workspace_bytes, cuda_backward);
 
 Status forward(const Problem &p, const Run &run, Failure &failure) {
   return hopper::takes(p) ? forward_in_groups<hopper::GroupLaunch>(p, run, failure) : cuda_forward(p, run, failure);
@@ -40,7 +41,7 @@ Status forward(const Problem &p, const Run &run, Failure &failure) {
 
 bool packs_folded(const Problem &p) { return hopper::takes_weights(p); }
 
-const Build build = cuda_build<image>("triangle_multiplication/cuda_sm90a/1", forward);
+const Build build = cuda_build<image>("triangle_multiplication/cuda_sm90a/1", forward, &training);
 
 }  // namespace lamina::triangle_multiplication
 #endif

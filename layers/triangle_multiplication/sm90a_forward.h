@@ -1,6 +1,6 @@
 // The host half of the Hopper kernels: which problems they take, their tensor maps, their launches.
 #pragma once
-#include "cuda_forward.h"
+#include "cuda_backward.h"
 #include "kernels/cuda/tensor_map.h"
 #include "sm90a_job.h"
 #include "sm90a_kernels.h"
@@ -9,7 +9,7 @@ namespace lamina::triangle_multiplication {
 
 namespace kernel {
 #define LAMINA_ROW(name, ...) name,
-enum HopperIndex { before_hopper = portable_count - 1, LAMINA_HOPPER_KERNELS(LAMINA_ROW) hopper_count };
+enum HopperIndex { before_hopper = backward_count - 1, LAMINA_HOPPER_KERNELS(LAMINA_ROW) hopper_count };
 #undef LAMINA_ROW
 }  // namespace kernel
 

@@ -51,6 +51,13 @@ class Check {
            "\"");
   }
 
+  // A host's forward feeds what ops of kind forward read; a gradient that comes in is no part of it.
+  bool forward_takes(const std::string &argument) const {
+    return std::any_of(contract_.ops.begin(), contract_.ops.end(), [&](const ContractOp &op) {
+      return op.kind == "forward" && std::find(op.arguments.begin(), op.arguments.end(), argument) != op.arguments.end();
+    });
+  }
+
   // "* N N C", "B N N C" and "N N C" all fit a contract's "B N N C".
   static bool layout_fits(const std::string &layout, const ContractArgument &argument) {
     const size_t rest = argument.shape.find(' ');
@@ -79,7 +86,7 @@ class Check {
       if (!fed.insert(argument->name).second) refuse(where + "feeds " + argument->name + ", which another feeds already");
     }
     for (const ContractArgument &argument : contract_.arguments)
-      if (argument.role == Role::input && !argument.optional && !fed.contains(argument.name))
+      if (argument.role == Role::input && !argument.optional && !fed.contains(argument.name) && forward_takes(argument.name))
         refuse("no forward parameter feeds " + argument.name);
   }
 

@@ -41,10 +41,11 @@ struct Build {
   Status (*pack)(const Problem &, const Run &, Failure &);                       // parameters -> problem.packed
   Status (*forward)(const Problem &, const Run &, Failure &);  // M > 0; packs into the workspace if packed is null; fills saved if not null
   Parallel (*own_threads)();                                   // CPU builds: this process's pool; null on GPUs
-  // Training.  A build that lacks it leaves the three null: plans of forward_train and backward are then unsupported.
+  // Training.  A build that lacks it leaves the three null, and its library does not list forward_train and backward.
   uint64_t (*saved_bytes)(const Problem &, const void *state);  // 0 where settings.save_activations is false
   uint64_t (*backward_workspace_bytes)(const Problem &, const Gradients &, const void *state, int threads);
-  Status (*backward)(const Problem &, const Gradients &, const Run &, Failure &);  // M > 0; from raw parameters
+  Status (*backward)(const Problem &, const Gradients &, const Run &,
+                     Failure &);  // from raw parameters; M = 0 too: then the parameters' are zeros
 };
 
 extern const Build build;

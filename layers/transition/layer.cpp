@@ -11,6 +11,8 @@ using plugin::BoundCall;
 using plugin::Need;
 namespace forward = contract::forward;
 namespace pack = contract::pack;
+namespace forward_train = contract::forward_train;
+namespace backward = contract::backward;
 
 View view_of(const BoundCall &call, int argument) {
   View view;
@@ -37,9 +39,15 @@ Settings settings_of(const lamina_plan &plan) {
   settings.activation = static_cast<Activation>(values[forward::activation].index);
   settings.compute = static_cast<Compute>(values[forward::compute].index);
   settings.eps = values[forward::eps].f;
+  const bool trains = plan.op->kind == LAMINA_FORWARD_TRAIN || plan.op->kind == LAMINA_BACKWARD;
+  settings.save_activations = trains && values[backward::save].index == backward::save_is::activations;
+  settings.float32_gradients =
+      plan.op->kind == LAMINA_BACKWARD && values[backward::gradient_dtype].index == backward::gradient_dtype_is::float32;
   return settings;
 }
-static_assert(int{forward::eps} == int{pack::eps} && int{forward::compute} == int{pack::compute},
+static_assert(int{forward::eps} == int{pack::eps} && int{forward::compute} == int{pack::compute} &&
+                  int{forward::eps} == int{backward::eps} && int{forward::compute} == int{backward::compute} &&
+                  int{forward_train::save} == int{backward::save} && int{forward_train::save} == int{backward::compute} + 1,
               "all ops list the common attributes in one order");
 static_assert(int{forward::compute_is::fp16} == static_cast<int>(Compute::fp16), "Compute follows the contract's order of values");
 static_assert(int{forward::activation_is::relu} == static_cast<int>(Activation::relu), "Activation follows the contract's order of values");
@@ -74,6 +82,10 @@ Status check_parameters(const Problem &problem, const ParameterNumbers &numbers,
   return Status::ok;
 }
 
+// forward and forward_train list the same arguments up to `out`.
+static_assert(int{forward::out} == int{forward_train::out} && int{forward::packed} == int{forward_train::packed} &&
+              int{forward::down_bias} == int{forward_train::down_bias});
+
 Status forward_problem(const lamina_plan &plan, const BoundCall &call, Problem &problem, Failure &failure) {
   problem.settings = settings_of(plan);
   problem.M = call.extent('M');
@@ -83,7 +95,26 @@ Status forward_problem(const lamina_plan &plan, const BoundCall &call, Problem &
   problem.row_mask = view_of(call, forward::row_mask);
   problem.out = view_of(call, forward::out);
   problem.packed = call.data(forward::packed);
+  if (problem.settings.save_activations) problem.saved = call.data(forward_train::saved);
   LAMINA_READ_PARAMETERS(forward)
+  return build.check(problem, plan.state, failure);
+}
+
+Status backward_problem(const lamina_plan &plan, const BoundCall &call, Problem &problem, Gradients &gradients, Failure &failure) {
+  problem.settings = settings_of(plan);
+  problem.M = call.extent('M');
+  problem.dtype = call.dtype(backward::x);
+  problem.x = view_of(call, backward::x);
+  problem.row_mask = view_of(call, backward::row_mask);
+  if (problem.settings.save_activations) problem.saved = call.data(backward::saved);
+  LAMINA_READ_PARAMETERS(backward)
+  gradients.out = view_of(call, backward::out_gradient);
+  gradients.x = view_of(call, backward::x_gradient);
+  gradients.residual = view_of(call, backward::residual_gradient);
+  gradients.norm = {view_of(call, backward::norm_weight_gradient), view_of(call, backward::norm_bias_gradient)};
+  gradients.gate = {view_of(call, backward::gate_weight_gradient), view_of(call, backward::gate_bias_gradient)};
+  gradients.up = {view_of(call, backward::up_weight_gradient), view_of(call, backward::up_bias_gradient)};
+  gradients.down = {view_of(call, backward::down_weight_gradient), view_of(call, backward::down_bias_gradient)};
   return build.check(problem, plan.state, failure);
 }
 
@@ -126,6 +157,7 @@ Status forward_need(const lamina_plan &plan, const BoundCall &call, Need &need, 
   // A descriptor without data says "packed weights will come".
   if (call.has(forward::packed) && !problem.packed) problem.packed = const_cast<char *>(lamina_contract_begin);
   if (problem.M) need.workspace_size = build.workspace_bytes(problem, plan.state, threads_of(plan).threads);
+  if (problem.M && problem.settings.save_activations) need.saved_size = build.saved_bytes(problem, plan.state);
   return Status::ok;
 }
 
@@ -149,17 +181,45 @@ Status pack_run(const lamina_plan &plan, const BoundCall &call, Failure &failure
   return build.pack(problem, {call.workspace, call.stream, threads_of(plan), plan.state}, failure);
 }
 
+Status backward_need(const lamina_plan &plan, const BoundCall &call, Need &need, Failure &failure) {
+  Problem problem;
+  Gradients gradients;
+  LAMINA_TRY(backward_problem(plan, call, problem, gradients, failure));
+  need.workspace_size = build.backward_workspace_bytes(problem, gradients, plan.state, threads_of(plan).threads);
+  if (problem.M && problem.settings.save_activations) need.saved_size = build.saved_bytes(problem, plan.state);
+  return Status::ok;
+}
+
+Status backward_run(const lamina_plan &plan, const BoundCall &call, Failure &failure) {
+  Problem problem;
+  Gradients gradients;
+  LAMINA_TRY(backward_problem(plan, call, problem, gradients, failure));
+  return build.backward(problem, gradients, {call.workspace, call.stream, threads_of(plan), plan.state}, failure);
+}
+
 constexpr plugin::Hooks forward_hooks = {facts, create, destroy, forward_need, forward_run};
 constexpr plugin::Hooks pack_hooks = {facts, create, destroy, pack_need, pack_run};
+constexpr plugin::Hooks backward_hooks = {facts, create, destroy, backward_need, backward_run};
 
-constexpr plugin::Op forward_op = plugin::make_op(contract::layer, "forward", LAMINA_FORWARD, forward::arguments<activation_dtypes>,
-                                                  forward::attributes, forward::rules, forward::attribute_count, forward_hooks);
-constexpr plugin::Op pack_op = plugin::make_op(contract::layer, "pack", LAMINA_PACK, pack::arguments<activation_dtypes>, pack::attributes,
-                                               pack::rules, pack::attribute_count, pack_hooks);
-constexpr const lamina_op *ops[] = {&forward_op, &pack_op};
+// One row of the library's table; `op` is the namespace of its generated tables.
+#define LAMINA_OP(op, kind, hooks)                                                                                                        \
+  constexpr plugin::Op op##_op = plugin::make_op(contract::layer, #op, kind, op::arguments<activation_dtypes>, op::attributes, op::rules, \
+                                                 op::attribute_count, hooks);
+LAMINA_OP(forward, LAMINA_FORWARD, forward_hooks)
+LAMINA_OP(pack, LAMINA_PACK, pack_hooks)
+LAMINA_OP(forward_train, LAMINA_FORWARD_TRAIN, forward_hooks)
+LAMINA_OP(backward, LAMINA_BACKWARD, backward_hooks)
+
+// A build lists the ops that it has.
+constexpr const lamina_op *ops[] = {&forward_op, &pack_op}, *training_ops[] = {&forward_op, &pack_op, &forward_train_op, &backward_op};
 constexpr lamina_library library = plugin::make_library(contract::layer, contract::version, LAMINA_ARCH, contract::size, ops);
+constexpr lamina_library training_library =
+    plugin::make_library(contract::layer, contract::version, LAMINA_ARCH, contract::size, training_ops);
 
 }  // namespace
 }  // namespace lamina::transition
 
-LAMINA_EXPORT const lamina_library *lamina_library_v1(void) { return &lamina::transition::library; }
+LAMINA_EXPORT const lamina_library *lamina_library_v1(void) {
+  using namespace lamina::transition;
+  return build.backward ? &training_library : &library;
+}

@@ -41,12 +41,17 @@ struct Problem {
   bool gated() const { return settings.activation == Activation::swiglu; }
 };
 
-// What backward reads and writes beside a Problem's x, row_mask and parameters.  A gradient that is not present is not wanted.
+// What backward reads and writes beside a Problem's x, row_mask and parameters.  A gradient that is not present is not wanted; every other
+// is overwritten.  With du = row_mask * out:
+//
+//   dh = du D;  dD = du' h;  dup = dh * silu(gate);  dgate = dh * up * silu'(gate);  relu: dup = dh where up > 0
+//   dG = dgate' z;  dU = dup' z;  dz = dgate G + dup U;  x = norm backward of dz;  biases sum over rows
 struct Gradients {
   View out;   // [M, C], stride[1] == 1: the incoming gradient, of x's dtype
   View x;     // [M, C], stride[1] == 1
   Norm norm;  // of the parameters, with their shapes, any strides, each in one dtype of float32 and its parameter's
   Linear gate, up, down;
+  View residual;  // [M, C], stride[1] == 1: a copy of out; may be its memory, then there is nothing to do
 };
 
 }  // namespace lamina::transition

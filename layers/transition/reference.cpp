@@ -82,6 +82,11 @@ double linear(const double *z, int64_t inputs, const double *const (&parameters)
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
+double activated(const Problem &p, double gate, double up) {
+  if (p.gated()) return gate * sigmoid(gate) * up;
+  return up > 0 || std::isnan(up) ? up : 0;
+}
+
 Status forward(const Problem &p, const Run &run, Failure &failure) {
   double *z = static_cast<double *>(run.workspace), *h = z + p.C;
   Problem source = p;
@@ -93,14 +98,11 @@ Status forward(const Problem &p, const Run &run, Failure &failure) {
   for (int64_t m = 0; m < p.M; ++m) {
     double mean, scale;
     normalised_row(p, w, m, z, mean, scale);
+    double *saved = static_cast<double *>(p.saved) + m * 2 * p.I;
     for (int64_t i = 0; i < p.I; ++i) {
-      const double up = linear(z, p.C, w.up, i);
-      if (p.gated()) {
-        const double gate = linear(z, p.C, w.gate, i);
-        h[i] = gate * sigmoid(gate) * up;
-      } else {
-        h[i] = up > 0 || std::isnan(up) ? up : 0;
-      }
+      const double gate = p.gated() ? linear(z, p.C, w.gate, i) : 0, up = linear(z, p.C, w.up, i);
+      if (p.saved) saved[i] = gate, saved[p.I + i] = up;
+      h[i] = activated(p, gate, up);
     }
     const double mask = p.row_mask.present ? load(p.row_mask, m) : 1;
     for (int64_t c = 0; c < p.C; ++c) {
@@ -112,13 +114,34 @@ Status forward(const Problem &p, const Run &run, Failure &failure) {
   return Status::ok;
 }
 
+uint64_t saved_bytes(const Problem &p, const void *) { return static_cast<uint64_t>(p.M * 2 * p.I) * sizeof(double); }
+
 Status create(const Settings &, Device, void **state, Failure &) { return *state = nullptr, Status::ok; }
 void destroy(void *) {}
 Status check(const Problem &, const void *, Failure &) { return Status::ok; }
 
 }  // namespace
+}  // namespace lamina::transition
 
-const Build build = {"transition/reference/1", 1,    64,      true,    false,   create,  destroy, check, packed_bytes,
-                     workspace_bytes,          pack, forward, nullptr, nullptr, nullptr, nullptr};
+#include "reference_backward.h"
+
+namespace lamina::transition {
+
+const Build build = {"transition/reference/1",
+                     1,
+                     64,
+                     true,
+                     false,
+                     create,
+                     destroy,
+                     check,
+                     packed_bytes,
+                     workspace_bytes,
+                     pack,
+                     forward,
+                     nullptr,
+                     saved_bytes,
+                     backward_workspace_bytes,
+                     backward};
 
 }  // namespace lamina::transition

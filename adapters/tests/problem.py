@@ -8,7 +8,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAYER = ROOT / "layers" / "triangle_multiplication"
 PLUGINS = ROOT / "build" / "plugins"
 # Relative Frobenius errors that the contract allows.
-TOLERANCES = json.loads((LAYER / "contract.json").read_text())["tolerances"]["frobenius"]
+_LIMITS = json.loads((LAYER / "contract.json").read_text())["tolerances"]
+TOLERANCES, GRADIENT_TOLERANCES = _LIMITS["frobenius"], _LIMITS["gradient"]["frobenius"]
 _SAFETENSORS = {"F64": np.float64, "F32": np.float32, "BOOL": np.bool_, "I64": np.int64}
 
 
@@ -29,20 +30,24 @@ def pair_and_mask(batch, tokens, channels, seed=2):
             (generator.random((batch, tokens, tokens)) < 0.8).astype(np.float32))
 
 
-def truth(pair, mask, parameters, direction, eps=1e-5):
-    """float64, whatever the dtype of what is given."""
-    p = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
-    pair = np.asarray(pair, np.float64)
+def formula(np, pair, mask, p, direction, eps=1e-5):
+    """The contract's maths in `np`: numpy, or jax.numpy, which differentiates it."""
     sigmoid = lambda v: 1 / (1 + np.exp(-v))
 
     def norm(v, which):
         v = v - v.mean(-1, keepdims=True)
         return v / np.sqrt((v * v).mean(-1, keepdims=True) + eps) * p[f"norm_{which}_weight"] + p[f"norm_{which}_bias"]
     z = norm(pair, "in")
-    m = 1 if mask is None else np.asarray(mask, np.float64)[..., None]
+    m = 1 if mask is None else mask[..., None]
     a, b = ((z @ p[f"{side}_projection_weight"].T) * sigmoid(z @ p[f"{side}_gate_weight"].T) * m for side in "ab")
     o = np.einsum("xikh,xjkh->xijh" if direction == "outgoing" else "xkih,xkjh->xijh", a, b)
     return (norm(o, "out") @ p["out_projection_weight"].T) * sigmoid(z @ p["out_gate_weight"].T)
+
+
+def truth(pair, mask, parameters, direction, eps=1e-5):
+    """float64, whatever the dtype of what is given."""
+    wide = lambda value: None if value is None else np.asarray(value, np.float64)
+    return formula(np, wide(pair), wide(mask), {name: wide(value) for name, value in parameters.items()}, direction, eps)
 
 
 def error(found, expected):

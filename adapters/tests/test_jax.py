@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "xla"))
 import jax
 import jax.export
 import jax.numpy as jnp
+import jax.test_util
 from jax.sharding import PartitionSpec
 
 import lamina_hosts
@@ -80,13 +81,80 @@ class Jax(unittest.TestCase):
         found = twice(jnp.stack([pairs] * 2).swapaxes(1, 2), jnp.stack([self.mask, 1 - self.mask]))
         self.assertTrue(jnp.allclose(found[1, 2], self.forward(pairs[2], 1 - self.mask), rtol=0, atol=1e-6))
 
-    def test_gradients_are_refused_in_words(self):
-        loss = lambda pair, weights: self.forward(pair, self.mask, weights).sum()
-        for differentiate in (lambda: jax.grad(loss)(self.pair, self.weights), lambda: jax.grad(loss, argnums=1)(self.pair, self.weights),
-                              lambda: jax.jit(jax.grad(loss))(self.pair, self.weights)):
-            with self.assertRaisesRegex(NotImplementedError, "cannot be differentiated: it has no op forward_train and no op backward"):
-                differentiate()
-        stopped = jax.grad(lambda pair: loss(jax.lax.stop_gradient(pair), self.weights) + pair.sum())(self.pair)
+    def losses(self, layer, pair, mask):
+        """sum(out * weight) as a function of pair and parameters, by the layer and by the formula in jax.numpy."""
+        weight = jnp.asarray(np.random.default_rng(9).standard_normal(pair.shape))
+        ours = lambda pair, weights, **more: (layer.forward(pair=pair, pair_mask=mask, **weights, **more) * weight.astype(pair.dtype)).sum()
+        formula = lambda pair, weights, direction="outgoing": (problem.formula(jnp, pair, mask, weights, direction) * weight).sum()
+        return ours, formula
+
+    def test_gradients_in_float64(self):
+        """The reference build beside JAX's own derivative of the formula, and beside finite differences."""
+        if not self.reference:
+            self.skipTest("needs --reference: no other build computes float64")
+        layer = lamina_jax.load(self.reference)
+        with jax.enable_x64(True):
+            small = (slice(None), slice(7), slice(7))
+            pair, mask = jnp.asarray(self.pair, jnp.float64)[small], jnp.asarray(self.mask, jnp.float64)[small]
+            ours, formula = self.losses(layer, pair, mask)
+            weights = {name: jnp.asarray(array, jnp.float64) for name, array in self.weights.items()}
+            for direction in ("outgoing", "incoming"):
+                expected = jax.grad(formula, argnums=(0, 1))(pair, weights, direction)
+                for save in ("nothing", "activations"):
+                    found = jax.jit(jax.grad(lambda *a: ours(*a, direction=direction, save=save), argnums=(0, 1)))(pair, weights)
+                    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+                        self.assertLess(problem.error(one, np.asarray(other)), 1e-12)
+            jax.test_util.check_grads(ours, (pair, weights), order=1, modes=["rev"])
+            # One parameter alone, packed weights beside, a batch of problems: by one call, and one after the other for a parameter's gradients.
+            packed = layer.pack(**weights, dtype="float64")
+            alone = jax.grad(lambda array: ours(pair, {**weights, "out_gate_weight": array}, packed=packed))(weights["out_gate_weight"])
+            expected = jax.grad(formula, argnums=(0, 1))(pair, weights)
+            self.assertLess(problem.error(alone, np.asarray(expected[1]["out_gate_weight"])), 1e-12)
+            pairs = jnp.stack([pair, 2 * pair, pair + 1])
+            for place in (0, 1):
+                found = jax.vmap(jax.grad(ours, argnums=place), in_axes=(0, None))(pairs, weights)
+                for i, one in enumerate(pairs):
+                    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(jax.grad(formula, argnums=place)(one, weights))):
+                        self.assertLess(problem.error(a[i], np.asarray(b)), 1e-12)
+            text = jax.jit(jax.vmap(jax.grad(ours), in_axes=(0, None))).lower(pairs, weights).as_text()
+            self.assertNotIn("while", text)
+
+    def test_gradients_of_this_build(self):
+        ours, formula = self.losses(self.layer, self.pair, self.mask)
+        expected = jax.grad(formula, argnums=(0, 1))(self.pair, self.weights)
+        for dtype in ("float32", "bfloat16", "float16"):
+            given = jax.tree.map(lambda array: array.astype(dtype), (self.pair, self.weights))
+            for save in ("nothing", "activations"):
+                found = jax.jit(jax.grad(lambda *a: ours(*a, save=save), argnums=(0, 1)))(*given)
+                for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+                    self.assertEqual(one.dtype, dtype)
+                    # The truth is of the unrounded problem: the inputs' rounding is allowed once more.
+                    self.assertLess(problem.error(one, np.asarray(other, np.float64)), 2 * problem.GRADIENT_TOLERANCES[dtype])
+
+    def test_a_step_of_training(self):
+        """Gradient descent inside one program with a loop: the loss goes down as by the formula."""
+        target = jnp.tanh(self.pair[:1, ::-1])
+        mean = lambda forward: lambda weights: ((forward(weights) - target) ** 2).mean()
+        ours = mean(lambda weights: self.layer.forward(pair=self.pair[:1], pair_mask=self.mask[:1], **weights))
+        formula = mean(lambda weights: problem.formula(jnp, self.pair[:1], self.mask[:1], weights, "outgoing"))
+
+        def descend(loss):
+            def step(i, state):
+                weights, losses = state
+                value, gradients = jax.value_and_grad(loss)(weights)
+                return jax.tree.map(lambda w, g: w - 0.1 * g, weights, gradients), losses.at[i].set(value)
+            return jax.jit(lambda: jax.lax.fori_loop(0, 5, step, (self.weights, jnp.zeros(5))))()[1]
+        found, expected = descend(ours), descend(formula)
+        self.assertLess(float(jnp.abs(found - expected).max()), 1e-4 * float(expected[0]))
+        self.assertLess(float(found[-1]), float(found[0]))
+
+    def test_gradients_that_are_not_there(self):
+        ours, _ = self.losses(self.layer, self.pair, self.mask)
+        with self.assertRaisesRegex(NotImplementedError, "gives no gradient of 'pair_mask'"):
+            jax.grad(lambda mask: self.forward(self.pair, mask).sum())(self.mask)
+        with self.assertRaisesRegex(NotImplementedError, "its op forward_train has no gradient"):
+            jax.grad(lambda pair: jax.grad(ours)(pair, self.weights).sum())(self.pair)
+        stopped = jax.grad(lambda pair: ours(jax.lax.stop_gradient(pair), self.weights) + pair.sum())(self.pair)
         self.assertTrue(jnp.array_equal(stopped, jnp.ones_like(self.pair)))
 
     def test_refusals_come_while_tracing(self):
@@ -101,7 +169,7 @@ class Jax(unittest.TestCase):
                 (TypeError, "'colour' is neither an argument nor an attribute", lambda: self.forward(self.pair, colour=1)),
                 (TypeError, "attribute 'eps' is .*, expected a number known when tracing", lambda: self.forward(self.pair, eps=jnp.ones(()))),
                 (TypeError, "'out' is a result; it is returned, not given", lambda: self.forward(self.pair, out=self.pair)),
-                (AttributeError, "has no op 'backward'", lambda: self.layer.backward(pair=self.pair)),
+                (AttributeError, "has no op 'sideways'", lambda: self.layer.sideways(pair=self.pair)),
                 (ValueError, "cannot be loaded as a Lamina build", lambda: lamina_jax.load(__file__))):
             with self.subTest(sentence=sentence):
                 with self.assertRaisesRegex(kind, sentence):

@@ -9,7 +9,8 @@
 The names are those of the layer's contract.  Shapes and dtypes are checked while tracing, by the plug-in itself and in its words; plans are made
 when XLA initialises the program; workspace is a result that XLA allocates and this module drops.  A build runs on the platform that it was made
 for ("cpu", "CUDA", "ROCM"); jax.lax.platform_dependent chooses between two.  vmap folds into the batch dimension where only batched arguments are
-mapped, and goes one by one otherwise.  Differentiating raises NotImplementedError: no build has training ops yet.
+mapped, and goes one by one otherwise.  forward has gradients (once, in reverse) where the build has the ops forward_train and backward, for the
+arguments that backward gives one; save="activations" keeps what backward would otherwise compute again.
 """
 import ctypes
 import functools
@@ -24,7 +25,7 @@ import numpy as np
 _PLATFORMS = {1: "cpu", 2: "CUDA", 10: "ROCM"}
 _CPU, _CAPTURE_SAFE = 1, 2
 _PACKED, _SAVED, _OUTPUT, _INOUT = 3, 4, 5, 6
-_TRAIN_KIND, _PACK_KIND = 2, 4
+_FORWARD_KIND, _TRAIN_KIND, _BACKWARD_KIND, _PACK_KIND = 1, 2, 3, 4
 _INT, _FLOAT, _STRING = 1, 2, 3
 
 
@@ -135,13 +136,20 @@ class Op:
                         if role in (_OUTPUT, _INOUT) or (role, self.kind) in ((_PACKED, _PACK_KIND), (_SAVED, _TRAIN_KIND))]
         self._plans = {}
 
+    @property
+    def training(self):
+        """(the op forward_train, the op backward) that differentiate this one; None without them."""
+        found = [next((op for op in self.build.ops.values() if op.kind == kind), None) for kind in (_TRAIN_KIND, _BACKWARD_KIND)]
+        return found if self.kind == _FORWARD_KIND and all(found) else None
+
     def __call__(self, **values):
         arrays, attributes = {}, {}
         names = {name: i for i, (name, _, _) in enumerate(self.arguments)}
+        known = {**{name: kind for op in self.training or () for name, kind in op.attributes.items()}, **self.attributes}
         for name, value in values.items():
-            if name in self.attributes:
+            if name in known:
                 if value is not None:
-                    attributes[name] = self._attribute(name, value)
+                    attributes[name] = self._attribute(name, known[name], value)
             elif name not in names:
                 raise TypeError(f"{self.name}: '{name}' is neither an argument nor an attribute of {self.build.name}")
             elif value is not None:
@@ -150,11 +158,10 @@ class Op:
                     raise TypeError(f"{self.name}: '{name}' is a result; it is returned, not given")
                 arrays[index] = jnp.asarray(value)
         order = tuple(sorted(arrays))
-        results = _traced(self, order, tuple(sorted(attributes.items())))(*(arrays[i] for i in order))
+        results = _traced(self, order, tuple(sorted(attributes.items())), tuple(self.results))(*(arrays[i] for i in order))
         return results[0] if len(results) == 1 else results
 
-    def _attribute(self, name, value):
-        kind = self.attributes[name]
+    def _attribute(self, name, kind, value):
         if kind == _STRING and isinstance(value, str):
             return value
         if kind == _FLOAT and isinstance(value, (int, float, np.floating)):
@@ -184,11 +191,11 @@ class Op:
             self._plans[attributes] = plan.value, device
         return self._plans[attributes]
 
-    def produced(self, order):
-        """The results of a call with these arguments: an argument that is read and written is one where it is given."""
-        return [i for i in self.results if self.arguments[i][2] != _INOUT or i in order]
+    def produced(self, order, wanted):
+        """Those of the wanted results that a call with these arguments has: an argument that is read and written is one where it is given."""
+        return [i for i in self.results if i in wanted and (self.arguments[i][2] != _INOUT or i in order)]
 
-    def ask(self, order, arrays, attributes):
+    def ask(self, order, arrays, attributes, wanted):
         """What the plug-in says to these shapes: (results as ShapeDtypeStruct, lamina_need, device type).  Raises its refusals."""
         plan, device = self._plan(attributes)
         count = len(self.arguments)
@@ -206,7 +213,7 @@ class Op:
         call = _Call(struct_size=ctypes.sizeof(_Call), tensor_count=count, tensors=ctypes.addressof(pointers))
         error, need = _Error(struct_size=ctypes.sizeof(_Error)), _Need(struct_size=ctypes.sizeof(_Need))
         _raise_unless_ok(self._op.infer(plan, ctypes.addressof(call), ctypes.addressof(inferred), error), error)
-        given, produced = dict(zip(order, arrays)), self.produced(order)
+        given, produced = dict(zip(order, arrays)), self.produced(order, wanted)
         for index in produced:
             if index not in given:
                 pointers[index] = ctypes.addressof(inferred) + index * ctypes.sizeof(_Tensor)
@@ -216,13 +223,14 @@ class Op:
                    jax.ShapeDtypeStruct(tuple(extents[i][: inferred[i].ndim]), dtype(inferred[i].dtype)) for i in produced]
         return results, need, device
 
-    def bind(self, order, attributes, arrays):
+    def bind(self, order, attributes, wanted, arrays):
         """One call in the program that is being traced."""
-        results, need, device = self.ask(order, arrays, attributes)
+        attributes = tuple((name, value) for name, value in attributes if name in self.attributes)
+        results, need, device = self.ask(order, arrays, attributes, wanted)
         align = need.workspace_align if need.workspace_size else 0
         workspace = [jax.ShapeDtypeStruct((need.workspace_size + align,), "uint8")] if align else []
         widened = {name: {_STRING: str, _FLOAT: np.float64, _INT: np.int64}[self.attributes[name]](value) for name, value in attributes}
-        produced = self.produced(order)
+        produced = self.produced(order, wanted)
         aliases = {order.index(index): at for at, index in enumerate(produced) if index in order}
         target = "lamina" if device == _CPU or need.flags & _CAPTURE_SAFE else "lamina_uncaptured"
         call = jax.ffi.ffi_call(target, results + workspace, vmap_method="sequential", input_output_aliases=aliases)
@@ -233,20 +241,20 @@ class Op:
 
 
 @functools.lru_cache(maxsize=512)
-def _traced(op, order, attributes):
-    """The function of arrays for one set of arguments and attributes, with what vmap and grad do to it."""
+def _traced(op, order, attributes, wanted):
+    """The function of arrays for one set of arguments, attributes and results, with what vmap and grad do to it."""
     shapes = [op.arguments[i][1] for i in order]
     batch = op.build.batch
     # The batch can take more where it leads every result and every argument that has it.
-    foldable = all(op.arguments[i][1][:1] == [batch] for i in op.produced(order)) and not any(batch in shape[1:] for shape in shapes)
+    foldable = all(op.arguments[i][1][:1] == [batch] for i in op.produced(order, wanted)) and not any(batch in shape[1:] for shape in shapes)
 
     @jax.custom_batching.custom_vmap
     def call(*arrays):
-        return op.bind(order, attributes, arrays)
+        return op.bind(order, attributes, wanted, arrays)
 
     @call.def_vmap
     def batched(size, mapped, *arrays):
-        every = tuple(True for _ in op.produced(order))
+        every = tuple(True for _ in op.produced(order, wanted))
         if not foldable or not all(shape[:1] == [batch] for shape, is_mapped in zip(shapes, mapped) if is_mapped):
             rest = [array for array, is_mapped in zip(arrays, mapped) if is_mapped]
 
@@ -266,10 +274,48 @@ def _traced(op, order, attributes):
     def differentiable(*arrays):
         return call(*arrays)
 
-    def forward_rule(*arrays):
-        missing = [name for name in ("forward_train", "backward") if name not in op.build.ops]
-        raise NotImplementedError(f"{op.build!r} cannot be differentiated: it has no op {' and no op '.join(missing) or 'that this adapter can call'}; "
-                                  "call the host's own function where gradients are needed, or jax.lax.stop_gradient")
-
-    differentiable.defvjp(forward_rule, lambda _, gradients: (_ for _ in ()).throw(AssertionError("no forward rule")))
+    differentiable.defvjp(*_gradients(op, order, attributes, wanted), symbolic_zeros=True)
     return jax.jit(differentiable, inline=True)  # outside of any jit, too, a call is traced once
+
+
+def _gradients(op, order, attributes, wanted):
+    """The two rules of custom_vjp: by the build's ops forward_train and backward, of which the latter computes the wanted gradients alone."""
+    names = [op.arguments[i][0] for i in order]
+    kept = dict(attributes).get("save", "nothing") != "nothing"
+
+    def forward_rule(*primals):
+        if op.training is None:
+            missing = [f"no op {name}" for name in ("forward_train", "backward") if name not in op.build.ops]
+            raise NotImplementedError(f"{op.build!r} cannot be differentiated: " + (f"it has {' and '.join(missing)}; call the host's own function where gradients "
+                                      "are needed, or jax.lax.stop_gradient" if missing else f"its op {op.name} has no gradient"))
+        train, backward = op.training
+        given = {name: primal.value for name, primal in zip(names, primals)}
+        places = {name: i for i, (name, _, _) in enumerate(train.arguments)}
+        for name, primal in zip(names, primals):
+            if primal.perturbed and f"{name}_gradient" not in (backward.arguments[i][0] for i in backward.results):
+                raise NotImplementedError(f"{op.build!r} gives no gradient of '{name}'; jax.lax.stop_gradient makes it a constant")
+        results = [i for i in train.results if train.arguments[i][2] != _SAVED or kept]
+        indices = tuple(sorted(places[name] for name in names))
+        arrays = [given[train.arguments[i][0]] for i in indices]
+        found = _traced(train, indices, attributes, tuple(results))(*arrays)
+        saved = [out for i, out in zip(results, found) if train.arguments[i][2] == _SAVED]
+        outputs = tuple(out for i, out in zip(results, found) if train.arguments[i][2] != _SAVED)
+        # Which are wanted is part of the structure: () and None are empty trees of two kinds.
+        return outputs, (given, saved, tuple(() if primal.perturbed else None for primal in primals))
+
+    def backward_rule(kept_values, cotangents):
+        given, saved, perturbed = kept_values
+        _, backward = op.training
+        places = {name: i for i, (name, _, _) in enumerate(backward.arguments)}
+        values = {places[name]: value for name, value in given.items() if name in places}
+        for i, cotangent in zip(op.produced(order, wanted), cotangents):
+            if isinstance(cotangent, jax.custom_derivatives.SymbolicZero):
+                cotangent = jnp.zeros(cotangent.shape, cotangent.dtype)
+            values[places[f"{op.arguments[i][0]}_gradient"]] = cotangent
+        values.update({i: value for value in saved for i, (_, _, role) in enumerate(backward.arguments) if role == _SAVED})
+        results = {name: places[f"{name}_gradient"] for name, mark in zip(names, perturbed) if mark is not None}
+        indices, chosen = tuple(sorted(values)), tuple(sorted(results.values()))
+        found = dict(zip(chosen, _traced(backward, indices, attributes, chosen)(*(values[i] for i in indices))))
+        return tuple(found[results[name]] if name in results else None for name in names)
+
+    return forward_rule, backward_rule

@@ -71,11 +71,15 @@ struct RowLinearLayout {
 
 struct RowLinearWeights {
   const float *panels, *bias, *norm_weight, *norm_bias;
-  RowLinearWeights(const void *packed, const RowLinearLayout &layout)
-      : panels(static_cast<const float *>(packed)),
-        bias(panels + layout.bias),
-        norm_weight(panels + layout.norm_weight),
-        norm_bias(panels + layout.norm_bias) {}
+  // Of packed bytes, or, without them, of nothing yet.
+  RowLinearWeights(const void *packed, const RowLinearLayout &layout) : panels(static_cast<const float *>(packed)) {
+    take_vectors(packed ? panels + layout.bias : nullptr, layout);
+  }
+  void take_vectors(const float *vectors, const RowLinearLayout &layout) {
+    bias = vectors;
+    norm_weight = vectors ? vectors + (layout.norm_weight - layout.bias) : nullptr;
+    norm_bias = vectors ? vectors + (layout.norm_bias - layout.bias) : nullptr;
+  }
 };
 
 // How one product of rows is cut into tasks.
@@ -101,9 +105,10 @@ struct RowScratch {
   int64_t left, sums, statistics, total;
   static constexpr int64_t left_row = row_linear_units + 16;  // 64 bytes against power-of-two strides
   explicit RowScratch(const Cut &cut) {
-    const int64_t packing = panel_columns * row_linear_units;
+    const int64_t packing = panel_columns * row_linear_units, row = cut.panels * panel_columns;
     left = cut.rows * left_row > packing ? cut.rows * left_row : packing;
-    sums = cut.rows * cut.panels * panel_columns, statistics = round_up(cut.rows * 2, 16);
+    if (left < row) left = row;  // a row of sums can be worked on there
+    sums = cut.rows * row, statistics = round_up(cut.rows * 2, 16);
     total = left + sums + statistics;
   }
   int64_t bytes() const { return round_up(total * 4, 4096) + 64; }
@@ -295,15 +300,21 @@ inline void pack_vector(const View &view, int64_t count, float otherwise, float 
     to[i] = i >= count ? 0 : view.present ? static_cast<float>(load_at(view, i)) : otherwise;
 }
 
+// Bias and norm, the part of the packed bytes that begins at layout.bias.
+inline void pack_vectors(const RowLinear &p, const RowLinearLayout &layout, float *vectors) {
+  float *norm_bias = vectors + (layout.norm_bias - layout.bias), *end = vectors + (layout.total - layout.bias);
+  pack_vector(p.bias, p.N, 0, vectors);
+  pack_vector(p.norm_weight, layout.norm_width, 1, vectors + (layout.norm_weight - layout.bias));
+  pack_vector(p.norm_bias, layout.norm_width, 0, norm_bias);
+  for (float *rest = norm_bias + round_up(layout.norm_width, panel_columns); rest < end; ++rest) *rest = 0;
+}
+
 template <class Product>
 inline void pack_row_linear(const RowLinear &p, float *to, const Parallel &parallel, char *scratch, int64_t scratch_bytes) {
-  const RowLinearLayout layout(p, Product::per_unit);
   const Matrix weight{static_cast<const char *>(p.weight.data), p.weight.dtype, p.weight.stride[0], p.weight.stride[1]};
   pack_matrix<Product>(weight, p.N, p.K, to, parallel, scratch, scratch_bytes);
-  pack_vector(p.bias, p.N, 0, to + layout.bias);
-  pack_vector(p.norm_weight, layout.norm_width, 1, to + layout.norm_weight);
-  pack_vector(p.norm_bias, layout.norm_width, 0, to + layout.norm_bias);
-  for (int64_t i = layout.norm_bias + round_up(layout.norm_width, panel_columns); i < layout.total; ++i) to[i] = 0;
+  const RowLinearLayout layout(p, Product::per_unit);
+  pack_vectors(p, layout, to + layout.bias);
 }
 
 inline uint64_t row_linear_packed_bytes(const RowLinear &p, const void *state) {

@@ -5,7 +5,7 @@
 #include "simd_avx512.h"
 #include "microkernel.h"
 #include "rownorm.h"
-#include "row_linear.h"
+#include "row_linear_backward.h"
 
 namespace lamina::cpu {
 
@@ -39,10 +39,10 @@ constexpr RowLinearBuild row_linear_build(const char *packed_format) {
           row_linear_pack,
           row_linear_forward,
           own_threads,
-          nullptr,
-          nullptr,
-          nullptr,
-          nullptr};
+          row_linear_saved_bytes,
+          row_linear_forward,
+          row_linear_backward_workspace_bytes,
+          row_linear_backward};
 }
 
 }  // namespace lamina::cpu

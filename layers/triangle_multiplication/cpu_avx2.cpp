@@ -4,7 +4,7 @@
 #include "kernels/cpu/rownorm.h"
 #include "kernels/cpu/machine.h"
 #include "kernels/cpu/pool.h"
-#include "cpu_forward.h"
+#include "cpu_backward.h"
 
 namespace lamina::triangle_multiplication {
 namespace {
@@ -21,6 +21,19 @@ Status create_cpu_avx2(const Settings &, Device, void **state, Failure &failure)
 
 Status run_cpu_avx2(const Problem &p, const Run &run, Failure &failure) { return cpu_forward(p, run, failure); }
 
+Status create_training(const Settings &settings, Pass, Save, Device device, void **state, Failure &failure) {
+  return create_cpu_avx2(settings, device, state, failure);
+}
+
+constexpr Training training = {create_training,
+                               cpu_destroy,
+                               cpu_training_check,
+                               cpu_saved_bytes,
+                               cpu_training_forward_workspace_bytes,
+                               cpu_forward_saving,
+                               cpu_backward_workspace_bytes,
+                               cpu_backward};
+
 }  // namespace
 
 const Build build = {"triangle_multiplication/cpu_avx2/1",
@@ -35,6 +48,7 @@ const Build build = {"triangle_multiplication/cpu_avx2/1",
                      cpu_workspace_bytes,
                      cpu_pack,
                      run_cpu_avx2,
-                     cpu::own_threads};
+                     cpu::own_threads,
+                     &training};
 
 }  // namespace lamina::triangle_multiplication

@@ -1,0 +1,237 @@
+// Pass 2 of backward: for a tile of rows i and columns j, o of all channels again, then the way back through the output gate, the
+// projection and the norm.  The gradient of o takes o's place in the tile and leaves it in both layouts that pass 3 reads.
+#pragma once
+#include "cpu_backward_job.h"
+
+namespace lamina::triangle_multiplication {
+
+struct BackGradientScratch : BackScratch {
+  float *projected, *gated, *hidden;
+  alignas(64) float mean[strip_pair], scale[strip_pair];
+
+  BackGradientScratch(float *at, const BackwardScratch &s) : BackScratch(at, s.forward) {
+    projected = at + s.forward.back_total, gated = projected + s.projected, hidden = gated + s.gated;
+  }
+};
+
+// dropout_mask * out_gradient of position (i, j), channels c ...; zeros beyond C.
+template <class M>
+inline Vector incoming_gradient(const BackwardJob &b, int64_t i, int64_t j, int64_t c) {
+  const Problem &p = b.g.p;
+  if (c >= p.C) return cpu::zero();
+  const int count = static_cast<int>(p.C - c < width ? p.C - c : width);
+  const Vector gradient = M::Io::load(row_of<typename M::Io>(b.g.out, b.forward.batch, i, j) + c * M::Io::bytes, count);
+  return p.dropout_mask.present ? gradient * dropout_factors<M>(b.forward, i, j, c, count) : gradient;
+}
+
+// normed[half][h][lane] = norm_out(o), times the gate where that comes first.  Lanes beyond `valid` get a scale of 0: whatever eps is,
+// nothing that is not a number comes from there.
+inline void normalise_for_gradient(const BackwardJob &b, float *strips, int64_t valid, BackGradientScratch &s) {
+  const int64_t H = b.g.p.H;
+  const bool gated = b.g.p.settings.gate_before_projection;
+  for (int64_t half = 0; half < 2; ++half) {
+    float *strip = strips + half * b.geometry.o_stride;
+    // A row block that lies beyond N as a whole was never filled.
+    for (int64_t h = 0; h < H && valid <= half * width; ++h) cpu::store(strip + h * width, cpu::zero());
+    Vector mean, scale;
+    cpu::strip_statistics(strip, H, static_cast<float>(b.g.p.settings.eps), mean, scale);
+    float *means = s.mean + half * width, *scales = s.scale + half * width;
+    cpu::store(means, mean), cpu::store(scales, scale);
+    for (int64_t lane = valid > half * width ? valid - half * width : 0; lane < width; ++lane) means[lane] = scales[lane] = 0;
+    mean = cpu::load(means), scale = cpu::load(scales);
+    for (int64_t h = 0; h < H; ++h) {
+      const Vector y = cpu::multiply_add((cpu::load(strip + h * width) - mean) * scale, cpu::splat(b.forward.w.norm_out_weight[h]),
+                                         cpu::splat(b.forward.w.norm_out_bias[h]));
+      cpu::store(s.normed + (half * H + h) * width, gated ? y * cpu::load(s.gate + h * strip_pair + half * width) : y);
+    }
+  }
+}
+
+// Rows `projected` and, with the gate after the projection, `gated`.
+template <class M>
+void projection_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t valid, BackGradientScratch &s) {
+  const Problem &p = b.g.p;
+  const PackedWeights &w = b.forward.w;
+  const int64_t stride = b.geometry.row_stride;
+  for (int64_t at = valid * stride; at < strip_pair * stride; at += width) cpu::store(s.projected + at, cpu::zero());
+  if (p.settings.gate_before_projection) {
+    for (int64_t lane = 0; lane < valid; ++lane)
+      for (int64_t c = 0; c < stride; c += width) cpu::store(s.projected + lane * stride + c, incoming_gradient<M>(b, i, j0 + lane, c));
+    return;
+  }
+  for (int64_t at = valid * stride; at < strip_pair * stride; at += width) cpu::store(s.gated + at, cpu::zero());
+  for (int64_t c = 0; c < stride; c += strip_pair)
+    for (int64_t lane = 0; lane < valid; lane += micro_rows) {
+      cpu::MicroTile value, gate;
+      clear_tile(value);
+      add_products(p.H, s.normed + lane / width * p.H * width + lane % width, 1, width, w.out + c * p.H, width, strip_pair, value);
+      alignas(64) float values[micro_rows * strip_pair];
+      store_tile(values, strip_pair, value);
+      clear_tile(gate);
+      add_products(p.C, s.z + lane * b.geometry.z_stride, b.geometry.z_stride, 1, w.out_gate + c * p.C, width, strip_pair, gate);
+#pragma GCC unroll 8
+      for (int64_t row = 0; row < micro_rows; ++row) {
+        if (lane + row >= valid) break;
+        for (int64_t half = 0; half < 2; ++half) {
+          const int64_t channel = c + half * width, at = (lane + row) * stride + channel;
+          const Vector open = M::Sigmoid::of(gate[row][half] + cpu::load(w.out_gate_bias + channel));
+          const Vector u = cpu::load(values + row * strip_pair + half * width) + cpu::load(w.out_bias + channel);
+          const Vector gradient = incoming_gradient<M>(b, i, j0 + lane + row, channel);
+          cpu::store(s.projected + at, gradient * open);
+          cpu::store(s.gated + at, gradient * u * open * (cpu::splat(1.f) - open));
+        }
+      }
+    }
+}
+
+// hidden[h][lane]: gradient of norm_out's result.  With the gate before the projection also strips `gated`, [h][lane].
+inline void hidden_gradient(const BackwardJob &b, const float *strips, BackGradientScratch &s) {
+  const Problem &p = b.g.p;
+  cpu::transpose_rows(s.projected, b.geometry.row_stride, p.C, s.panel);
+  for (int64_t h = 0; h < p.H; h += micro_rows) {
+    cpu::MicroTile sum;
+    clear_tile(sum);
+    add_products(p.C, b.w.base + b.w.out + h * p.C, 1, micro_rows, s.panel, width, strip_pair, sum);
+    store_tile(s.hidden + h * strip_pair, strip_pair, sum);
+  }
+  if (!p.settings.gate_before_projection) return;
+  for (int64_t h = 0; h < p.H; ++h)
+    for (int64_t half = 0; half < 2; ++half) {
+      const int64_t at = h * strip_pair + half * width;
+      const Vector open = cpu::load(s.gate + at), gradient = cpu::load(s.hidden + at), scale = cpu::load(s.scale + half * width);
+      const Vector y =
+          cpu::multiply_add((cpu::load(strips + half * b.geometry.o_stride + h * width) - cpu::load(s.mean + half * width)) * scale,
+                            cpu::splat(b.forward.w.norm_out_weight[h]), cpu::splat(b.forward.w.norm_out_bias[h]));
+      cpu::store(s.hidden + at, gradient * open);
+      cpu::store(s.gated + at, gradient * y * open * (cpu::splat(1.f) - open));
+    }
+}
+
+// The norm's way back, lanes are positions: o in the strips becomes its gradient.
+inline void norm_out_gradient(const BackwardJob &b, float *strips, float *sums, const BackGradientScratch &s) {
+  const int64_t H = b.g.p.H;
+  const float *weight = b.forward.w.norm_out_weight;
+  float *weight_sums = sums + b.sums.norm_out_weight, *bias_sums = sums + b.sums.norm_out_bias;
+  for (int64_t half = 0; half < 2; ++half) {
+    float *strip = strips + half * b.geometry.o_stride;
+    const float *hidden = s.hidden + half * width;
+    const Vector mean = cpu::load(s.mean + half * width), scale = cpu::load(s.scale + half * width);
+    Vector slope = cpu::zero(), product = cpu::zero();
+    for (int64_t h = 0; h < H; ++h) {
+      const Vector normed = (cpu::load(strip + h * width) - mean) * scale, gradient = cpu::load(hidden + h * strip_pair);
+      const Vector weighted = gradient * cpu::splat(weight[h]);
+      slope = slope + weighted, product = cpu::multiply_add(weighted, normed, product);
+      cpu::store(weight_sums + h * width, cpu::multiply_add(gradient, normed, cpu::load(weight_sums + h * width)));
+      cpu::store(bias_sums + h * width, gradient + cpu::load(bias_sums + h * width));
+    }
+    if (!b.wanted.o) continue;
+    const Vector share = cpu::splat(1 / static_cast<float>(H));
+    slope = slope * share, product = product * share;
+    for (int64_t h = 0; h < H; ++h) {
+      const Vector normed = (cpu::load(strip + h * width) - mean) * scale;
+      const Vector weighted = cpu::load(hidden + h * strip_pair) * cpu::splat(weight[h]);
+      cpu::store(strip + h * width, (weighted - slope - normed * product) * scale);
+    }
+  }
+}
+
+// What the output gate's argument gives: to its weight, its bias and z.
+inline void gate_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t valid, float *sums, const BackGradientScratch &s) {
+  const Problem &p = b.g.p;
+  const bool before = p.settings.gate_before_projection;
+  const int64_t stride = b.geometry.row_stride, G = p.gate_width();
+  const int64_t by_output = before ? strip_pair : 1, by_position = before ? 1 : stride;
+  if (b.wanted.out_gate) {
+    add_outer_products(G, s.gated, by_output, by_position, s.z, stride, sums + b.sums.gate);
+    float *bias = sums + b.sums.gate_bias;
+    if (before)
+      for (int64_t h = 0; h < G; ++h)
+        cpu::store(bias + h * width,
+                   cpu::load(bias + h * width) + cpu::load(s.gated + h * strip_pair) + cpu::load(s.gated + h * strip_pair + width));
+    else
+      for (int64_t lane = 0; lane < valid; ++lane)
+        for (int64_t c = 0; c < stride; c += width) cpu::store(bias + c, cpu::load(bias + c) + cpu::load(s.gated + lane * stride + c));
+  }
+  if (!b.wanted.z) return;
+  for (int64_t c = 0; c < stride; c += strip_pair)
+    for (int64_t lane = 0; lane < valid; lane += micro_rows) {
+      cpu::MicroTile sum;
+      clear_tile(sum);
+      add_products(G, s.gated + lane * by_position, by_position, by_output, b.w.base + b.w.gate + c * G, width, strip_pair, sum);
+      float *to = b.z_rows + (i * p.N + j0 + lane) * stride + c;
+#pragma GCC unroll 8
+      for (int64_t row = 0; row < micro_rows; ++row) {
+        if (lane + row >= valid) break;
+        cpu::store(to + row * stride, sum[row][0]), cpu::store(to + row * stride + width, sum[row][1]);
+      }
+    }
+}
+
+// All channels of 2 * width positions (i, j0 ...), whose strips of o are at `strips`.
+template <class M>
+void back_gradient(const BackwardJob &b, int64_t i, int64_t j0, float *strips, float *sums, BackGradientScratch &s) {
+  const Problem &p = b.g.p;
+  const int64_t stride = b.geometry.row_stride, valid = p.N - j0 < strip_pair ? p.N - j0 : strip_pair;
+  gate_rows<M>(b.forward, i, j0, s.z);
+  for (int64_t at = valid * stride; at < strip_pair * stride; at += width) cpu::store(s.z + at, cpu::zero());
+  if (p.settings.gate_before_projection) gate_strips<M>(b.forward, s);
+  normalise_for_gradient(b, strips, valid, s);
+  projection_gradient<M>(b, i, j0, valid, s);
+  hidden_gradient(b, strips, s);
+  if (b.wanted.out_projection) {
+    for (int64_t half = 0; half < 2; ++half)  // normed is [half][h][lane]
+      for (int64_t h = 0; h < p.H; h += micro_rows)
+        for (int64_t c = 0; c < stride; c += strip_pair) {
+          float *at = sums + b.sums.out + h * stride + c;
+          cpu::MicroTile sum;
+          load_tile(at, stride, sum);
+          add_products(width, s.normed + (half * p.H + h) * width, width, 1, s.projected + half * width * stride + c, width, stride, sum);
+          store_tile(at, stride, sum);
+        }
+    float *bias = sums + b.sums.out_bias;
+    for (int64_t lane = 0; lane < valid; ++lane)
+      for (int64_t c = 0; c < stride; c += width) cpu::store(bias + c, cpu::load(bias + c) + cpu::load(s.projected + lane * stride + c));
+  }
+  if (b.wanted.out_gate || b.wanted.z) gate_gradient(b, i, j0, valid, sums, s);
+  norm_out_gradient(b, strips, sums, s);
+}
+
+// The gradient of o of a tile to both layouts: lanes are rows i, columns j, and lanes are columns j, columns i.
+inline void store_gradient_of_o(const BackwardJob &b, int64_t i0, int64_t j0, int64_t rows, int64_t columns, float *o) {
+  const TrainingGeometry &g = b.geometry;
+  const int64_t H = b.g.p.H, N = b.g.p.N, strips = g.tile.columns / width;
+  for (int64_t i = N - i0; i < rows; ++i)  // positions beyond N are zeros
+    for (int64_t at = 0; at < columns / width * g.o_stride; at += width) cpu::store(o + i * strips * g.o_stride + at, cpu::zero());
+  for (int64_t h = 0; h < H; ++h)
+    for (int64_t i = 0; i < rows; i += width)
+      for (int64_t j = 0; j < columns; j += width) {
+        const float *from = o + (i * strips + j / width) * g.o_stride + h * width;
+        float *by_columns = b.gradient_at((j0 + j) / width, H + h) + (i0 + i) * width;
+        float *by_rows = b.gradient_at((i0 + i) / width, h) + (j0 + j) * width;
+        Vector block[width];
+#pragma GCC unroll 16
+        for (int row = 0; row < width; ++row) block[row] = cpu::load(from + row * strips * g.o_stride);
+        for (int row = 0; row < width; ++row)
+          if (i0 + i + row < g.columns) cpu::store(by_columns + row * width, block[row]);
+        cpu::transpose(block);
+        for (int row = 0; row < width; ++row)
+          if (j0 + j + row < g.columns) cpu::store(by_rows + row * width, block[row]);
+      }
+}
+
+// One tile.
+template <class M>
+void contract_and_back_gradient(const BackwardJob &b, int64_t i0, int64_t j0, float *scratch, float *sums) {
+  BackGradientScratch s(scratch, b.scratch);
+  const TrainingGeometry &g = b.geometry;
+  const int64_t strips = g.tile.columns / width, N = b.g.p.N;
+  contract<M>(b.forward, i0, j0, s);
+  for (int64_t i = 0; i < g.tile.rows && i0 + i < N; ++i)
+    for (int64_t j = 0; j < g.tile.columns && j0 + j < N; j += strip_pair)
+      back_gradient<M>(b, i0 + i, j0 + j, s.o + (i * strips + j / width) * g.o_stride, sums, s);
+  if (!b.wanted.o) return;
+  const int64_t rows = N - i0 < g.tile.rows ? N - i0 : g.tile.rows, columns = N - j0 < g.tile.columns ? N - j0 : g.tile.columns;
+  store_gradient_of_o(b, i0, j0, round_up(rows, width), round_up(columns, strip_pair), s.o);
+}
+
+}  // namespace lamina::triangle_multiplication

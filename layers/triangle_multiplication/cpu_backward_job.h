@@ -1,0 +1,204 @@
+// What the passes of backward share on CPUs: geometry, weights packed for the way back, sums of the parameters' gradients, scratch.
+// All arithmetic is in floats, also for 16-bit tensors: only what comes in and what goes out is rounded.
+//
+// For one batch entry, U being a pair tensor of floats:
+//   1  front             a and b as in forward                                                        2 U, or saved by forward_train
+//   2  back_gradient     per tile: o, out_gradient -> gradient of o; of z by way of the output gate   2 U (two layouts) and 1 U
+//   3  contract_gradient per channel: the gradients of a and b, in the place of those of o
+//   4  front_gradient    per strip: gradients of the linears, of z, of the pair
+// The gradients of parameters are sums over all positions.  Each of `slices` runs of positions has sums of its own, added up at the end in
+// order; how many there are depends on the shape alone, so results do not depend on the number of threads.
+#pragma once
+#include "cpu_back.h"
+#include "cpu_front.h"
+#include "training.h"
+
+namespace lamina::triangle_multiplication {
+
+// The tile of o in pass 2: whole row blocks, and as many whatever the number of threads.
+constexpr Tile backward_tile(int64_t hidden) { return {hidden <= 256 ? 32 : 16, 32}; }
+
+struct TrainingGeometry : Geometry {
+  int64_t row_stride;  // floats between rows of C channels, whole micro tiles
+
+  explicit TrainingGeometry(const Problem &p) : Geometry(p, backward_tile(p.H), FloatStorage::pair_bytes, 1) {
+    row_stride = z_stride = round_up(p.C, strip_pair);
+  }
+  // Micro tiles run over the end of the last channel's columns; they read what they drop.
+  uint64_t padded_operand_bytes() const { return operand_bytes() + 64 * width; }
+  int64_t used_blocks(const Problem &p) const { return (p.N + width - 1) / width; }
+};
+
+// Which gradients somebody wants, and so what must be computed.
+struct Wanted {
+  bool front, out_projection, out_gate, z, o;
+
+  explicit Wanted(const Gradients &g) {
+    const auto either = [](const auto &of) { return of.weight.present || of.bias.present; };
+    front = either(g.a_projection) || either(g.a_gate) || either(g.b_projection) || either(g.b_gate);
+    out_projection = either(g.out_projection), out_gate = either(g.out_gate);
+    z = g.pair.present || either(g.norm_in);
+    o = front || z;
+  }
+};
+
+// Rows of the front's weights in the order of PackedWeights::front: micro_rows / 2 projections, then their gates, and so on.
+struct FrontRow {
+  bool gate;
+  int64_t channel;  // 0..H-1 of a, H..2H-1 of b
+  explicit FrontRow(int64_t row) {
+    constexpr int64_t half = micro_rows / 2;
+    gate = row % micro_rows >= half;
+    channel = row / micro_rows * half + row % half;
+  }
+};
+
+// Weights by their inputs, which are the outputs on the way back.  Panels as in cpu_packed.h, one float a unit.
+//   out     [H / micro_rows] groups of [C][micro_rows]
+//   gate    [row_stride / (2 width)] panels of [gate width][2 width]
+//   front   [C / micro_rows] groups of [4H][micro_rows], rows as FrontRow says
+struct BackwardWeights {
+  int64_t out, gate, front, total;  // offsets in floats
+  const float *base = nullptr;
+
+  BackwardWeights(const Problem &p, int64_t row_stride) {
+    out = 0, gate = out + p.H * p.C, front = gate + p.gate_width() * row_stride, total = front + 4 * p.H * p.C;
+  }
+
+  void pack(const Problem &p, int64_t row_stride, float *to) {
+    base = to;
+    const auto at = [](const View &weight, int64_t output, int64_t input) {
+      return static_cast<float>(load_scalar(weight.data, weight.dtype, output * weight.stride[0] + input * weight.stride[1]));
+    };
+    for (int64_t h = 0; h < p.H; ++h)
+      for (int64_t c = 0; c < p.C; ++c)
+        to[out + (h / micro_rows * p.C + c) * micro_rows + h % micro_rows] = at(p.out_projection.weight, c, h);
+    for (int64_t g = 0; g < p.gate_width(); ++g)
+      for (int64_t c = 0; c < row_stride; ++c)
+        to[gate + (c / strip_pair * p.gate_width() + g) * strip_pair + c % strip_pair] = c < p.C ? at(p.out_gate.weight, g, c) : 0;
+    for (int64_t row = 0; row < 4 * p.H; ++row) {
+      const FrontRow of(row);
+      const bool of_a = of.channel < p.H;
+      const Linear &linear = of.gate ? (of_a ? p.a_gate : p.b_gate) : of_a ? p.a_projection : p.b_projection;
+      for (int64_t c = 0; c < p.C; ++c)
+        to[front + (c / micro_rows * 4 * p.H + row) * micro_rows + c % micro_rows] = at(linear.weight, of.channel % p.H, c);
+    }
+  }
+};
+
+// Where the sums of one slice lie, in floats.  Matrices have rows of row_stride; "lanes" are one vector for each row, still to be added up.
+struct Sums {
+  int64_t front, out, gate;                // [4H] rows; [H], the projection's gradient transposed; [gate width]
+  int64_t out_bias, gate_bias;             // row_stride; row_stride after the projection, lanes of H before it
+  int64_t norm_in_weight, norm_in_bias;    // row_stride
+  int64_t front_bias;                      // lanes of 4H
+  int64_t norm_out_weight, norm_out_bias;  // lanes of H
+  int64_t total;
+
+  Sums(const Problem &p, int64_t row_stride) {
+    int64_t at = 0;
+    const auto take = [&at](int64_t floats) {
+      const int64_t here = at;
+      at += round_up(floats, 16);
+      return here;
+    };
+    front = take(4 * p.H * row_stride), out = take(p.H * row_stride), gate = take(p.gate_width() * row_stride);
+    out_bias = take(row_stride), gate_bias = take(p.settings.gate_before_projection ? p.H * width : row_stride);
+    norm_in_weight = take(row_stride), norm_in_bias = take(row_stride);
+    front_bias = take(4 * p.H * width);
+    norm_out_weight = take(p.H * width), norm_out_bias = take(p.H * width);
+    total = at;
+  }
+};
+
+// As many slices as tiles, at most 64, and no more memory than half a pair tensor or 16 MiB.
+inline int64_t slice_count(const Problem &p, const TrainingGeometry &g, const Sums &sums) {
+  const int64_t tiles = ((p.N + g.tile.rows - 1) / g.tile.rows) * ((p.N + g.tile.columns - 1) / g.tile.columns);
+  const int64_t half_pair = p.N * p.N * p.C * 2, least = int64_t{16} << 20;
+  const int64_t affordable = (half_pair > least ? half_pair : least) / (sums.total * 4);
+  int64_t count = 1;
+  while (count < 64 && 2 * count <= tiles && 2 * count <= affordable) count *= 2;
+  return count;
+}
+
+// Floats of one worker; the passes use the same memory.
+struct BackwardScratch {
+  Scratch forward;  // z, panel, o, normed, gate
+  int64_t projected, gated, hidden, linears, normed, total;
+
+  BackwardScratch(const Problem &p, const TrainingGeometry &g) : forward(p, g, 1, false) {
+    projected = strip_pair * g.row_stride;                               // gradient of the projection's result, rows
+    gated = strip_pair * round_up(p.gate_width(), strip_pair);           // of the output gate's argument
+    hidden = strip_pair * p.H;                                           // of norm_out's result, strips
+    linears = strip_pair * 4 * p.H, normed = strip_pair * g.row_stride;  // pass 4: of the four linears, of z
+    const int64_t pass2 = forward.back_total + projected + gated + hidden;
+    const int64_t pass3 = round_up(g.columns, micro_rows) * strip_pair;
+    const int64_t pass4 = forward.front_total + linears + 2 * normed;
+    total = pass2 > pass4 ? pass2 : pass4;
+    if (pass3 > total) total = pass3;
+  }
+  int64_t bytes() const { return round_up(total * 4, 4096) + 64; }
+};
+
+struct BackwardJob {
+  const Job &forward;
+  const Gradients &g;
+  const TrainingGeometry &geometry;
+  const BackwardScratch &scratch;
+  const Sums &sums;
+  const BackwardWeights &w;
+  Wanted wanted;
+  char *gradients;  // laid out as forward.operands: of o by rows i and by rows j, then of a and b
+  float *z_rows;    // [N, N] rows: gradient of z by way of the output gate
+
+  float *gradient_at(int64_t block, int64_t channel) const {
+    return reinterpret_cast<float *>(gradients + block * geometry.block_bytes + channel * geometry.channel_bytes);
+  }
+  const float *operand_at(int64_t block, int64_t channel) const {
+    return reinterpret_cast<const float *>(forward.operands + block * geometry.block_bytes + channel * geometry.channel_bytes);
+  }
+};
+
+// sum += the product of micro_rows rows and 2 vectors over `units`; operands as in cpu::multiply_tile.
+inline __attribute__((always_inline)) void add_products(int64_t units, const float *a, int64_t a_row, int64_t a_unit, const float *b,
+                                                        int64_t b_vector, int64_t b_unit, cpu::MicroTile &sum) {
+#pragma GCC unroll 2
+  for (int64_t unit = 0; unit < units; ++unit, a += a_unit, b += b_unit) {
+    const Vector b0 = cpu::load(b), b1 = cpu::load(b + b_vector);
+#pragma GCC unroll 8
+    for (int row = 0; row < micro_rows; ++row) {
+      const Vector factor = cpu::broadcast(a + row * a_row);
+      sum[row][0] = cpu::multiply_add(factor, b0, sum[row][0]);
+      sum[row][1] = cpu::multiply_add(factor, b1, sum[row][1]);
+    }
+  }
+}
+
+inline __attribute__((always_inline)) void clear_tile(cpu::MicroTile &sum) {
+#pragma GCC unroll 8
+  for (int row = 0; row < micro_rows; ++row) sum[row][0] = sum[row][1] = cpu::zero();
+}
+inline __attribute__((always_inline)) void load_tile(const float *from, int64_t stride, cpu::MicroTile &sum) {
+#pragma GCC unroll 8
+  for (int row = 0; row < micro_rows; ++row, from += stride) sum[row][0] = cpu::load(from), sum[row][1] = cpu::load(from + width);
+}
+inline __attribute__((always_inline)) void store_tile(float *to, int64_t stride, const cpu::MicroTile &sum) {
+#pragma GCC unroll 8
+  for (int row = 0; row < micro_rows; ++row, to += stride) cpu::store(to, sum[row][0]), cpu::store(to + width, sum[row][1]);
+}
+
+// sums[row][c] += sum over 2 * width positions of left(row, position) * right[position][c], for `rows` rows and all columns.
+// left(row, position) lies at left[row * left_row + position * left_position].
+inline void add_outer_products(int64_t rows, const float *left, int64_t left_row, int64_t left_position, const float *right,
+                               int64_t row_stride, float *sums) {
+  for (int64_t row = 0; row < rows; row += micro_rows)
+    for (int64_t c = 0; c < row_stride; c += strip_pair) {
+      float *at = sums + row * row_stride + c;
+      cpu::MicroTile sum;
+      load_tile(at, row_stride, sum);
+      add_products(strip_pair, left + row * left_row, left_row, left_position, right + c, width, row_stride, sum);
+      store_tile(at, row_stride, sum);
+    }
+}
+
+}  // namespace lamina::triangle_multiplication

@@ -16,6 +16,8 @@ void add_conform(CLI::App &app) {
   verb->add_option("--cases", options->cases, "the list of cases; default: layers/<layer>/cases.json");
   verb->add_option("--filter", options->filter, "only checks whose name contains this, for instance a case's why");
   verb->add_option("--without", options->without, "leave out checks whose name contains this, and say how many");
+  verb->add_option("--ops", options->ops, "all ops that the build has, as forward,pack: cases of others are left out, and said so")
+      ->delimiter(',');
   verb->add_option("--device", options->device, "cpu, cuda:N or rocm:N; default: by the build's target");
   verb->add_option("--report", options->report, "write all results to this JSON file");
   verb->add_option("--max-gflop", options->reference_gflop, "refuse lists that cost the reference more")->capture_default_str();

@@ -87,15 +87,28 @@ double reference_work(const manifest::Contract &contract, const CaseList &list) 
   return flop / 1e9;
 }
 
+// Leaves cases of other ops out, where the build says that it has these and no more.
+void keep_ops(const std::vector<std::string> &ops, const Plugin &build, CaseList &list, FILE *out) {
+  if (ops.empty()) return;
+  for (const std::string &name : ops)
+    if (!build.op(name)) throw Error(ErrorKind::not_found, build.path() + " has no op '" + name + "', which --ops names");
+  if (const size_t has = build.library().op_count; has != ops.size())
+    throw Error(ErrorKind::failed, build.path() + " has " + std::to_string(has) + " ops, --ops names " + std::to_string(ops.size()));
+  const size_t left_out =
+      std::erase_if(list.cases, [&](const Case &one) { return std::find(ops.begin(), ops.end(), one.op) == ops.end(); });
+  fprintf(out, "%zu cases of ops that this build does not have are left out\n", left_out);
+}
+
 Summary conform(const Options &options, FILE *out) {
   const auto start = std::chrono::steady_clock::now();
   const Plugin probe(options.build);
   const std::string device = options.device.empty() ? device_for(probe.library().target) : options.device;
   Session session(options.build, options.reference.empty() ? neighbour_reference(probe) : options.reference, device);
-  const CaseList list = read_cases(options.cases.empty() ? "layers/" + std::string(probe.library().name) + "/cases.json" : options.cases);
+  CaseList list = read_cases(options.cases.empty() ? "layers/" + std::string(probe.library().name) + "/cases.json" : options.cases);
   if (list.layer != probe.library().name)
     throw Error(ErrorKind::invalid_argument,
                 "the cases are of layer '" + list.layer + "', " + options.build + " is of '" + probe.library().name + "'");
+  keep_ops(options.ops, probe, list, out);
   Summary summary{options.build, probe.library().target, probe.library().build_id, session.reference->library().build_id, device, {}, 0, 0};
   summary.reference_gflop = reference_work(session.contract, list);
   const bool on_gpu = session.device_id.type != LAMINA_CPU;

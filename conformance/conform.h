@@ -9,17 +9,18 @@
 namespace lamina::conformance {
 
 struct Options {
-  std::string build;            // the .so under test
-  std::string reference;        // the .so that is right; empty: the build's neighbour <layer>-<version>-reference.so
-  std::string cases;            // cases.json; empty: layers/<layer>/cases.json below the working directory
-  std::string device;           // "cpu", "cuda:0"; empty: by the build's target
-  std::string filter;           // only checks whose "group name label" contains it
-  std::string without;          // none whose "group name label" contains it; empty: all
-  std::string report;           // file for the results as JSON; empty: none
-  double reference_gflop = 20;  // more work than this for the reference is an error (cases marked "gpu" don't count)
-  bool require_all = false;     // UNSUPPORTED and dtypes not in the table fail too
-  bool list_only = false;       // print the checks, run none
-  bool verbose = false;         // a line for every check, not only for those that fail
+  std::string build;             // the .so under test
+  std::string reference;         // the .so that is right; empty: the build's neighbour <layer>-<version>-reference.so
+  std::string cases;             // cases.json; empty: layers/<layer>/cases.json below the working directory
+  std::string device;            // "cpu", "cuda:0"; empty: by the build's target
+  std::string filter;            // only checks whose "group name label" contains it
+  std::vector<std::string> ops;  // the ops that the build is said to have: cases of others are left out; empty: all cases
+  std::string without;           // none whose "group name label" contains it; empty: all
+  std::string report;            // file for the results as JSON; empty: none
+  double reference_gflop = 20;   // more work than this for the reference is an error (cases marked "gpu" don't count)
+  bool require_all = false;      // UNSUPPORTED and dtypes not in the table fail too
+  bool list_only = false;        // print the checks, run none
+  bool verbose = false;          // a line for every check, not only for those that fail
 };
 
 struct Summary {

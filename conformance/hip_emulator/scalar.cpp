@@ -137,6 +137,11 @@ T field(T a, u32 position) {
   if (offset + width >= most) return a >> offset;
   return static_cast<T>(static_cast<U>(a) << (most - offset - width)) >> (most - width);
 }
+// Leading bits that equal the first, of a value whose first bit was made 0.
+template <class T>
+u32 sign_length(T a) {
+  return a ? static_cast<u32>(std::countl_zero(a)) : ~0u;
+}
 u32 first_one(u64 a) { return a ? static_cast<u32>(std::countr_zero(a)) : ~0u; }
 
 constexpr Row rows[] = {
@@ -204,6 +209,8 @@ constexpr Row rows[] = {
     scalar<[](u64 a) { return first_one(a); }>(sop1, 0x11, "s_ff1_i32_b64"),
     scalar<[](u32 a) { return a ? static_cast<u32>(std::countl_zero(a)) : ~0u; }>(sop1, 0x12, "s_flbit_i32_b32"),
     scalar<[](u64 a) { return a ? static_cast<u32>(std::countl_zero(a)) : ~0u; }>(sop1, 0x13, "s_flbit_i32_b64"),
+    scalar<[](i32 a) { return sign_length(static_cast<u32>(a < 0 ? ~a : a)); }>(sop1, 0x14, "s_flbit_i32"),
+    scalar<[](i64 a) { return sign_length(static_cast<u64>(a < 0 ? ~a : a)); }>(sop1, 0x15, "s_flbit_i32_i64"),
     scalar<[](u32 a) { return static_cast<i32>(static_cast<int8_t>(a)); }>(sop1, 0x16, "s_sext_i32_i8"),
     scalar<[](u32 a) { return static_cast<i32>(static_cast<i16>(a)); }>(sop1, 0x17, "s_sext_i32_i16"),
     saves_exec<and_bits>(0x20, "s_and_saveexec_b64"),

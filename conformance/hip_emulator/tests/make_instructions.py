@@ -380,6 +380,11 @@ for name, arg, op in (("s_mov_b32", "u32a", lambda a: a), ("s_mov_b64", "u64a", 
                       ("s_ff1_i32_b32", "u32a", first), ("s_ff1_i32_b64", "u64a", first), ("s_flbit_i32_b32", "u32a", clz), ("s_sext_i32_i8", "u32a", lambda a: (I(a << u32(24)) >> 24)), ("s_sext_i32_i16", "u32a", lambda a: (I(a << u32(16)) >> 16)),
                       ("s_abs_i32", "u32a", lambda a: nonzero(wrap(np.abs(S(a)).view(u64))))):
     scalar(name, (arg,), op)
+def sign_length(a, width):  # leading bits that equal the first
+    rest = [int(x) ^ ((1 << width) - 1 if int(x) >> width - 1 else 0) for x in a]
+    return np.array([width - x.bit_length() if x else 0xffffffff for x in rest], u32)
+scalar("s_flbit_i32", ("u32a",), lambda a: sign_length(a, 32)); scalar("s_flbit_i32_i64", ("u64a",), lambda a: sign_length(a, 64))
+scalar("s_flbit_i32_b64", ("u64a",), lambda a: np.array([64 - int(x).bit_length() if x else 0xffffffff for x in a], u32))
 k16 = np.full(N, -300 & 0xffffffff, u32)
 case(any_arch, "s_movk_i32 s20, 0xfed4", {"s2": "u32a"}, {"s20": k16})
 case(any_arch, "s_addk_i32 s20, 0xfed4", {"s20": "u32a"}, {"s20": u32a + k16, "scc": over(S(u32a) - 300)})

@@ -11,7 +11,9 @@ fails() {  # WHAT BUDGET CODE_OBJECT
   if python3 kernels/hip/isa_report.py "$2" "$3" >$scratch/out 2>&1; then echo "passed: $1"; cat $scratch/out; exit 1; fi
   grep -q "$1" $scratch/out || { echo "failed without saying '$1':"; cat $scratch/out; exit 1; }
 }
-object=$(ls build/obj/plugins/*/hip_gfx942/device_code_5.co | head -1)
+for object in build/obj/plugins/*/hip_gfx942/device_code_5.co; do  # the one whose kernels are named below
+  if llvm-readelf-19 --notes "$object" | grep contract_bfloat16 >/dev/null; then break; fi
+done
 layer=$(basename "$(dirname "$(dirname "$object")")")
 budget=layers/$layer/tests/isa_budget.txt
 sed -E '/gfx942 contract_bfloat16/s/vgpr=[0-9]+/vgpr=96/' $budget >$scratch/registers.txt

@@ -143,14 +143,21 @@ const HostClass &HostBinding::find_class(std::string_view name) const {
 
 const HostClass *HostBinding::class_of_prefix(std::string_view prefix) const {
   while (prefix.ends_with(separator)) prefix.remove_suffix(separator.size());
-  const auto ends_with = [&](const std::string &member) { return prefix == member || prefix.ends_with(separator + member); };
+  // The longest name that fits tells: attention.output before output.
   const HostClass *found = nullptr;
-  for (const HostClass &one : classes) {
-    if (std::none_of(one.members.begin(), one.members.end(), ends_with)) continue;
-    if (found) return nullptr;
-    found = &one;
-  }
-  return found;
+  size_t length = 0;
+  bool ambiguous = false;
+  for (const HostClass &one : classes)
+    for (const std::string &member : one.members) {
+      if (prefix != member && !prefix.ends_with(separator + member)) continue;
+      if (member.size() < length || found == &one) {
+        if (found == &one && member.size() > length) length = member.size(), ambiguous = false;
+        continue;
+      }
+      ambiguous = member.size() == length;
+      found = &one, length = member.size();
+    }
+  return ambiguous ? nullptr : found;
 }
 
 std::vector<HostAttribute> HostBinding::attributes_of(const HostClass &host_class) const {

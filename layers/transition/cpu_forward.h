@@ -42,33 +42,44 @@ struct ForwardSpace {
   ForwardSpace(const Problem &p, const PackedLayout &layout, int threads) : block(cpu_block_rows(p.C, p.I, p.M, threads)) {
     const RowStrides stride(p, layout);
     worker_bytes = round_up(block * (stride.z + stride.h) * 4, 4096) + 64;
-    packed_bytes = p.packed ? 0 : layout.total * 4;
+    packed_bytes = p.packed ? 0 : layout.forward_total * 4;
   }
 };
 
 inline PackedLayout layout_of(const Problem &p, const void *state) { return {p, uses_pairs(p, state) ? 2 : 1}; }
 
-inline uint64_t cpu_packed_bytes(const Problem &p, const void *state) { return static_cast<uint64_t>(layout_of(p, state).total) * 4; }
+inline uint64_t cpu_packed_bytes(const Problem &p, const void *state) {
+  return static_cast<uint64_t>(layout_of(p, state).forward_total) * 4;
+}
 
 inline uint64_t cpu_workspace_bytes(const Problem &p, const void *state, int threads) {
   const ForwardSpace space(p, layout_of(p, state), threads);
   return static_cast<uint64_t>(space.packed_bytes + threads * space.worker_bytes);
 }
 
+// What backward needs beyond forward is packed too if `all`.
+inline void pack_weights(const Problem &p, const PackedLayout &layout, void *packed, const Run &run, bool all) {
+  with_mode(p, run.state, [&](auto mode) {
+    Packer<typename decltype(mode)::Product> packer(p, layout, packed);
+    run.parallel.for_each(all ? packer.backward_tasks() : packer.forward_tasks(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t index = begin; index < end; ++index) packer.task(index);
+    });
+  });
+}
+
 inline Status cpu_pack(const Problem &p, const Run &run, Failure &) {
-  const PackedLayout layout = layout_of(p, run.state);
-  Packer(p.packed, layout).pack(p);
+  pack_weights(p, layout_of(p, run.state), p.packed, run, false);
   return Status::ok;
 }
 
-inline Status cpu_forward(const Problem &given, const Run &run, Failure &failure) {
+inline Status cpu_forward(const Problem &given, const Run &run, Failure &) {
   Problem p = given;
   const PackedLayout layout = layout_of(p, run.state);
   const ForwardSpace space(p, layout, run.parallel.threads);
   char *base = static_cast<char *>(run.workspace);
   if (!p.packed) {
     p.packed = base;
-    LAMINA_TRY(cpu_pack(p, run, failure));
+    pack_weights(p, layout, base, run, false);
   }
   const Job job{p, layout, RowStrides(p, layout), layout.at(p.packed, p)};
   const int64_t blocks = (p.M + space.block - 1) / space.block;

@@ -4,7 +4,7 @@
 #include "kernels/cpu/rownorm.h"
 #include "kernels/cpu/machine.h"
 #include "kernels/cpu/pool.h"
-#include "cpu_forward.h"
+#include "cpu_backward.h"
 
 namespace lamina::transition {
 namespace {
@@ -39,8 +39,8 @@ const Build build = {"transition/cpu_avx512/1",
                      cpu_pack,
                      cpu_forward,
                      cpu::own_threads,
-                     nullptr,
-                     nullptr,
-                     nullptr};
+                     cpu_saved_bytes,
+                     cpu_backward_workspace_bytes,
+                     cpu_backward};
 
 }  // namespace lamina::transition

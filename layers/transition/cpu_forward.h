@@ -57,6 +57,10 @@ inline uint64_t cpu_workspace_bytes(const Problem &p, const void *state, int thr
   return static_cast<uint64_t>(space.packed_bytes + threads * space.worker_bytes);
 }
 
+inline uint64_t cpu_saved_bytes(const Problem &p, const void *state) {
+  return static_cast<uint64_t>(p.M * layout_of(p, state).outputs) * size_of(p.dtype);
+}
+
 // What backward needs beyond forward is packed too if `all`.
 inline void pack_weights(const Problem &p, const PackedLayout &layout, void *packed, const Run &run, bool all) {
   with_mode(p, run.state, [&](auto mode) {

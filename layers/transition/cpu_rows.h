@@ -55,21 +55,32 @@ inline __attribute__((always_inline)) void multiply_rows(int64_t units, const fl
 // NaN stays NaN.
 inline Vector relu(Vector v) { return v < cpu::zero() ? cpu::zero() : v; }
 
-// z of rows [begin, begin + count) as operand units; rows up to a whole micro tile are zeros.
+// z of rows [begin, begin + count) as operand units; rows up to a whole micro tile are zeros.  `statistics`: one a row, or null.
 template <class M>
-void normalise_block(const Job &job, int64_t begin, int64_t count, float *z) {
+void normalise_block(const Job &job, int64_t begin, int64_t count, float *z, cpu::RowStatistics *statistics) {
   const cpu::RowNorm norm = job.norm();
-  for (int64_t r = 0; r < count; ++r)
-    cpu::normalise_row<typename M::Io, typename M::Product>(row_of<typename M::Io>(job.p.x, begin + r), job.p.C, norm,
-                                                            z + r * job.stride.z);
+  for (int64_t r = 0; r < count; ++r) {
+    const char *row = row_of<typename M::Io>(job.p.x, begin + r);
+    const cpu::RowStatistics found = cpu::normalise_row<typename M::Io, typename M::Product>(row, job.p.C, norm, z + r * job.stride.z);
+    if (statistics) statistics[r] = found;
+  }
   for (int64_t r = count; r < round_up(count, micro_rows); ++r)
     for (int64_t unit = 0; unit < job.stride.z; ++unit) z[r * job.stride.z + unit] = 0;
 }
 
-// h = act(z G' + g) * (z U' + u) of `rows` rows, a multiple of micro_rows.
+// Gate and up of a micro tile, in x's dtype: [M][outputs of the front].
+template <class Io>
+inline void save_tile(const Job &job, int64_t panel, int64_t begin, int64_t rows, const cpu::MicroTile &sum, Vector bias0, Vector bias1) {
+  char *to = static_cast<char *>(job.p.saved) + (begin * job.layout.outputs + panel * panel_lanes) * Io::bytes;
+  for (int64_t row = 0; row < micro_rows && row < rows; ++row, to += job.layout.outputs * Io::bytes)
+    Io::store(to, sum[row][0] + bias0, width), Io::store(to + width * Io::bytes, sum[row][1] + bias1, width);
+}
+
+// h = act(z G' + g) * (z U' + u) of rows [begin, begin + count); the front's outputs are kept where forward_train wants them.
 template <class M, bool gated>
-void hidden_block(const Job &job, int64_t rows, const float *z, float *h) {
+void hidden_block(const Job &job, int64_t begin, int64_t count, const float *z, float *h) {
   using Product = typename M::Product;
+  const int64_t rows = round_up(count, micro_rows);
   const int64_t units = job.p.C / Product::per_unit;
   for (int64_t panel = 0; panel < job.layout.front_panels; ++panel) {
     const float *weights = job.w.front + panel * units * panel_lanes, *bias = job.w.front_bias + panel * panel_lanes;
@@ -78,6 +89,7 @@ void hidden_block(const Job &job, int64_t rows, const float *z, float *h) {
     for (int64_t r = 0; r < rows; r += micro_rows, to += micro_rows * job.stride.h) {
       cpu::MicroTile sum;
       multiply_rows<Product>(units, z + r * job.stride.z, job.stride.z, weights, sum);
+      if (job.p.saved) save_tile<typename M::Io>(job, panel, begin + r, count - r, sum, bias0, bias1);
       // No branch among the sigmoids: their latencies overlap.
 #pragma GCC unroll 8
       for (int row = 0; row < micro_rows; ++row) {
@@ -131,10 +143,9 @@ void out_block(const Job &job, int64_t begin, int64_t count, const float *h) {
 template <class M>
 void forward_block(const Job &job, int64_t begin, int64_t count, int64_t block, float *scratch) {
   float *z = scratch, *h = scratch + block * job.stride.z;
-  const int64_t rows = round_up(count, micro_rows);
-  normalise_block<M>(job, begin, count, z);
-  if (job.p.gated()) hidden_block<M, true>(job, rows, z, h);
-  else hidden_block<M, false>(job, rows, z, h);
+  normalise_block<M>(job, begin, count, z, nullptr);
+  if (job.p.gated()) hidden_block<M, true>(job, begin, count, z, h);
+  else hidden_block<M, false>(job, begin, count, z, h);
   out_block<M>(job, begin, count, h);
 }
 

@@ -43,9 +43,16 @@ struct BackwardSpace {  // offsets
 
 class Backward {
  public:
-  Backward(const Problem &p, const Gradients &g, const PackedLayout &layout, const BackwardSpace &space, const char *packed, char *workspace,
-           cuda::RowsLauncher &rows)
-      : p_(p), g_(g), layout_(layout), space_(space), packed_(packed), workspace_(workspace), rows_(rows), forward_(p, layout, packed, rows) {}
+  Backward(const Problem &p, const Gradients &g, const PackedLayout &layout, const BackwardSpace &space, const char *packed,
+           char *workspace, cuda::RowsLauncher &rows)
+      : p_(p),
+        g_(g),
+        layout_(layout),
+        space_(space),
+        packed_(packed),
+        workspace_(workspace),
+        rows_(rows),
+        forward_(p, layout, packed, rows) {}
 
   Status run(Failure &failure) {
     for (int64_t first = 0; first < p_.M; first += space_.group) {
@@ -69,7 +76,8 @@ class Backward {
     if (g_.down.bias.present) LAMINA_TRY(bias_sums(du, p_.C, space_.down_bias_sums, failure));
     if (space_.up_wanted) LAMINA_TRY(weight_sums(inner, layout_.rows, z, p_.C, space_.up_sums, space_.up_splits, failure));
     if (space_.up_bias_wanted) LAMINA_TRY(bias_sums(inner, layout_.rows, space_.up_bias_sums, failure));
-    return input_gradient(inner, failure);
+    LAMINA_TRY(input_gradient(inner, failure));
+    return residual_gradient(failure);
   }
 
   Status mask(cuda::ProductOperand &du, Failure &failure) {
@@ -103,8 +111,8 @@ class Backward {
   }
 
   // left' right over the group's rows.
-  Status weight_sums(const cuda::ProductOperand &left, int64_t left_width, const cuda::ProductOperand &right, int64_t right_width, int64_t to,
-                     int64_t splits, Failure &failure) {
+  Status weight_sums(const cuda::ProductOperand &left, int64_t left_width, const cuda::ProductOperand &right, int64_t right_width,
+                     int64_t to, int64_t splits, Failure &failure) {
     cuda::ProductJob job;
     job.a = {left.data, left.line, true}, job.b = {right.data, right.line, true};
     job.rows = left_width, job.columns = static_cast<int>(right_width), job.depth = count_;
@@ -145,6 +153,17 @@ class Backward {
     sums.rows = count_, sums.columns = norm.channels;
     sums.sums = floats(space_.norm_sums), sums.add_to_sums = first_ > 0;
     return rows_.column_sums(sums, failure);
+  }
+
+  // A copy of the incoming gradient, unless it is there already.
+  Status residual_gradient(Failure &failure) {
+    const View from = from_row(g_.out, first_), to = from_row(g_.residual, first_);
+    if (!to.present || to.data == from.data) return Status::ok;
+    cuda::ActivationGradientJob job;
+    job.gradient = from.data, job.gradient_line = from.stride[0];
+    job.out = to.data, job.out_line = to.stride[0];
+    job.rows = count_, job.columns = static_cast<int>(p_.C);
+    return rows_.activation_gradient(job, failure);
   }
 
   Status gather(Failure &failure) {

@@ -15,8 +15,8 @@ constexpr cuda::LaunchShape fused_shape(int C) {
 }
 
 struct FusedJob {
-  CUtensorMap x, out;        // [M, C], boxes of 64 x 64
-  CUtensorMap up, down;      // packed: [rows, C], folded, gates halved; [C, I]: boxes of 64 x 64
+  CUtensorMap x, out;    // [M, C], boxes of 64 x 64
+  CUtensorMap up, down;  // packed: [rows, C], folded, gates halved; [C, I]: boxes of 64 x 64
   const float *up_bias, *down_bias;
   View residual, row_mask;
   bool normed, residual_is_x;

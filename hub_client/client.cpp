@@ -170,11 +170,12 @@ void Client::verify(Fetched &fetched, const FetchOptions &options, uint64_t mini
       throw_untrusted(organisation, signature, trust);
   }
   Receipt::Facts before;
-  policy.receipt = [&](const manifest::Bundle &bundle, const std::string &bundle_sha256) -> std::function<bool(const std::string &)> {
+  policy.receipt = [&](const manifest::Bundle &bundle, const std::string &bundle_sha256) -> manifest::VerifyPolicy::Known {
     fetched.receipt = memory_.receipt(fetched.directory, bundle_sha256);
     before = Memory::facts_of(fetched.directory, bundle);
-    if (!fetched.receipt) return nullptr;
-    return [&](const std::string &path) { return fetched.receipt->holds(fetched.directory, path); };
+    if (!fetched.receipt) return {};
+    return {[&](const std::string &path) { return fetched.receipt->holds(fetched.directory, path); },
+            [&](const std::string &path) { return fetched.receipt->passed(path); }};
   };
   if (options.signatures == manifest::SignaturePolicy::off && fetched.report.steps.empty())
     say(options, "warning: signatures are not looked at (--signatures off)");
@@ -182,6 +183,7 @@ void Client::verify(Fetched &fetched, const FetchOptions &options, uint64_t mini
   fetched.report.throw_if_failed();
   check_pins(fetched, options);
   memory_.note_receipt(fetched.directory, fetched.report.bundle_sha256, before);
+  fetched.receipt = std::make_shared<const Receipt>(std::move(before));  // for load(), whether or not it could be kept
   for (const manifest::VerifyStep &step : fetched.report.steps)
     if (step.outcome == manifest::VerifyStep::Outcome::warned) say(options, "warning: " + step.name + ": " + step.detail);
 }

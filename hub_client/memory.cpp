@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t max_list = 1 << 20, max_receipt = 4 << 20;
-constexpr const char *receipt_title = "lamina receipt 1";  // another number when the checks change that a receipt stands for
+constexpr const char *receipt_title = "lamina receipt 2";  // another number when the checks change that a receipt stands for
 constexpr int64_t settled_nanoseconds = 50'000'000;        // times of files move in ticks; two changes within one look alike
 
 std::string flat(const std::string &repository) {
@@ -127,7 +127,8 @@ Receipt::Facts Memory::facts_of(const fs::path &folder, const manifest::Bundle &
     struct stat facts{};
     if (stat((folder / entry.path).c_str(), &facts) != 0) continue;
     const std::string line = line_of(facts);
-    if (!line.empty() && nanoseconds(now) - nanoseconds(facts.st_ctim) > settled_nanoseconds) found[entry.path] = line;
+    const bool settled = nanoseconds(now) - nanoseconds(facts.st_ctim) > settled_nanoseconds;
+    found[entry.path] = settled && !line.empty() ? line : "-";
   }
   return found;
 }
@@ -138,7 +139,7 @@ void Memory::note_receipt(const fs::path &folder, const std::string &bundle_sha2
     const Receipt now(before);
     std::string text = receipt_title + (" " + bundle_sha256) + "\n";
     for (const auto &[path, facts] : before)
-      if (now.holds(folder, path)) text += facts + "\t" + path + "\n";
+      if (facts == "-" || now.holds(folder, path)) text += facts + "\t" + path + "\n";
     const fs::path path = file("receipts", manifest::sha256_hex(folder.string()));
     if (read_if_there(path, max_receipt) != text) write(path, text);
   } catch (const std::exception &) {}  // the next check only takes longer

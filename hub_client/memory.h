@@ -11,13 +11,15 @@
 
 namespace lamina::hub {
 
-// That the files of a folder were hashed and audited for one bundle.json, and what they looked like then.  Immutable.
+// That the files of a folder were hashed, parsed and audited for one bundle.json, and what they looked like then.  Immutable.
 class Receipt {
  public:
-  using Facts = std::map<std::string, std::string>;  // path -> device, inode, size and times
+  using Facts = std::map<std::string, std::string>;  // path -> device, inode, size and times; "-" where those could not tell of a change
   explicit Receipt(Facts facts) : facts_(std::move(facts)) {}
   // Whether the file is, by all of these, still that one.  One that somebody else could be writing never is: hash it.
   bool holds(const std::filesystem::path &folder, const std::string &path) const;
+  // Whether a file of this path passed all checks with the hash that this bundle.json lists for it; what lies there now must be hashed.
+  bool passed(const std::string &path) const { return facts_.contains(path); }
   // The line for a file as it is now; "" where there is to be none.
   static std::string line_for(const std::filesystem::path &file);
   bool holds(const std::string &path, int descriptor) const;  // of an open file: nobody can put another in its place
@@ -46,8 +48,9 @@ class Memory {
 
   // What note_receipt() kept of this folder for the bundle.json with this SHA-256; nullptr when nothing.  Never throws.
   std::shared_ptr<const Receipt> receipt(const std::filesystem::path &folder, const std::string &bundle_sha256) const;
-  // Notes that every file of `bundle` that is there was hashed and audited.  `before` is facts_of() from before the hashing; a file that
-  // changed since, or so shortly before that its times could not tell, gets no line.  Never throws: a receipt saves time alone.
+  // Notes that every file of `bundle` that is there passed.  `before` is facts_of() from before the hashing; a file that changed since gets
+  // no line, and one that changed so shortly before that its times could not tell, or that others may write, one without facts.  Never
+  // throws: a receipt saves time alone.
   static Receipt::Facts facts_of(const std::filesystem::path &folder, const manifest::Bundle &bundle);
   void note_receipt(const std::filesystem::path &folder, const std::string &bundle_sha256, const Receipt::Facts &before) const;
 

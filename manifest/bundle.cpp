@@ -127,7 +127,12 @@ std::string bundle_id(const Bundle &bundle, std::string_view bundle_bytes) {
 }
 
 std::string derive_metadata(std::string_view bundle_bytes, std::string_view signature_bytes) {
-  const Bundle bundle = parse_bundle(bundle_bytes, bundle_file);
+  const std::string text = derive_metadata(parse_bundle(bundle_bytes, bundle_file), bundle_bytes, signature_bytes);
+  validate(parse_json(text, metadata_file), "metadata", metadata_file);
+  return text;
+}
+
+std::string derive_metadata(const Bundle &bundle, std::string_view bundle_bytes, std::string_view signature_bytes) {
   Json digests = Json::object();
   for (const BundleEntry &file : bundle.files) digests[file.path] = base64_of_hex(file.sha256);
   digests[bundle_file] = base64_sha256(bundle_bytes);
@@ -141,7 +146,6 @@ std::string derive_metadata(std::string_view bundle_bytes, std::string_view sign
                          {"python-depends", Json::array()},
                          {"backend", backend},
                          {"digest", {{"algorithm", "sha256"}, {"files", digests}}}};
-  validate(metadata, "metadata", metadata_file);
   return write_json(metadata);
 }
 

@@ -57,6 +57,8 @@ std::string bundle_id(const Bundle &bundle, std::string_view bundle_bytes);
 // metadata.json, byte for byte, from bundle.json and its signature ("" while unsigned: the signature then is no file of the variant).
 // Needs no other file, so a client that holds part of a variant can check it.  [thread-safe]
 std::string derive_metadata(std::string_view bundle_bytes, std::string_view signature_bytes);
+// The same for who has parsed bundle.json already, and has something to compare it with: not checked against the schema again.
+std::string derive_metadata(const Bundle &bundle, std::string_view bundle_bytes, std::string_view signature_bytes);
 
 // What the trusted comment of a bundle's signature says: "lamina bundle <repo> <variant> <version> <counter>".
 std::string bundle_comment(const Bundle &bundle);

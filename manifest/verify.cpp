@@ -124,7 +124,7 @@ class Verification {
         absent.push_back(entry.path);
         continue;
       }
-      if (known_ && known_(entry.path)) {
+      if (unchanged(entry.path)) {
         bytes += entry.size, ++known;
         continue;
       }
@@ -161,7 +161,7 @@ class Verification {
       if (!policy_.partial) throw Error(ErrorKind::integrity, "metadata.json is missing");
       return say("metadata.json was not downloaded", Outcome::skipped);
     }
-    if (read_file(folder_ / metadata_file, max_json) != derive_metadata(bundle_bytes_, signature_bytes_))
+    if (read_file(folder_ / metadata_file, max_json) != derive_metadata(*report_.bundle, bundle_bytes_, signature_bytes_))
       throw Error(ErrorKind::integrity, "metadata.json is not what bundle.json and its signature give; `lamina sign` writes it again");
     say("as derived from bundle.json");
   }
@@ -169,10 +169,15 @@ class Verification {
   void manifest() {
     const Bundle &bundle = *report_.bundle;
     if (!exists(manifest_file)) throw Error(ErrorKind::integrity, "manifest.json is missing");
-    // A receipt covers this very text, which passed then.
-    const bool checked = known_ && known_(manifest_file);
+    const bool before = unchanged(manifest_file);
     const std::string text = read_file(folder_ / manifest_file, max_json);
-    report_.manifest = checked && known_(manifest_file) ? read_checked_manifest(text, manifest_file) : parse_manifest(text, manifest_file);
+    // It was hashed a moment ago, but by its name: this text need not be that one.
+    const BundleEntry *entry = bundle.file(manifest_file);
+    if (!entry) throw Error(ErrorKind::integrity, "bundle.json does not list manifest.json");
+    if (!(before && unchanged(manifest_file)) && sha256_hex(text) != entry->sha256)
+      throw Error(ErrorKind::integrity, "manifest.json changed while it was verified");
+    const bool passed = known_.passed && known_.passed(manifest_file);
+    report_.manifest = passed ? read_checked_manifest(text, manifest_file) : parse_manifest(text, manifest_file);
     const Manifest &manifest = *report_.manifest;
     if (manifest.layer != bundle.python_name() || manifest.version != bundle.version)
       throw Error(ErrorKind::integrity, "manifest.json is of " + manifest.layer + " " + manifest.version + "; bundle.json is of " +
@@ -194,7 +199,7 @@ class Verification {
     size_t audited = 0, known = 0;
     for (const std::string &file : builds_) {
       if (!exists(file)) continue;
-      if (known_ && known_(file)) {
+      if (known_.passed && known_.passed(file)) {
         ++known;
         continue;
       }
@@ -207,12 +212,14 @@ class Verification {
     say(std::to_string(audited) + " builds audited" + (known ? ", " + std::to_string(known) + " by their receipt" : ""));
   }
 
+  bool unchanged(const std::string &path) const { return known_.unchanged && known_.unchanged(path); }
+
   const std::filesystem::path &folder_;
   const VerifyPolicy &policy_;
   VerifyReport report_;
   std::string bundle_bytes_, signature_bytes_, comment_;
   std::vector<std::string> builds_;
-  std::function<bool(const std::string &)> known_;
+  VerifyPolicy::Known known_;
 };
 
 }  // namespace

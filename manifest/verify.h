@@ -24,9 +24,14 @@ struct VerifyPolicy {
   SignaturePolicy signatures = SignaturePolicy::require;
   bool partial = false;      // a client that downloads only what it needs: listed files may be absent, present ones must be right
   bool audit_builds = true;  // read every .so present with read_elf and audit_plugin
-  // Asked once, with the parsed bundle and the SHA-256 of bundle.json: gives a function that knows which files were hashed and audited
-  // before and have not changed since; they are not read again.  Either may be empty.
-  std::function<std::function<bool(const std::string &path)>(const Bundle &, const std::string &bundle_sha256)> receipt = {};
+  // Asked once, with the parsed bundle and the SHA-256 of bundle.json: what earlier checks of these very contents found.  May be empty, as
+  // may each of what it gives.
+  struct Known {
+    std::function<bool(const std::string &path)> unchanged = {};  // hashed then, and the same file since: it is not read again
+    std::function<bool(const std::string &path)> passed =
+        {};  // with the hash that is listed it passed: it need not be parsed or audited again
+  };
+  std::function<Known(const Bundle &, const std::string &bundle_sha256)> receipt = {};
   // Whether this file was hashed to that value a moment ago, and has not changed since: it is not hashed again, but audited.  May be empty.
   std::function<bool(const BundleEntry &)> hashed = {};
 };

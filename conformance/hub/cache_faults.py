@@ -90,6 +90,13 @@ def mode(user, bits):
             path.chmod(bits)
 
 
+def writable(user, _):
+    """Every file of the cache, by its group."""
+    for path in user.cache.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o664)
+
+
 def remove(user, path):
     found = at(user, path)
     shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()

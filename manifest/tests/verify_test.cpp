@@ -165,3 +165,33 @@ TEST_CASE("manifest and builds") {
 TEST_CASE("no folder") {
   test::error_of(ErrorKind::not_found, [] { verify_variant_directory("build/no-such-folder", {}); });
 }
+
+TEST_CASE("what earlier checks found is believed of contents, not of names") {
+  test::Variant variant;
+  VerifyPolicy policy = policy_for(variant);
+  VerifyPolicy::Known known;
+  policy.receipt = [&](const Bundle &, const std::string &) { return known; };
+  const auto build = std::find_if(variant.bundle.files.begin(), variant.bundle.files.end(),
+                                  [](const BundleEntry &entry) { return entry.path.ends_with(".so"); });
+  REQUIRE(build != variant.bundle.files.end());
+  // All passed before, but nobody knows whether the files are the same: they are hashed.
+  known.passed = [](const std::string &) { return true; };
+  CHECK(verify_variant_directory(variant.path(), policy).ok());
+  for (const std::string &path : {std::string(manifest_file), build->path}) {
+    const std::string before = test::read(variant.at(path));
+    std::string other = before;
+    other[other.size() / 2] = static_cast<char>(other[other.size() / 2] ^ 1);
+    test::write(variant.at(path), other);
+    CHECK(has(failing(variant, policy, "files"), "SHA-256 differs"));
+    test::write(variant.at(path), before);
+  }
+  // A manifest that is put there after its hash was looked at: it says nothing against itself, and was not signed.
+  std::string other = test::read(variant.at(manifest_file));
+  other += "\n";
+  test::write(variant.at(manifest_file), other);
+  policy.hashed = [](const BundleEntry &) { return true; };
+  for (const bool passed : {false, true}) {
+    known.passed = [&](const std::string &) { return passed; };
+    CHECK(has(failing(variant, policy, "manifest"), "integrity: manifest.json changed while it was verified"));
+  }
+}

@@ -56,6 +56,16 @@ void run_move(Wave &wave, const Instruction &i) {
   write_bits<wide>(wave, i.destination, result);
   if constexpr (inverts) set_condition<wide>(wave, result);
 }
+// One bit of the destination, which keeps the others.
+template <bool wide, bool value>
+void run_set_bit(Wave &wave, const Instruction &i) {
+  const Bits number = bits_of<false>(wave, i.source[0]);
+  Bits bits = bits_of<wide>(wave, i.destination);
+  const u64 bit = u64{1} << (number.value & (wide ? 63 : 31));
+  bits.value = value ? bits.value | bit : bits.value & ~bit;
+  bits.known = ~static_cast<u32>(number.known) ? 0 : bits.known | bit;
+  write_bits<wide>(wave, i.destination, bits);
+}
 template <bool wide>
 void run_choose(Wave &wave, const Instruction &i) {
   Bits result = bits_of<wide>(wave, i.source[wave.scc ? 0 : 1]);
@@ -199,6 +209,10 @@ constexpr Row rows[] = {
 
     {sop1, 0x00, "s_mov_b32", run_move<false, false>, Type::b32, {Type::b32}},
     {sop1, 0x01, "s_mov_b64", run_move<true, false>, Type::b64, {Type::b64}},
+    {sop1, 0x18, "s_bitset0_b32", run_set_bit<false, false>, Type::b32, {Type::b32}},
+    {sop1, 0x19, "s_bitset0_b64", run_set_bit<true, false>, Type::b64, {Type::b32}},
+    {sop1, 0x1a, "s_bitset1_b32", run_set_bit<false, true>, Type::b32, {Type::b32}},
+    {sop1, 0x1b, "s_bitset1_b64", run_set_bit<true, true>, Type::b64, {Type::b32}},
     {sop1, 0x04, "s_not_b32", run_move<false, true>, Type::b32, {Type::b32}},
     {sop1, 0x05, "s_not_b64", run_move<true, true>, Type::b64, {Type::b64}},
     scalar<[](u32 a) { return reversed(a); }>(sop1, 0x08, "s_brev_b32"),

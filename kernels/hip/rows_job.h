@@ -5,14 +5,9 @@
 
 namespace lamina::hip {
 
-// A workgroup computes 128 rows by 128 columns.
+// A workgroup computes 128 rows by 128 columns.  Packed weights come in whole tiles of columns, each with zeros behind its depth up to
+// whole lines of 64 bytes.
 constexpr int product_tile = 128, rows_threads = 256;
-// Packed weights: columns are padded to whole tiles, each with zeros behind its depth up to whole lines of 64 bytes.
-constexpr int64_t padded_columns(int64_t columns) { return (columns + product_tile - 1) / product_tile * product_tile; }
-constexpr int64_t padded_depth(int64_t depth, int64_t element_bytes) {
-  const int64_t line = 64 / element_bytes;
-  return (depth + line - 1) / line * line;
-}
 
 // out = residual + scale * row_mask * f(norm(x) weight' + bias).
 //   linear   f(y) = y, or what is below `floor` raised to it
@@ -51,8 +46,8 @@ struct PackSource {
 };
 struct PackPart {
   PackSource source[2];
-  bool gated = false;
-  int64_t rows = 0, padded_rows = 0;  // of the part; gated: twice the source's
+  bool gated = false, fragments = false;  // fragments: rows at place_of, in the order of panel.h; else lines
+  int64_t rows = 0, padded_rows = 0;      // of the part; gated: twice the source's
   int depth = 0, line = 0;
   void *weight = nullptr;
   float *bias = nullptr;

@@ -28,14 +28,17 @@ struct Cuts {
   }
 };
 
-// Where one linear layer of `rows` outputs lies in the packed bytes.
+// Where one linear layer of `rows` outputs lies in the packed bytes: whole tiles of rows, each of whole units of depth.
 struct PackedLinear {
   int64_t rows = 0, padded_rows = 0, depth = 0, line = 0;
   int64_t weight = 0, bias = 0;  // offsets
-  PackedLinear(int64_t rows, int64_t depth, int64_t element_bytes, Cuts &cuts)
-      : rows(rows), padded_rows(padded_columns(rows)), depth(depth), line(padded_depth(depth, element_bytes)) {
+  PackedLinear(int64_t rows, int64_t depth, int64_t element_bytes, Cuts &cuts, int64_t tile, int64_t unit)
+      : rows(rows), padded_rows((rows + tile - 1) / tile * tile), depth(depth), line((depth + unit - 1) / unit * unit) {
     weight = cuts.take(padded_rows * line * element_bytes), bias = cuts.take(padded_rows * 4);
   }
+  // For the product kernels: tiles of 128 columns, lines of 64 bytes.
+  PackedLinear(int64_t rows, int64_t depth, int64_t element_bytes, Cuts &cuts)
+      : PackedLinear(rows, depth, element_bytes, cuts, product_tile, 64 / element_bytes) {}
   PackPart part(char *packed) const {
     PackPart to;
     to.rows = rows, to.padded_rows = padded_rows, to.depth = static_cast<int>(depth), to.line = static_cast<int>(line);
@@ -49,6 +52,10 @@ struct PackedLinear {
   }
 };
 
+inline void align(ProductJob &job) {
+  job.x_aligned = rows_aligned(job.x), job.residual_aligned = rows_aligned(job.residual), job.out_aligned = rows_aligned(job.out);
+}
+
 // Launches over all rows, in as many grids as that takes.
 inline Status launch_product(Launcher &launcher, int kernel, const ProductJob &whole, Failure &failure) {
   constexpr int64_t most_blocks = 1 << 22;  // the runtime counts threads in 32 bits
@@ -58,7 +65,7 @@ inline Status launch_product(Launcher &launcher, int kernel, const ProductJob &w
     job.rows = whole.rows - first < step ? whole.rows - first : step;
     job.x = from_row(job.x, first), job.residual = from_row(job.residual, first), job.out = from_row(job.out, first);
     job.row_mask = from_row(job.row_mask, first);
-    job.x_aligned = rows_aligned(job.x), job.residual_aligned = rows_aligned(job.residual), job.out_aligned = rows_aligned(job.out);
+    align(job);
     const int64_t blocks = (job.rows + product_tile - 1) / product_tile * job.column_tiles;
     void *parameters[] = {&job};
     LAMINA_TRY(launcher.launch({kernel, {static_cast<unsigned>(blocks), 1, 1}, rows_threads}, parameters, failure));

@@ -1,5 +1,6 @@
 // LayerNorm of rows of floats, 16 lanes a row; and parameters of any strides and dtypes into packed bytes.
 #pragma once
+#include "panel.h"
 #include "rows_product.hip.h"
 
 namespace lamina::hip {
@@ -25,10 +26,11 @@ __device__ void pack_part(const PackPart &part) {
   for (int64_t row = block_x(); row < part.padded_rows; row += blocks) {
     const PackSource &source = part.source[part.gated && row % 16 >= 8];
     const int64_t from = part.gated ? row / 16 * 8 + row % 8 : row;
-    T *to = static_cast<T *>(part.weight) + row * part.line;
+    T *to = static_cast<T *>(part.weight);
+    const int64_t placed = row / mma_lines * mma_lines + place_of(static_cast<int>(row % mma_lines));
     for (int k = thread_index(); k < part.line; k += rows_threads) {
       const bool there = row < part.rows && k < part.depth;
-      to[k] = from_float<T>(
+      to[part.fragments ? fragment_place(placed, k, part.line) : row * part.line + k] = from_float<T>(
           there ? gpu::load_any(source.weight.data, source.weight.dtype, from * source.weight.stride[0] + k * source.weight.stride[1])
                 : 0.0f);
     }

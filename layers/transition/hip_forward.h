@@ -34,8 +34,8 @@ struct HipPlan {  // of one problem; pure arithmetic
         up((p.gated() ? 2 : 1) * p.I, p.C, bytes(p), packed_cuts, fused ? 2 * fused_chunk(blocks) : hip::product_tile,
            fused ? 16 : 64 / bytes(p)),
         down(p.C, p.I, bytes(p), packed_cuts, fused ? fused_width(blocks) : hip::product_tile, fused ? fused_chunk(blocks) : 64 / bytes(p)),
-        vectors(packed_cuts.take(2 * up.line * 4)),
-        padded_norm(up.line) {
+        vectors(packed_cuts.take(2 * ((up.line + 31) / 32 * 32) * 4)),
+        padded_norm((up.line + 31) / 32 * 32) {
     packed = cuts.take(p.packed ? 0 : packed_cuts.total);
     constexpr int64_t most_bytes = 64 << 20;
     group = most_bytes / (p.I * bytes(p)) / hip::product_tile * hip::product_tile;

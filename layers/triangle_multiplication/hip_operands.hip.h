@@ -2,7 +2,8 @@
 #pragma once
 #include "gpu_cell.cuh"
 #include "hip_job.h"
-#include "kernels/hip/mma.h"
+#include "kernels/gpu/rows.cuh"
+#include "kernels/hip/panel.h"
 
 namespace lamina::triangle_multiplication {
 
@@ -18,10 +19,7 @@ __device__ inline char *panel_memory() {
   return dynamic;
 }
 
-// What LayerNorm needs of one position.
-struct Moments {
-  float mean, scale;  // scale: 1 / deviation
-};
+using gpu::Moments;
 
 __device__ inline float scale_of(float square, float inverse_channels, float eps) {
   return hip::reciprocal_root(__builtin_fmaf(square, inverse_channels, eps));
@@ -31,8 +29,7 @@ __device__ inline float scale_of(float square, float inverse_channels, float eps
 __device__ inline void normalise(float (&x)[8], const Moments &moments, const PackedNorm &norm, int channel) {
   if (!norm.weight) return;
   const Eight<float> weight = gpu::load_eight(norm.weight + channel, true), bias = gpu::load_eight(norm.bias + channel, true);
-#pragma unroll
-  for (int e = 0; e < 8; ++e) x[e] = __builtin_fmaf((x[e] - moments.mean) * moments.scale, weight.value[e], bias.value[e]);
+  gpu::normalise(x, moments, weight.value, bias.value);
 }
 
 template <class Operand>
@@ -50,27 +47,15 @@ class PairTile {
   __device__ PairTile(const View &pair, bool aligned, const Cells &cells, const PackedNorm &norm, int channels, int64_t first)
       : pair_(pair), aligned_(aligned), cells_(cells), norm_(norm), channels_(channels), first_(first) {}
 
-  // In two passes, so that a mean far above the deviation costs no digits.
   __device__ void measure(Moments *moments) const {
     if (!norm_.weight) return;
     const float inverse = hip::precise_reciprocal(static_cast<float>(channels_));
     for (int at = hip::thread_index() / 16; at < tile_positions; at += tile_threads / 16) {
       const Cell cell(cells_, first_ + at);
-      float sum = 0, square = 0;
-      for_eights(cell, [&](const Eight<Io> &eight) {
-#pragma unroll
-        for (int e = 0; e < 8; ++e) sum += to_float(eight.value[e]);
-      });
-      const float mean = hip::over_16_lanes(sum) * inverse;
-      for_eights(cell, [&](const Eight<Io> &eight) {
-#pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          const float x = to_float(eight.value[e]) - mean;
-          square = __builtin_fmaf(x, x, square);
-        }
-      });
-      const float scale = scale_of(hip::over_16_lanes(square), inverse, norm_.eps);
-      if (hip::thread_index() % 16 == 0) moments[at] = {mean, scale};
+      const Io *row = static_cast<const Io *>(pair_.data) + cell.offset(pair_);
+      const Moments found = gpu::row_moments<16>(row, cell.inside ? channels_ : 0, aligned_, hip::thread_index() % 16, inverse, norm_.eps,
+                                                 hip::over_16_lanes, hip::reciprocal_root);
+      if (hip::thread_index() % 16 == 0) moments[at] = found;
     }
   }
 
@@ -94,13 +79,6 @@ class PairTile {
   }
 
  private:
-  template <class F>
-  __device__ void for_eights(const Cell &cell, F use) const {
-    if (!cell.inside) return;
-    const Io *row = static_cast<const Io *>(pair_.data) + cell.offset(pair_);
-    for (int channel = hip::thread_index() % 16 * 8; channel < channels_; channel += 16 * 8) use(gpu::load_eight(row + channel, aligned_));
-  }
-
   const View &pair_;
   const bool aligned_;
   const Cells &cells_;
@@ -173,31 +151,8 @@ class PlaneTile {
 
 // A wave's sums: rows * 32 outputs by the tile's 64 positions.
 template <int rows>
-struct WaveSums {
+struct WaveSums : hip::PanelSums<rows, tile_positions / hip::mma_lines> {
   static constexpr int columns = tile_positions / hip::mma_lines;
-  hip::Sums at[rows][columns] = {};
-
-  // weight: this lane's part of the wave's first block of rows, at the panel's first group of k; the blocks lie block_size elements apart.
-  template <class Operand>
-  __device__ void multiply(const Operand *weight, int block_size, int groups, const Operand *panel, int line) {
-    const Operand *position = panel + hip::lane_line() * line + hip::lane_half() * hip::lane_depth;
-    hip::Fragment<Operand> coming[rows];
-#pragma unroll
-    for (int r = 0; r < rows; ++r) coming[r] = hip::load_fragment(weight + r * block_size);
-    for (int group = 0; group < groups; ++group) {
-      hip::Fragment<Operand> left[rows], right[columns];
-      weight += group + 1 < groups ? group_size : 0;  // the last one is loaded twice
-#pragma unroll
-      for (int r = 0; r < rows; ++r) left[r] = coming[r], coming[r] = hip::load_fragment(weight + r * block_size);
-#pragma unroll
-      for (int c = 0; c < columns; ++c) right[c] = hip::load_fragment(position + c * hip::mma_lines * line + group * hip::mma_depth);
-#pragma unroll
-      for (int r = 0; r < rows; ++r)
-#pragma unroll
-        for (int c = 0; c < columns; ++c) at[r][c] = hip::multiply(left[r], right[c], at[r][c]);
-    }
-  }
-  static constexpr int group_size = hip::mma_lines * hip::mma_depth;  // elements of 32 rows x 16 k
 };
 
 // sums += weights * tile for this wave's rows from `row` on, panel by panel.  All waves of the workgroup call it; those without rows of

@@ -1,7 +1,7 @@
 // Parameters of any strides and dtypes into the packed bytes that front, gate and back read; the grid's y chooses the linear layer.
 #pragma once
 #include "hip_job.h"
-#include "kernels/hip/mma.h"
+#include "kernels/hip/panel.h"
 
 namespace lamina::triangle_multiplication {
 
@@ -31,9 +31,7 @@ __device__ void pack_linear(const Linear &linear, int depth, const Destination &
     const int source = static_cast<int>(at / whole), k = static_cast<int>(at % whole), row = packed_row(to.order, to.first + source);
     float value = 0;
     if (source < to.count && k < depth) value = gpu::load_any(from.data, dtype, source * from.stride[0] + k * from.stride[1]);
-    const int block = row / hip::mma_lines * (static_cast<int>(whole) / hip::mma_depth) + k / hip::mma_depth;
-    const int lane = k % hip::mma_depth / hip::lane_depth * hip::mma_lines + row % hip::mma_lines;
-    weight[(block * hip::wave_lanes + lane) * hip::lane_depth + k % hip::lane_depth] = gpu::from_float<Operand>(value);
+    weight[hip::fragment_place(row, k, static_cast<int>(whole))] = gpu::from_float<Operand>(value);
   }
   for (int source = thread; source < to.end - to.first; source += threads) {
     const bool present = source < to.count && from_bias.present;

@@ -385,6 +385,10 @@ def sign_length(a, width):  # leading bits that equal the first
     return np.array([width - x.bit_length() if x else 0xffffffff for x in rest], u32)
 scalar("s_flbit_i32", ("u32a",), lambda a: sign_length(a, 32)); scalar("s_flbit_i32_i64", ("u64a",), lambda a: sign_length(a, 64))
 scalar("s_flbit_i32_b64", ("u64a",), lambda a: np.array([64 - int(x).bit_length() if x else 0xffffffff for x in a], u32))
+for name, table, before, most, op in (("s_bitset0_b32 s20", u32a, "u32a", 31, lambda a, bit: a & ~bit), ("s_bitset1_b32 s20", u32a, "u32a", 31, lambda a, bit: a | bit),
+                                      ("s_bitset0_b64 s[20:21]", u64a, "u64a", 63, lambda a, bit: a & ~bit), ("s_bitset1_b64 s[20:21]", u64a, "u64a", 63, lambda a, bit: a | bit)):
+    target = name.split()[1]
+    case(any_arch, f"{name}, s2", {"s2": "shift", target: before}, {target: op(table, table.dtype.type(1) << (shift & u32(most)).astype(table.dtype))})
 k16 = np.full(N, -300 & 0xffffffff, u32)
 case(any_arch, "s_movk_i32 s20, 0xfed4", {"s2": "u32a"}, {"s20": k16})
 case(any_arch, "s_addk_i32 s20, 0xfed4", {"s20": "u32a"}, {"s20": u32a + k16, "scc": over(S(u32a) - 300)})

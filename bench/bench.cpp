@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <sstream>
 
 #include "bench/peaks.h"
@@ -70,21 +71,31 @@ std::string text_of(const std::map<std::string, int64_t> &dims) {
 Row measure(const lamina_library &library, const Setting &setting, const Options &options, int threads) {
   const manifest::Contract contract = manifest::parse_contract({library.contract, static_cast<size_t>(library.contract_size)},
                                                                "the contract of " + std::string(library.name));
-  Row row{library.target, setting.dtype, text_of(setting.dims), 0, 0, contract.flops(setting.op, setting.dims), 0, 0, {}};
+  Row row{library.target, setting.dtype, text_of(setting.dims), 0, 0, 0, 0, 0, {}};
   Instruction instruction;
   const bool has_peak = instruction_of(library.target, setting.dtype, instruction);
-  const Subject subject(library, setting, options.home);
+  std::vector<std::unique_ptr<Subject>> subjects;
+  uint64_t most = 0;
+  for (const char *op :
+       setting.op == "training" ? std::vector<const char *>{"forward_train", "backward"} : std::vector{setting.op.c_str()}) {
+    Setting own = setting;
+    own.op = op;
+    if (own.op == "backward" && options.given.empty()) own.given.push_back("*_gradient");
+    subjects.push_back(std::make_unique<Subject>(library, own, options.home));
+    row.flops += contract.flops(op, setting.dims);
+    most = std::max(most, subjects.back()->workspace_bytes() + subjects.back()->saved_bytes());
+  }
   std::vector<double> times;
   // Neighbours take time from this machine in stretches: peak and layer are measured in turns, and the best of each counts.
   for (int turn = 0; turn < 3; ++turn) {
     if (has_peak) row.peak = std::max(row.peak, measure_peak(instruction, threads));
-    const std::vector<double> more = subject.time(3, options.seconds / 3);
+    const std::vector<double> more = time_together(subjects, options.home, 3, options.seconds / 3);
     times.insert(times.end(), more.begin(), more.end());
     if (turn == 1 && !options.torch.empty()) row.peers = run_peers(options.torch, options.peers, library.name, setting, threads);
   }
   std::sort(times.begin(), times.end());
   row.milliseconds = times.front() * 1e3, row.median_milliseconds = times[times.size() / 2] * 1e3;
-  row.workspace_units = static_cast<double>(subject.workspace_bytes()) / static_cast<double>(subject.output_bytes());
+  row.workspace_units = static_cast<double>(most) / static_cast<double>(subjects.front()->output_bytes());
   return row;
 }
 

@@ -14,7 +14,7 @@ struct Options {
   std::vector<std::string> dtypes;      // one measurement each
   std::vector<std::string> attributes;  // "direction=incoming"
   std::vector<std::string> given;       // optional arguments; empty: what layers/<layer>/cases.json gives by default
-  std::string op = "forward";
+  std::string op = "forward";           // or "training": forward_train, then backward of every gradient
   int threads = 0;                             // 0: every processor this process may run on
   double seconds = 1;                          // for each measurement
   std::string torch;                           // a Python that imports torch; empty: no peers

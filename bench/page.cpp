@@ -37,9 +37,14 @@ std::string page_of(const std::vector<Row> &rows, const Options &options, const 
   std::string page = "# " + processor_model() + "\n\nWritten by `" + options.command + "` at commit " + commit + ".\n\n";
   page +=
       "Each time is the best of its run (the median beside it shows what neighbours took). The peak is measured in the same run by a loop\n"
-      "of the build's own instruction on all threads. U is the bytes of one output tensor; the workspace is all the extra memory. A "
+      "of the build's own instruction on all threads. U is the bytes of one output tensor; extra memory is the workspace and what is "
+      "saved. A "
       "peer's\n"
       "ratio is its time over ours; peers keep their heap (no page faults counted against them), as bench/peers_torch.py arranges.\n\n";
+  if (options.op == "training")
+    page +=
+        "A row is one step: forward_train, then backward to every gradient; its arithmetic is what the contract counts for both, a second\n"
+        "computation of the activations included. PyTorch's step is the forward of the same maths and its autograd.\n\n";
   std::vector<std::string> peers;
   for (const Row &row : rows)
     if (row.peers.size() > peers.size()) {

@@ -45,7 +45,34 @@ def triangle_multiplication(dims, dtype, attributes):
     return {"PyTorch eager": eager, "PyTorch by hand": channels_first}
 
 
-LAYERS = {("triangle_multiplication", "forward"): triangle_multiplication}
+def triangle_multiplication_training(dims, dtype, attributes):
+    """One step as a training loop takes it: forward, and autograd's gradients of the pair and of every parameter."""
+    if dims["B"] != 1 or dims["C"] != dims["H"] or attributes.get("output_gate", "after_projection") != "after_projection":
+        raise SystemExit("peers_torch.py: only B = 1, H = C and the gate after the projection")
+    incoming = attributes.get("direction", "outgoing") == "incoming"
+    n, c = dims["N"], dims["C"]
+    pair, mask, gradient = torch.randn(n, n, c).to(dtype), (torch.rand(n, n) > 0.1).to(dtype), torch.randn(n, n, c).to(dtype)
+    projection, gate, out_projection, out_gate = ((torch.randn(rows, c) / c**0.5).to(dtype) for rows in (2 * c, 2 * c, c, c))
+    norms = [torch.randn(c).to(dtype) for _ in range(4)]
+    leaves = [pair, projection, gate, out_projection, out_gate, *norms]
+    for leaf in leaves:
+        leaf.requires_grad_()
+
+    def eager():
+        z = F.layer_norm(pair, (c,), norms[0], norms[1])
+        ab = F.linear(z, projection) * torch.sigmoid(F.linear(z, gate)) * mask[..., None]
+        a, b = ab.chunk(2, -1)
+        o = torch.einsum("kic,kjc->ijc" if incoming else "ikc,jkc->ijc", a, b)
+        out = F.linear(F.layer_norm(o, (c,), norms[2], norms[3]), out_projection) * torch.sigmoid(F.linear(z, out_gate))
+        return torch.autograd.grad(out, leaves, gradient)[0]
+
+    return {"PyTorch eager": eager}
+
+
+LAYERS = {
+    ("triangle_multiplication", "forward"): triangle_multiplication,
+    ("triangle_multiplication", "training"): triangle_multiplication_training,
+}
 
 
 def milliseconds(form, seconds=2.0, repeats=4):
@@ -69,7 +96,7 @@ def main(arguments):
         raise SystemExit(f"peers_torch.py: no PyTorch form of {layer}.{op}")
     torch.manual_seed(1)
     torch.set_num_threads(int(threads))
-    with torch.inference_mode():
+    with torch.inference_mode() if op != "training" else torch.enable_grad():
         forms = LAYERS[layer, op](dims, getattr(torch, dtype), attributes)
         results = [form().double() for form in forms.values()]
         for result in results[1:]:

@@ -50,6 +50,7 @@ std::vector<std::string> words_of(const char *shape) {
 }
 
 bool matches(const std::string &pattern, const std::string &name) {
+  if (!pattern.empty() && pattern.front() == '*') return name.ends_with(pattern.substr(1));
   if (!pattern.empty() && pattern.back() == '*') return name.compare(0, pattern.size() - 1, pattern, 0, pattern.size() - 1) == 0;
   return pattern == name;
 }
@@ -103,12 +104,12 @@ const lamina_library &open_plugin(const std::string &path) {
 }
 
 void complete_dims(const lamina_library &library, Setting &setting) {
-  const lamina_op &op = op_named(library, setting.op);
+  const lamina_op &op = op_named(library, setting.op == "training" ? "backward" : setting.op);
   if (setting.dims.empty()) throw Error(ErrorKind::invalid_argument, "no dimensions are given, for instance N=256,C=128");
   const auto channels = setting.dims.find("C");
   const int64_t other = channels != setting.dims.end() ? channels->second : setting.dims.rbegin()->second;
   for (uint32_t i = 0; i < op.arg_count; ++i) {
-    if (op.args[i].role == LAMINA_PACKED) continue;
+    if (op.args[i].role == LAMINA_PACKED || op.args[i].role == LAMINA_SAVED) continue;
     for (const std::string &word : words_of(op.args[i].shape))
       if (word[0] < '0' || word[0] > '9') setting.dims.emplace(word, word == "B" ? 1 : other);
   }
@@ -125,9 +126,13 @@ Subject::Subject(const lamina_library &library, const Setting &setting, const Ho
   }
   for (uint32_t i = 0; i < op_.arg_count; ++i) {
     const lamina_arg &arg = op_.args[i];
-    if (arg.role == LAMINA_PACKED) continue;
+    if (arg.role == LAMINA_PACKED || arg.role == LAMINA_SAVED) continue;
     const bool wanted = std::any_of(setting.given.begin(), setting.given.end(), [&](const std::string &p) { return matches(p, arg.name); });
     if ((arg.flags & LAMINA_OPTIONAL) && !wanted) continue;
+    if (const std::string name = arg.name, ending = "_gradient"; arg.role == LAMINA_OUTPUT && name.ends_with(ending))
+      if (const int owner = argument_named(op_, name.substr(0, name.size() - ending.size()).c_str());
+          owner >= 0 && !table_[static_cast<size_t>(owner)])
+        continue;
     std::vector<int64_t> shape;
     for (const std::string &word : words_of(arg.shape))
       shape.push_back(word[0] >= '0' && word[0] <= '9' ? std::atoll(word.c_str()) : setting.dims.at(word));
@@ -136,6 +141,7 @@ Subject::Subject(const lamina_library &library, const Setting &setting, const Ho
   plan_ = make_plan(op_, setting, home_.device);
   try {
     pack(library, setting);
+    save(library, setting);
     need_.struct_size = sizeof need_;
     const lamina_call request = call();
     Said said;
@@ -164,7 +170,7 @@ void Subject::place(int argument, lamina_dtype dtype, const std::vector<int64_t>
 // Values of unit size; matrices are divided by the square root of their last extent, so that results stay of unit size.
 std::vector<unsigned char> Subject::draw(int argument, lamina_dtype dtype, const std::vector<int64_t> &shape, uint64_t bytes) const {
   const int32_t role = static_cast<int32_t>(op_.args[argument].role);
-  if (role == LAMINA_OUTPUT || role == LAMINA_PACKED) return {};
+  if (role == LAMINA_OUTPUT || role == LAMINA_PACKED || role == LAMINA_SAVED) return {};
   std::vector<unsigned char> content(bytes);
   const int64_t width = manifest::dtype_bytes(dtype);
   int64_t elements = 1;
@@ -207,6 +213,38 @@ void Subject::pack(const lamina_library &library, const Setting &setting) {
   home_.synchronise();
 }
 
+void Subject::save(const lamina_library &library, const Setting &setting) {
+  const auto saved_of = [](const lamina_op &op) {
+    for (uint32_t i = 0; i < op.arg_count; ++i)
+      if (op.args[i].role == LAMINA_SAVED) return static_cast<int>(i);
+    return -1;
+  };
+  const int saved = saved_of(op_);
+  if (saved < 0) return;
+  std::vector<int64_t> room(op_.arg_count * 8);
+  std::vector<lamina_tensor> told(op_.arg_count);
+  for (uint32_t i = 0; i < op_.arg_count; ++i) told[i].shape = room.data() + 8 * i;
+  const lamina_call request = call();
+  Said said;
+  said.check(op_.infer(plan_, &request, told.data(), &said.error), "asking what is saved");
+  saved_bytes_ = static_cast<uint64_t>(told[static_cast<size_t>(saved)].shape[0]);
+  if (!saved_bytes_) return;
+  place(saved, *manifest::dtype_named("uint8"), {static_cast<int64_t>(saved_bytes_)});
+  if (op_.kind != LAMINA_BACKWARD) return;
+  Setting before = setting;  // backward reads what forward_train of the same tensors wrote
+  before.op = "forward_train", before.given.clear();
+  const lamina_op &train = op_named(library, before.op);
+  for (uint32_t i = 0; i < train.arg_count; ++i)
+    if (const int here = argument_named(op_, train.args[i].name); here >= 0 && here != saved && table_[static_cast<size_t>(here)])
+      before.given.push_back(train.args[i].name);
+  const Subject first(library, before, home_);
+  for (uint32_t i = 0; i < train.arg_count; ++i)
+    if (const int here = argument_named(op_, train.args[i].name); here >= 0 && table_[static_cast<size_t>(here)])
+      const_cast<Subject &>(first).table_[i] = table_[static_cast<size_t>(here)];
+  first.run();
+  home_.synchronise();
+}
+
 lamina_call Subject::call() const {
   lamina_call call{};
   call.struct_size = sizeof call;
@@ -221,16 +259,19 @@ void Subject::run() const {
   said.check(op_.run(plan_, &request, &said.error), op_.name);
 }
 
-std::vector<double> Subject::time(int repeats, double seconds) const {
+std::vector<double> time_together(const std::vector<std::unique_ptr<Subject>> &subjects, const Home &home, int repeats, double seconds) {
   using Clock = std::chrono::steady_clock;
+  const auto run = [&] {
+    for (const auto &subject : subjects) subject->run();
+  };
   run();
-  home_.synchronise();
+  home.synchronise();
   std::vector<double> times;
   for (double total = 0; static_cast<int>(times.size()) < repeats || total < seconds; total += times.back()) {
     const Clock::time_point begin = Clock::now();
-    for (int i = 0; i < home_.runs_at_once; ++i) run();
-    home_.synchronise();
-    times.push_back(std::chrono::duration<double>(Clock::now() - begin).count() / home_.runs_at_once);
+    for (int i = 0; i < home.runs_at_once; ++i) run();
+    home.synchronise();
+    times.push_back(std::chrono::duration<double>(Clock::now() - begin).count() / home.runs_at_once);
   }
   return times;
 }

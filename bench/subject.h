@@ -17,7 +17,9 @@ struct Setting {
   std::string op = "forward", dtype = "float32";
   std::map<std::string, int64_t> dims;            // by letter; complete_dims() fills the rest
   std::map<std::string, std::string> attributes;  // as text
-  std::vector<std::string> given;                 // optional arguments to give; a trailing * takes all that begin so
+  // Optional arguments to give; a * at the end takes all that begin so, one at the beginning all that end so.  A gradient whose own argument
+  // is absent is absent too.
+  std::vector<std::string> given;
 };
 
 // Where tensors lie and how work is waited for.
@@ -33,7 +35,8 @@ Home processor_home();
 
 class Subject {
  public:
-  // Draws every tensor, packs the weights where there is an op "pack".  Errors: invalid_argument (unknown op, attribute or argument),
+  // Draws every tensor, packs the weights where there is an op "pack"; before an op of kind BACKWARD runs forward_train once where something
+  // is saved.  Errors: invalid_argument (unknown op, attribute or argument),
   // unsupported and whatever the plug-in says.
   Subject(const lamina_library &library, const Setting &setting, const Home &home);
   ~Subject();
@@ -41,10 +44,8 @@ class Subject {
   Subject &operator=(const Subject &) = delete;
 
   void run() const;
-  // Seconds of each of at least `repeats` runs (of home's runs_at_once, their mean), and as many as `seconds` hold, after one that is not
-  // counted.
-  std::vector<double> time(int repeats, double seconds) const;
   uint64_t workspace_bytes() const { return need_.workspace_size; }
+  uint64_t saved_bytes() const { return saved_bytes_; }
   uint64_t packed_bytes() const { return need_.packed_size; }
   uint64_t output_bytes() const { return output_bytes_; }
 
@@ -57,6 +58,7 @@ class Subject {
   void place(int argument, lamina_dtype dtype, const std::vector<int64_t> &shape);
   std::vector<unsigned char> draw(int argument, lamina_dtype dtype, const std::vector<int64_t> &shape, uint64_t bytes) const;
   void pack(const lamina_library &library, const Setting &setting);
+  void save(const lamina_library &library, const Setting &setting);
   lamina_call call() const;
 
   const lamina_op &op_;
@@ -66,8 +68,12 @@ class Subject {
   std::vector<const lamina_tensor *> table_;
   std::shared_ptr<void> workspace_;
   lamina_need need_{};
-  uint64_t output_bytes_ = 0;
+  uint64_t output_bytes_ = 0, saved_bytes_ = 0;
 };
+
+// The subjects' runs, one after the other, as one: seconds of each of at least `repeats` (of home's runs_at_once, their mean), and as many
+// as `seconds` hold, after one that is not counted.
+std::vector<double> time_together(const std::vector<std::unique_ptr<Subject>> &subjects, const Home &home, int repeats, double seconds);
 
 // Every letter of the op's shapes gets a value: B is 1 where it is not given, any other that is missing is C's, or the last one's given.
 void complete_dims(const lamina_library &library, Setting &setting);

@@ -61,13 +61,13 @@ void add_bench(CLI::App &app) {
   verb->add_option("--dtype", options->dtypes, "float32, bfloat16, float16; several may be given")->capture_default_str();
   verb->add_option("--attribute", options->attributes, "NAME=VALUE of the plan");
   verb->add_option("--given", options->given, "optional arguments to give; default: those of layers/<layer>/cases.json, else none");
-  verb->add_option("--op", options->op, "the op")->capture_default_str();
+  verb->add_option("--op", options->op, "the op; training: forward_train and backward, with every gradient")->capture_default_str();
   verb->add_option("--threads", options->threads, "processors to bind to; default: all that this process may use");
   verb->add_option("--device", *device, "cpu, cuda:N or rocm:N; on a GPU the mean of ten runs at a time")->capture_default_str();
   verb->add_option("--seconds", options->seconds, "for each measurement")->capture_default_str();
   verb->add_option("--torch", options->torch, "a Python that imports torch: measures the peers too");
   verb->add_option("--peers", options->peers, "the script that times the peers")->capture_default_str();
-  verb->add_option("--write", options->write, "a folder: writes cpu-<processor>.md into it");
+  verb->add_option("--write", options->write, "a folder: writes cpu-<processor>.md into it, of another op cpu-<op>-<processor>.md");
   verb->footer("A machine with neighbours gives other numbers each time: compare within one run.");
   verb->callback([options, device] {
     options->command = command_line();
@@ -75,7 +75,9 @@ void add_bench(CLI::App &app) {
     const std::vector<bench::Row> rows = bench::bench(*options, stdout);
     if (options->write.empty()) return;
     std::filesystem::create_directories(options->write);
-    const std::filesystem::path file = std::filesystem::path(options->write) / ("cpu-" + bench::slug_of(bench::processor_model()) + ".md");
+    const std::filesystem::path file =
+        std::filesystem::path(options->write) /
+        ("cpu-" + (options->op == "forward" ? "" : options->op + "-") + bench::slug_of(bench::processor_model()) + ".md");
     manifest::write_file_atomically(file, bench::page_of(rows, *options, commit_here()));
     std::printf("wrote %s\n", file.c_str());
   });

@@ -30,13 +30,13 @@ $(foreach contract,$(wildcard layers/*/contract.json),$(foreach arch,$(hip_archs
   format,$(arch.$(arch).formats),$(eval $(call hip_device_code_rules,$(notdir $(patsubst %/,%,$(dir $(contract)))),$(arch),$(format)))))))
 
 # The newest format's code objects of every HIP build, and each layer's budget for them.
-# llvm-objdump-19 does not know what another compiler's GPU can do.
-hip_objects_of = $(foreach arch,$(foreach arch,$(hip_archs),$(if $(arch.$(arch).compiler),,$(arch))),$(if $(wildcard layers/$(1)/$(arch).hip),$(OBJ)/plugins/$(1)/$(arch)/device_code_$(firstword $(arch.$(arch).formats)).co))
+# llvm-objdump-19 does not know what another compiler's GPU can do; the emulator's listing does.
+hip_objects_of = $(foreach arch,$(hip_archs),$(if $(wildcard layers/$(1)/$(arch).hip),$(OBJ)/plugins/$(1)/$(arch)/device_code_$(firstword $(arch.$(arch).formats)).co))
 HIP_LAYERS := $(sort $(foreach arch,$(hip_archs),$(patsubst layers/%/$(arch).hip,%,$(wildcard layers/*/$(arch).hip))))
 .PHONY: isa-report
 isa-report:  ## registers, LDS and MFMA share of every HIP kernel, against the committed budget
 	$(Q)$(foreach layer,$(HIP_LAYERS),python3 kernels/hip/isa_report.py layers/$(layer)/tests/isa_budget.txt $(call hip_objects_of,$(layer)) &&) true
-isa-report: $(foreach layer,$(HIP_LAYERS),$(call hip_objects_of,$(layer)))
+isa-report: $(foreach layer,$(HIP_LAYERS),$(call hip_objects_of,$(layer))) $(if $(filter hip_gfx950,$(ARCHS)),$(BIN)/hip_emulator-listing)
 TESTS += kernels/hip/tests/isa_report_test.sh
 
 # The list of archs changes with the compilers of the machine, and what is made of it follows.

@@ -13,6 +13,8 @@ import re
 import subprocess
 import sys
 
+LLVM_KNOWS = ("gfx90a", "gfx942")
+LISTING = "build/bin/hip_emulator-listing"
 LDS = {"gfx90a": 65536, "gfx942": 65536, "gfx950": 163840}  # bytes a compute unit
 REGISTERS, MOST_WAVES, SIMDS = 512, 8, 4
 # Cycles an MFMA occupies its SIMD: flops over the published peak of the matrix units (MI250X 383 and 95.7, MI300X 1307 and 163.4, MI355X
@@ -32,9 +34,17 @@ def run(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def disassemble(code_object):
-    """name -> [(address, text)]"""
+def disassemble(code_object, arch):
+    """name -> [(address, text)].  What Debian's LLVM does not know, the emulator does, in the same words."""
     found, lines = {}, None
+    if arch not in LLVM_KNOWS:
+        for line in run(LISTING, code_object, "--names").splitlines():
+            address, _, text = line.partition(" ")
+            if text:
+                lines.append((int(address, 16), text))
+            else:
+                lines = found.setdefault(line.removesuffix(":"), [])
+        return found
     for line in run("llvm-objdump-19", "-d", code_object).splitlines():
         if head := re.match(r"[0-9a-f]+ <(.+)>:", line):
             lines = found.setdefault(head[1], [])
@@ -46,7 +56,7 @@ def disassemble(code_object):
 def kernels(code_object):
     notes = run("llvm-readelf-19", "--notes", code_object)
     arch = re.search(r"amdhsa\.target:\s+\S+--(\w+)", notes)[1]
-    code = disassemble(code_object)
+    code = disassemble(code_object, arch)
     for block in re.split(r"\n  - (?=\.agpr_count)", notes)[1:]:
         number = lambda key: int(re.search(rf"\.{key}:\s+(\d+)", block)[1])
         name = re.search(r"\n    \.name:\s+(\S+)", block)[1]

@@ -20,6 +20,6 @@ $(HIP_TEST_PROGRAMS): $(BIN)/kernels-hip-%: $(HIP_TESTS)/%.o $(HIP_TEST_HOST) | 
 TESTS += $(BIN)/kernels-hip-primitives_test $(BIN)/kernels-hip-device_code_test kernels/hip/tests/loader_test.sh kernels/hip/tests/headers_test.sh
 kernels/hip/tests/loader_test.sh kernels/hip/tests/headers_test.sh: | $(HIP_TEST_PROGRAMS)
 SLOW_TESTS += kernels/hip/tests/second_compiler_test.sh
-kernels/hip/tests/second_compiler_test.sh: | hip_emulator $(BIN)/lamina plugins
+kernels/hip/tests/second_compiler_test.sh: | hip_emulator $(BIN)/lamina $(BIN)/hip_emulator-listing plugins
 TESTS += kernels/hip/tests/bench_test.sh
 kernels/hip/tests/bench_test.sh: | hip_emulator $(BIN)/lamina plugins

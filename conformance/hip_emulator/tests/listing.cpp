@@ -1,5 +1,7 @@
-// listing FILE.co: every instruction that the emulator reaches from the kernels' entries, "ADDRESS TEXT"; exits 1 where it refuses one.
+// listing FILE.co [--names]: every instruction that the emulator reaches from the kernels' entries, "ADDRESS TEXT"; with --names each
+// kernel's after a line "NAME:".  Exits 1 where it refuses one.
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
@@ -8,7 +10,8 @@
 using namespace lamina::hip_emulator;
 
 int main(int argc, char **argv) {
-  if (argc != 2) return std::fprintf(stderr, "usage: listing FILE.co\n"), 2;
+  const bool names = argc == 3 && std::strcmp(argv[2], "--names") == 0;
+  if (argc != 2 && !names) return std::fprintf(stderr, "usage: listing FILE.co [--names]\n"), 2;
   std::ifstream file(argv[1], std::ios::binary);
   const std::vector<char> image((std::istreambuf_iterator<char>(file)), {});
   if (image.empty()) return std::fprintf(stderr, "%s cannot be read\n", argv[1]), 2;
@@ -16,6 +19,7 @@ int main(int argc, char **argv) {
   try {
     const CodeObject object(image.data());
     for (const auto &kernel : object.kernels()) {
+      if (names) std::printf("%s:\n", kernel->facts.name.c_str());
       try {
         for (const Instruction &i : kernel->program().code) {
           std::vector<u32> words(i.bytes / 4);

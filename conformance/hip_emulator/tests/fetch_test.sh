@@ -40,8 +40,8 @@ gpus 90010
 gpus 90008
 expect 8 "this machine's GPU is gfx908" rocm gfx942 70100000 "$lamina" fetch $repo
 gpus 90402
-expect 1 "without its HIP runtime" "$lamina" doctor
-[[ $("$lamina" fetch $repo --quiet) = *-cpu_avx2.so ]] || fail "a machine without a HIP runtime takes another build than the processor's"
+expect 14 "LAMINA_HIP_RUNTIME names a runtime that cannot be loaded" env LAMINA_HIP_RUNTIME=/nonexistent/libamdhip64.so "$lamina" doctor
+[[ $(LAMINA_HIP_RUNTIME=/nonexistent/libamdhip64.so "$lamina" fetch $repo --quiet) = *-cpu_avx2.so ]] || fail "a machine without a HIP runtime takes another build than the processor's"
 
 # What was fetched runs, and is right.
 build/bin/ubiquitin examples/data/1ubq_ca.csv "$scratch" >/dev/null

@@ -97,8 +97,8 @@ class Golden:
         write_safetensors(self.out / f"{host}.{class_name}.safetensors", tensors, metadata)
         print(f"{host}.{class_name}: {binding['source']}")
 
-    def run_torch(self, host, class_name, module, draw, training=True):
-        """draw(generator) -> forward arguments; those of floating dtype that the host differentiates get gradients too."""
+    def run_torch(self, host, class_name, module, draw, training=True, differentiated=()):
+        """draw(generator) -> forward arguments; the first and those named in `differentiated` get gradients too."""
         module = module.double().train(training)
         generator = torch.Generator().manual_seed(sum(map(ord, host + class_name)))
         with torch.no_grad():
@@ -107,8 +107,9 @@ class Golden:
                 parameter.copy_(noise / parameter.shape[-1] ** 0.5 if parameter.ndim > 1 else 0.5 + 0.5 * noise)
                 parameter.requires_grad_()
         inputs = draw(generator)
-        main = next(iter(inputs))
-        inputs[main].requires_grad_()
+        differentiated = [next(iter(inputs)), *differentiated]
+        for name in differentiated:
+            inputs[name].requires_grad_()
         pinned, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double
         try:
             output = module(**inputs)
@@ -118,7 +119,7 @@ class Golden:
         output.backward(out_gradient)
         named = dict(module.named_parameters())
         self.write(host, class_name, named, inputs, output, out_gradient,
-                   {"module": {name: value.grad for name, value in named.items()}, "forward": {main: inputs[main].grad}})
+                   {"module": {name: value.grad for name, value in named.items()}, "forward": {name: inputs[name].grad for name in differentiated}})
 
     def attempt(self, label, function, *rest):
         """Each host stands alone; `failures` says which are missing."""

@@ -4,6 +4,7 @@
 //                     binding, so that the binding is proven too.  With gradients: out_gradient, gradient/module/<parameter> and
 //                     gradient/forward/<forward parameter>, which op backward must give.
 //   kind "arguments"  a second truth: case_000/<argument> and case_000/out in the contract's words; metadata case_000 is its attributes.
+//                     With gradients: case_000/out_gradient and case_000/<argument>_gradient.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -171,7 +172,11 @@ bool has_argument(const Plugin &plugin, const std::string &op, const std::string
 bool check_gradients(const Plugin &plugin, const Contract &contract, const HostBinding &binding, BindOptions options,
                      const Attributes &attributes, Arguments arguments, const std::shared_ptr<const SafetensorsFile> &file) {
   const std::string what = file->path().filename(), main = binding.forward.front().argument;
-  const bool adds_input = arguments.erase("residual") != 0;
+  bool feeds_residual = false;
+  for (const ForwardParameter &parameter : binding.forward)
+    feeds_residual = feeds_residual || (parameter.use == ForwardUse::feeds && parameter.argument == "residual");
+  const bool adds_input = arguments.contains("residual") && !feeds_residual;
+  if (adds_input || !has_argument(plugin, "backward", "residual")) arguments.erase("residual");
   arguments["out_gradient"] = folded(tensor_of(*file, "out_gradient"), rank_of(plugin, "backward", "out_gradient"));
   options.prefix = "gradient/module";
   const BoundCheckpoint bound = bind_checkpoint(binding, contract, file, options);
@@ -179,7 +184,12 @@ bool check_gradients(const Plugin &plugin, const Contract &contract, const HostB
   for (const BoundArgument &argument : bound.arguments)
     if (argument.present) outputs[argument.name + "_gradient"] = {argument.view};
   const std::string own = main + "_gradient";
-  outputs[own] = {folded(tensor_of(*file, "gradient/forward/" + binding.forward.front().name), rank_of(plugin, "backward", own))};
+  for (const ForwardParameter &parameter : binding.forward) {
+    const TensorView *view = parameter.use == ForwardUse::feeds ? file->find("gradient/forward/" + parameter.name) : nullptr;
+    if (view) outputs[parameter.argument + "_gradient"] = {folded(*view, rank_of(plugin, "backward", parameter.argument + "_gradient"))};
+  }
+  if (!outputs.contains(own))
+    throw Error(ErrorKind::malformed, what + ": gradient/forward/" + binding.forward.front().name + " is missing");
   run_op(plugin, "backward", attributes, arguments, outputs, what);
   if (adds_input)
     for (size_t i = 0; i < outputs[own].found.size(); ++i) outputs[own].found[i] += element(arguments["out_gradient"], i);
@@ -218,8 +228,7 @@ bool check_host(const Plugin &plugin, const Contract &contract, const std::files
   const std::string what = file->path().filename();
   run_op(plugin, "forward", attributes, arguments, outputs, what);
   bool right = compare(outputs["out"], what);
-  if (file->find("out_gradient"))
-    right = check_gradients(plugin, contract, binding, options, attributes, arguments, file) && right;
+  if (file->find("out_gradient")) right = check_gradients(plugin, contract, binding, options, attributes, arguments, file) && right;
   return right;
 }
 
@@ -237,11 +246,23 @@ bool check_cases(const Plugin &plugin, const Contract &contract, const Safetenso
     const Json json = parse_json(metadata_of(file, name), what);
     for (const auto &[attribute, value] : json.items())
       attributes[attribute] = contract.checked_attribute_text(attribute, value.is_string() ? value.get<std::string>() : value.dump());
-    Outputs outputs{{"out", {tensor_of(file, name + "/out")}}};
+    Outputs outputs{{"out", {tensor_of(file, name + "/out")}}}, gradients;
     arguments.erase("out");
+    Arguments backward = arguments;
+    for (auto argument = arguments.begin(); argument != arguments.end();) {
+      if (argument->first.ends_with("_gradient")) {
+        if (argument->first != "out_gradient") gradients[argument->first] = {argument->second}, backward.erase(argument->first);
+        argument = arguments.erase(argument);
+      } else if (!has_argument(plugin, "backward", (argument++)->first)) {
+        backward.erase(std::prev(argument)->first);
+      }
+    }
     run_op(plugin, "forward", attributes, arguments, outputs, what);
     right = compare(outputs["out"], what) && right;
     ++cases;
+    if (gradients.empty()) continue;
+    run_op(plugin, "backward", attributes, backward, gradients, what);
+    for (const auto &[wanted, gradient] : gradients) right = compare(gradient, what + " " + wanted) && right;
   }
   return right;
 }

@@ -1,113 +1,25 @@
-"""Runs the real host modules once and writes what they answered as small safetensors: the reference's first outside witness.
+"""Runs the real host modules once, forward and backward; how and into what file says conformance/golden_hosts.py.
 
     python make_golden.py OUT [--openfold DIR] [--megafold DIR] [--gpu-mode DIR] [--alphafold3 DIR]
 
 The directories are checkouts at the commits that ../hosts/*.json name; hosts without a package come from there, the others from the
-installed package.  Everything runs on the CPU in float64, with every parameter random: released modules start with zeros that hide errors.
-Imports that a module's file makes but triangle multiplication does not use are replaced by empty stand-ins.  Where a host pins float32
-(Tensor.float), the pin is widened to float64 while it runs, so that the formula is compared and not its rounding.
-File: module/<parameter>, forward/<forward parameter>, output; metadata: host, class, package, version or commit, kind.
+installed package.
 """
 import argparse
-import ast
 import importlib
-import importlib.abc
-import importlib.machinery
-import json
 import os
 import pathlib
-import struct
 import sys
 import types
-from unittest.mock import MagicMock
 
 import numpy as np
 import torch
 
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[2] / "conformance"))
+from golden_hosts import Golden, StandIns, class_source, random_arrays  # noqa: E402
+
 os.environ["LAYERNORM_TYPE"] = "torch"  # protenix otherwise compiles a CUDA norm at import
-HOSTS = pathlib.Path(__file__).resolve().parent.parent / "hosts"
-
-
-class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Last finder on the path: what a host imports and no installed package provides becomes an empty module.  Other packages (scipy,
-    torch) ask what is installed and behave by the answer; they get the truth."""
-
-    hosts = {"boltz", "openfold", "openfold3", "protenix", "tokamax", "alphafold3", "megafold"}
-
-    def find_spec(self, name, path=None, target=None):
-        frame = sys._getframe(1)
-        while frame.f_globals.get("__name__", "").startswith("importlib"):
-            frame = frame.f_back
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in self.hosts:
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
-
-    def create_module(self, spec):
-        module = types.ModuleType(spec.name)
-        module.__path__ = []
-        module.__getattr__ = lambda name: MagicMock(name=name) if not name.startswith("__") else (_ for _ in ()).throw(AttributeError(name))
-        return module
-
-    def exec_module(self, module):
-        pass
-
-
-def class_source(path, names, scope):
-    """Executes only the named classes and functions of a file whose imports are too heavy to satisfy."""
-    tree = ast.parse(pathlib.Path(path).read_text())
-    tree.body = [node for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name in names]
-    missing = set(names) - {node.name for node in tree.body}
-    if missing:
-        raise SystemExit(f"{path}: {sorted(missing)} not found")
-    exec(compile("from __future__ import annotations\n" + ast.unparse(tree), str(path), "exec"), scope)
-    return scope
-
-
-def write_safetensors(path, tensors, metadata):
-    words = {"float64": "F64", "float32": "F32", "bool": "BOOL", "int64": "I64"}
-    header, blobs, at = {"__metadata__": metadata}, [], 0
-    for name, array in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
-        data = np.ascontiguousarray(array).tobytes()
-        header[name] = {"dtype": words[str(array.dtype)], "shape": list(array.shape), "data_offsets": [at, at + len(data)]}
-        blobs.append(data)
-        at += len(data)
-    text = json.dumps(header, sort_keys=True).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-
-
-class Golden:
-    def __init__(self, out):
-        self.out = out
-
-    def write(self, host, class_name, module, forward, output):
-        binding = json.loads((HOSTS / f"{host}.json").read_text())
-        separator = binding.get("separator", ".")
-        source = binding["source"]
-        as_numpy = lambda value: value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-        tensors = {f"module{separator}{name}": as_numpy(value) for name, value in module.items()}
-        tensors |= {f"forward/{name}": as_numpy(value) for name, value in forward.items()}
-        tensors["output"] = as_numpy(output)
-        assert tensors["output"].dtype == np.float64, f"{host}: output is {tensors['output'].dtype}"
-        assert np.abs(tensors["output"]).max() > 0
-        metadata = {"kind": "host", "host": host, "class": class_name, "layer": binding["layer"]} | source
-        write_safetensors(self.out / f"{host}.{class_name}.safetensors", tensors, metadata)
-        print(f"{host}.{class_name}: {source}")
-
-    def run_torch(self, host, class_name, module, inputs):
-        module = module.double().eval()
-        generator = torch.Generator().manual_seed(sum(map(ord, host + class_name)))
-        with torch.no_grad():
-            for parameter in module.parameters():
-                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                parameter.copy_(noise / parameter.shape[-1] ** 0.5 if parameter.ndim > 1 else 0.5 + 0.5 * noise)
-            inputs = inputs(generator)
-            pinned, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double
-            try:
-                output = module(**{name: value.clone() for name, value in inputs.items()})
-            finally:
-                torch.Tensor.float = pinned
-        self.write(host, class_name, dict(module.named_parameters()), inputs, output)
 
 
 def pair_inputs(pair, mask, channels, batch=2, residues=6):
@@ -180,10 +92,6 @@ class LayernormLinear(torch.nn.Module):
         return x if self.linear_bias is None else x + self.linear_bias
 
 
-def random_arrays(generator, shapes):
-    return {name: generator.standard_normal(shape) / (shape[0] ** 0.5 if len(shape) > 1 else 1) for name, shape in shapes.items()}
-
-
 def tokamax(golden):
     """The XLA implementation of the package, jax in 64 bits."""
     import jax
@@ -196,8 +104,12 @@ def tokamax(golden):
             "gate_out_weights": (16, 16), "layernorm_in_scale": (16,), "layernorm_in_offset": (16,),
             "layernorm_out_scale": (24,), "layernorm_out_offset": (24,)})
         inputs = {"x": generator.standard_normal((6, 6, 16)), "mask": generator.random((6, 6)) < 0.8}
-        output = api(**{k: jax.numpy.asarray(v) for k, v in (inputs | weights).items()}, triangle_type=flow, epsilon=1e-6)
-        golden.write("tokamax", f"triangle_multiplication_{flow}", weights, inputs, np.asarray(output))
+        run = lambda w, x: api(x=x, mask=jax.numpy.asarray(inputs["mask"]), **w, triangle_type=flow, epsilon=1e-6)
+        output, back = jax.vjp(run, weights, inputs["x"])
+        out_gradient = generator.standard_normal(output.shape)
+        weight_gradients, x_gradient = back(out_gradient)
+        golden.write("tokamax", f"triangle_multiplication_{flow}", weights, inputs, output, out_gradient,
+                     {"module": weight_gradients, "forward": {"x": x_gradient}})
 
 
 def alphafold3(golden, root):
@@ -217,9 +129,12 @@ def alphafold3(golden, root):
         inputs = {"act": generator.standard_normal((6, 6, 16)), "mask": (generator.random((6, 6)) < 0.8).astype(np.float64)}
         made = run.init(jax.random.PRNGKey(0), **inputs)
         made = {scope_name: {k: v for k, v in random_arrays(generator, {k: v.shape for k, v in part.items()}).items()} for scope_name, part in made.items()}
-        output = run.apply(made, None, **inputs)
-        flat = {f"{scope_name.split('/', 1)[1]}/{k}": v for scope_name, part in made.items() for k, v in part.items()}
-        golden.write("alphafold3", f"TriangleMultiplication_{flow}", flat, inputs, np.asarray(output))
+        output, back = jax.vjp(lambda weights, act: run.apply(weights, None, act=act, mask=inputs["mask"]), made, inputs["act"])
+        out_gradient = generator.standard_normal(output.shape)
+        weight_gradients, act_gradient = back(out_gradient)
+        flat = lambda tree: {f"{scope_name.split('/', 1)[1]}/{k}": v for scope_name, part in tree.items() for k, v in part.items()}
+        golden.write("alphafold3", f"TriangleMultiplication_{flow}", flat(made), inputs, output, out_gradient,
+                     {"module": flat(weight_gradients), "forward": {"act": act_gradient}})
 
 
 def main():
@@ -228,19 +143,11 @@ def main():
     for name in ("openfold", "megafold", "gpu-mode", "alphafold3"):
         parser.add_argument(f"--{name}")
     arguments = parser.parse_args()
-    golden = Golden(arguments.out)
-    failures = []
-
-    def attempt(label, function, *rest):
-        try:
-            function(golden, *rest)
-        except Exception as error:  # each host stands alone; the exit code says that one is missing
-            failures.append(label)
-            print(f"{label}: NOT RUN: {type(error).__name__}: {error}", file=sys.stderr)
-
+    golden = Golden(arguments.out, HERE.parent / "hosts")
+    attempt = golden.attempt
     both = ["TriangleMultiplicationOutgoing", "TriangleMultiplicationIncoming"]
     attempt("transformers", transformers_hosts)
-    sys.meta_path.append(StandIns())
+    sys.meta_path.append(StandIns({"boltz", "openfold", "openfold3", "protenix", "tokamax", "alphafold3", "megafold"}))
     attempt("boltz", boltz_host)
     attempt("openfold3", separate_hosts, "openfold3", "openfold3.core.model.layers.triangular_multiplicative_update", both)
     attempt("protenix", separate_hosts, "protenix", "protenix.model.triangular.triangular", both)
@@ -263,7 +170,7 @@ def main():
                                                   pair_inputs("x", "mask", 16)))
     if arguments.alphafold3:
         attempt("alphafold3", alphafold3, arguments.alphafold3)
-    sys.exit(1 if failures else 0)
+    sys.exit(1 if golden.failures else 0)
 
 
 main()

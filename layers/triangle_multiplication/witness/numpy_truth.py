@@ -4,15 +4,16 @@
 
 Written from the contract's formulas alone, apart from the reference build.  Every combination of direction, operands, place of the output
 gate and mask; biases, input norm, residual, dropout mask, eps and sizes (H different from C, one residue, batches) vary along with them.
-Each case: case_NNN/<argument>, case_NNN/out, and its attributes as JSON in metadata case_NNN.
+Gradients of the pair and of every parameter, by complex steps, stand beside the first of each three.  The file: conformance/numpy_witness.py.
 """
 import itertools
-import json
 import pathlib
-import struct
 import sys
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "conformance"))
+from numpy_witness import gradients, write  # noqa: E402
 
 
 def norm(x, weight, bias, eps):
@@ -75,24 +76,18 @@ def draw(generator, index, output_gate, mask):
 
 def main(out):
     generator = np.random.default_rng(2021)
-    tensors, metadata = {}, {"kind": "arguments", "made_by": "numpy_truth.py, NumPy float64"}
+    cases = []
     lattice = itertools.product(("outgoing", "incoming"), ("ab", "ba"), ("after_projection", "before_projection"), ("none", "pair", "token"), range(3))
     for index, (direction, operands, output_gate, mask, repeat) in enumerate(lattice):
         t = draw(generator, index, output_gate, mask)
         attributes = {"direction": direction, "operands": operands, "output_gate": output_gate, "eps": (1e-5, 1e-6, 0.1)[repeat]}
-        case = f"case_{index:03}"
-        metadata[case] = json.dumps(attributes)
-        tensors |= {f"{case}/{name}": value for name, value in t.items()}
-        tensors[f"{case}/out"] = triangle_multiplication(t, **attributes)
-    header, blobs, at = {"__metadata__": metadata}, [], 0
-    for name in sorted(tensors):
-        data = np.ascontiguousarray(tensors[name], dtype="<f8").tobytes()
-        header[name] = {"dtype": "F64", "shape": list(tensors[name].shape), "data_offsets": [at, at + len(data)]}
-        blobs.append(data)
-        at += len(data)
-    text = json.dumps(header, sort_keys=True).encode()
-    text += b" " * (-len(text) % 8)
-    (pathlib.Path(out) / "truth.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+        arrays = dict(t) | {"out": triangle_multiplication(t, **attributes)}
+        if repeat == 0:
+            arrays["out_gradient"] = np.random.default_rng(index).standard_normal(t["pair"].shape)
+            names = ["pair"] + [name for name in t if name.endswith(("_weight", "_bias"))]
+            arrays |= gradients(lambda moved: triangle_multiplication(moved, **attributes), t, names, arrays["out_gradient"])
+        cases.append((attributes, arrays))
+    write(out, "triangle_multiplication", cases)
 
 
 main(sys.argv[1])

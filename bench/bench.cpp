@@ -121,6 +121,8 @@ std::vector<Row> bench(const Options &options, FILE *out) {
   else std::fprintf(out, "%s\n", options.home_name.c_str());
   for (const std::string &build : options.builds) {
     const lamina_library &library = open_plugin(build);
+    if (!options.home_name.empty())
+      std::fprintf(out, "%s %s %s, build %s\n", library.name, library.version, library.target, library.build_id);
     for (const std::string &dims : options.dims)
       for (const std::string &dtype : options.dtypes) {
         Setting setting;

@@ -42,6 +42,14 @@ void require_machine(const Session &session) {
     throw Error(ErrorKind::unsupported, session.build.path() + " can't run here: " + ending.substr(13));
 }
 
+// In a child, since a process that has used a GPU cannot be forked; empty where the device does not open, which the checks then say.
+std::string device_name_of(Session &session) {
+  std::string name;
+  const Job ask{"device", "name", "", [&](Result &) { throw Failure{Verdict::pass, session.device().name()}; }};
+  run_isolated({ask}, [&](const Result &result) { name = result.verdict == Verdict::pass ? result.message : ""; });
+  return name;
+}
+
 struct Progress {
   FILE *out;
   size_t total;
@@ -109,15 +117,19 @@ Summary conform(const Options &options, FILE *out) {
     throw Error(ErrorKind::invalid_argument,
                 "the cases are of layer '" + list.layer + "', " + options.build + " is of '" + probe.library().name + "'");
   keep_ops(options.ops, probe, list, out);
-  Summary summary{options.build, probe.library().target, probe.library().build_id, session.reference->library().build_id, device, {}, 0, 0};
+  Summary summary{
+      options.build, probe.library().target, probe.library().build_id, session.reference->library().build_id, device, "", {}, 0, 0};
+  if (!options.list_only) summary.device_name = device_name_of(session);
   summary.reference_gflop = reference_work(session.contract, list);
   const bool on_gpu = session.device_id.type != LAMINA_CPU;
   const auto for_gpus = std::count_if(list.cases.begin(), list.cases.end(), [](const Case &one) { return one.on_gpu_only; });
   fprintf(out,
           "%s %s, build %s, on %s\n%zu cases, %ld of them large and run on GPUs alone%s; the others cost the reference %.1f GFLOP (limit "
           "%.0f)\n",
-          probe.library().name, probe.library().target, probe.library().build_id, device.c_str(), list.cases.size(),
-          static_cast<long>(for_gpus), on_gpu || !for_gpus ? "" : ", so not here", summary.reference_gflop, options.reference_gflop);
+          probe.library().name, probe.library().target, probe.library().build_id,
+          (device + (summary.device_name.empty() || summary.device_name == device ? "" : " (" + summary.device_name + ")")).c_str(),
+          list.cases.size(), static_cast<long>(for_gpus), on_gpu || !for_gpus ? "" : ", so not here", summary.reference_gflop,
+          options.reference_gflop);
   fflush(out);
   if (summary.reference_gflop > options.reference_gflop)
     throw Error(ErrorKind::failed, "the cases cost the reference " + std::to_string(summary.reference_gflop) +
@@ -128,6 +140,7 @@ Summary conform(const Options &options, FILE *out) {
   add_refusal_jobs(session, list, all);
   add_struct_jobs(session, list, all);
   add_property_jobs(session, list, all);
+  add_difference_jobs(session, list, all);
   add_device_jobs(session, list, all);
   size_t left_out = 0;
   for (Job &job : all) {

@@ -24,7 +24,7 @@ struct Options {
 };
 
 struct Summary {
-  std::string build, target, build_id, reference_id, device;
+  std::string build, target, build_id, reference_id, device, device_name;  // device_name: "cpu", or the GPU's and its runtime's
   std::vector<Result> results;
   double reference_gflop = 0, seconds = 0;
   int count(Verdict) const;

@@ -25,6 +25,7 @@ struct Runtime {
   int (*hipInit)(unsigned);
   int (*hipSetDevice)(int);
   int (*hipDeviceGetName)(char *, int, int);
+  int (*hipRuntimeGetVersion)(int *);
   int (*hipDeviceSynchronize)();
   int (*hipMalloc)(void **, size_t);
   int (*hipFree)(void *);
@@ -64,6 +65,7 @@ const Runtime &runtime() {
     LAMINA_FIND(hipInit);
     LAMINA_FIND(hipSetDevice);
     LAMINA_FIND(hipDeviceGetName);
+    LAMINA_FIND(hipRuntimeGetVersion);
     LAMINA_FIND(hipDeviceSynchronize);
     LAMINA_FIND(hipMalloc);
     LAMINA_FIND(hipFree);
@@ -144,7 +146,10 @@ class HipDevice final : public Device {
     require(hip.hipSetDevice(ordinal), "hipSetDevice");
     char name[128] = {};
     require(hip.hipDeviceGetName(name, sizeof name - 1, ordinal), "hipDeviceGetName");
-    name_ = name;
+    int version = 0;
+    require(hip.hipRuntimeGetVersion(&version), "hipRuntimeGetVersion");
+    name_ = std::string(name) + ", HIP runtime " + std::to_string(version / 10000000) + "." + std::to_string(version / 100000 % 100) + "." +
+            std::to_string(version % 100000);
     constexpr unsigned non_blocking = 1;
     for (Handle &stream : streams_) require(hip.hipStreamCreateWithFlags(&stream, non_blocking), "hipStreamCreate");
   }

@@ -73,6 +73,7 @@ void write_report(const Summary &summary, const std::string &path) {
                               {"build_id", summary.build_id},
                               {"reference_id", summary.reference_id},
                               {"device", summary.device},
+                              {"device_name", summary.device_name},
                               {"reference_gflop", summary.reference_gflop},
                               {"seconds", summary.seconds},
                               {"passed", summary.count(Verdict::pass)},

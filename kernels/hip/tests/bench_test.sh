@@ -7,6 +7,9 @@ export LD_LIBRARY_PATH=build/hip_emulator LAMINA_HIP_EMULATOR=arch=gfx942
 build=$(ls build/plugins/*-hip_gfx942.so | head -1)
 bench() { build/bin/lamina bench --device rocm:0 --build "$build" --dims N=8,C=16 --dtype bfloat16 --seconds 0.05 "$@"; }
 bench | tee build/test-scratch/hip-bench.txt
+# What a report must say of the GPU and of the build.
+grep -Eq '^emulated gfx942, HIP runtime [0-9]+\.[0-9]+\.[0-9]+$' build/test-scratch/hip-bench.txt
+grep -Eq '^[a-z_]+ [0-9.]+ hip_gfx942, build [0-9a-f]+$' build/test-scratch/hip-bench.txt
 grep -Eq '^hip_gfx942 +bfloat16 .* [0-9.]+ ms \(median [0-9.]+\)' build/test-scratch/hip-bench.txt
 if bench --write build/test-scratch/page >build/test-scratch/hip-bench.txt 2>&1; then echo '--write was taken'; exit 1; fi
 grep -q 'go with CPU builds alone' build/test-scratch/hip-bench.txt

@@ -47,18 +47,25 @@ class BackwardGroup {
     FinishJob job{};
     int count = 0;
     const int C = static_cast<int>(p_.C), H = static_cast<int>(p_.H), G = static_cast<int>(p_.gate_width());
-    const auto add = [&](const View &out, int64_t partial, int64_t parts, int rows_of_part, int rows, int columns, int from = 0, int group = 0,
-                         float factor = 1) {
+    const auto add = [&](const View &out, int64_t partial, int64_t parts, int rows_of_part, int rows, int columns, int from = 0,
+                         int group = 0, float factor = 1) {
       if (out.present)
-        job.item[count++] = {out,  floats(partial), static_cast<int64_t>(rows_of_part) * columns, static_cast<int>(p_.B && p_.N ? parts : 0),
-                             rows, columns, from, group, factor};
+        job.item[count++] = {out,
+                             floats(partial),
+                             static_cast<int64_t>(rows_of_part) * columns,
+                             static_cast<int>(p_.B && p_.N ? parts : 0),
+                             rows,
+                             columns,
+                             from,
+                             group,
+                             factor};
     };
     const auto norm = [&](const Norm &out, int64_t partial, int channels) {
       add(out.weight, partial, plan_.norm_blocks, 2 * channels, channels, 1);
       add(out.bias, partial, plan_.norm_blocks, 2 * channels, channels, 1, channels);
     };
-    const auto linear = [&](const Linear &out, int64_t weights, const Splits &splits, int64_t biases, int all, int rows, int columns, int from,
-                            int group, float factor) {
+    const auto linear = [&](const Linear &out, int64_t weights, const Splits &splits, int64_t biases, int all, int rows, int columns,
+                            int from, int group, float factor) {
       add(out.weight, weights, splits.count, all, rows, columns, from, group, factor);
       add(out.bias, biases, plan_.bias.count, all, rows, 1, from, group, factor);
     };
@@ -81,9 +88,7 @@ class BackwardGroup {
   CellStatistics *statistics(int64_t offset) const { return reinterpret_cast<CellStatistics *>(at(offset)); }
   const float *bias(const PackedPart &part) const { return floats(plan_.packed + part.bias); }
   char *weight(const PackedPart &part) const { return at(plan_.packed + part.weight); }
-  Cells cells() const {
-    return {static_cast<int>(p_.N), static_cast<int>(plan_.pitch), static_cast<int>(plan_.per_batch), cells_, false};
-  }
+  Cells cells() const { return {static_cast<int>(p_.N), static_cast<int>(plan_.pitch), static_cast<int>(plan_.per_batch), cells_, false}; }
   bool aligned(const View &view) const { return aligned_16(view, static_cast<int64_t>(size_of(view.dtype))); }
   PackedNorm norm(int64_t offset, bool present, int64_t channels) const {
     const float *weights = floats(plan_.packed + offset);
@@ -163,8 +168,8 @@ class BackwardGroup {
     }
     const int form = p_.settings.incoming ? kernel::product_rows_rows_float32 : kernel::product_depth_depth_float32;
     LAMINA_TRY(contraction(form, at(plan_.a), at(plan_.b), at(plan_.o), failure));
-    NormOutJob norm{at(plan_.o), p_.settings.gate_before_projection ? nullptr : at(plan_.normalised), statistics(plan_.statistics_out), cells(),
-                    norm_of_o()};
+    NormOutJob norm{at(plan_.o), p_.settings.gate_before_projection ? nullptr : at(plan_.normalised), statistics(plan_.statistics_out),
+                    cells(), norm_of_o()};
     return launch(kind(kernel::normalise_planes_float32), {(cells_ + cells_of_tile - 1) / cells_of_tile, 1, 1}, 0, norm, failure);
   }
 
@@ -198,8 +203,8 @@ class BackwardGroup {
   }
 
   Status norm_out(Failure &failure) {
-    NormOutBackwardJob job{at(plan_.o), at(plan_.normalised), statistics(plan_.statistics_out), cells(), norm_of_o(),
-                           floats(plan_.norm_out_sums), first_ > 0};
+    NormOutBackwardJob job{
+        at(plan_.o), at(plan_.normalised), statistics(plan_.statistics_out), cells(), norm_of_o(), floats(plan_.norm_out_sums), first_ > 0};
     return launch(kind(kernel::norm_out_backward_float32), {plan_.norm_blocks, 1, 1}, 0, job, failure);
   }
 
@@ -254,7 +259,7 @@ class BackwardGroup {
 };
 
 inline uint64_t cuda_backward_workspace_bytes(const Gradients &g, const void *, int) {
-  return static_cast<uint64_t>(BackwardPlan(g.p).workspace);
+  return g.p.B && g.p.N ? static_cast<uint64_t>(BackwardPlan(g.p).workspace) : 0;
 }
 
 inline Status cuda_backward(const Gradients &g, const Run &run, Failure &failure) {
@@ -263,7 +268,8 @@ inline Status cuda_backward(const Gradients &g, const Run &run, Failure &failure
   cuda::Launcher launcher(code_of(run.state), run.stream);
   LAMINA_TRY(launcher.open(failure));
   BackwardGroup group(g, plan, static_cast<char *>(run.workspace), launcher);
-  if (p.B && p.N) LAMINA_TRY(launch_pack_as(p, plan.layout, plan.plane_kind(), launcher, static_cast<char *>(run.workspace) + plan.packed, failure));
+  if (p.B && p.N)
+    LAMINA_TRY(launch_pack_as(p, plan.layout, plan.plane_kind(), launcher, static_cast<char *>(run.workspace) + plan.packed, failure));
   for (int64_t first = 0; p.N && first < p.B; first += plan.group)
     LAMINA_TRY(group.run(first, p.B - first < plan.group ? p.B - first : plan.group, failure));
   return group.finish(failure);

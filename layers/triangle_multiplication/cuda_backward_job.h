@@ -57,11 +57,11 @@ struct ProductJob {
   bool add;
   void *out;
   int64_t out_line;
-  const float *bias, *mask;  // of the rows, of the cells
-  void *gate, *incoming;     // planes
-  const void *gradient, *o;  // planes
+  const float *bias, *mask;          // of the rows, of the cells
+  void *gate, *incoming;             // planes
+  const void *gradient, *o;          // planes
   const CellStatistics *statistics;  // of o: mean and 1 / deviation a cell
-  PackedNorm norm;           // of o
+  PackedNorm norm;                   // of o
 };
 
 // Rows of a [B, N, N, C] tensor into planes: z from pair, or dropout_mask * out_gradient.  Padding becomes zeros.
@@ -72,7 +72,7 @@ struct RowsJob {
   int channels;
   PackedNorm norm;  // weight null: none
   void *planes;
-  float *mask;         // of the cells, or null
+  float *mask;                 // of the cells, or null
   CellStatistics *statistics;  // mean and 1 / deviation of the cells, or null
 };
 

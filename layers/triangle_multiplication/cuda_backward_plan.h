@@ -18,11 +18,19 @@ struct Splits {
     if (most > 264 / tiles) most = 264 / tiles;
     if (most < 1) most = 1;
     cells = ((all_cells + most - 1) / most + 63) / 64 * 64;
-    count = (all_cells + cells - 1) / cells;
+    count = cells ? (all_cells + cells - 1) / cells : 0;
   }
 };
 
-struct BackwardPlan : GpuSizes {
+// Gradients have more roundings behind them than the forward's results, and where layers are narrow no sum averages these out: planes stay
+// float there, too.
+struct BackwardSizes : GpuSizes {
+  explicit BackwardSizes(const Problem &p) : GpuSizes(p) {
+    if (p.C <= 64 || p.H <= 64) storage_bytes = 4;
+  }
+};
+
+struct BackwardPlan : BackwardSizes {
   PackedLayout layout;  // operands are of the planes' dtype
   int64_t cells;        // of a full group
   Splits front, gate, out, bias;
@@ -37,7 +45,7 @@ struct BackwardPlan : GpuSizes {
   int64_t z, gates, b, a, o, normalised, incoming, workspace;
 
   explicit BackwardPlan(const Problem &p)
-      : GpuSizes(p),
+      : BackwardSizes(p),
         layout(p.C, p.H, p.gate_width(), storage_bytes, false),
         cells(group * per_batch),
         front(4 * p.H, p.C, cells),

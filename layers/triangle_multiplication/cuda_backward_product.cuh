@@ -130,7 +130,8 @@ __device__ void product(const ProductJob &job) {
   extern __shared__ __align__(128) char dynamic[];
   const unsigned row_tiles = static_cast<unsigned>((job.rows + product_tile - 1) / product_tile);
   const int64_t row = blockIdx.x % row_tiles * product_tile, column = static_cast<int64_t>(blockIdx.x / row_tiles) * product_tile;
-  const int64_t a_from = blockIdx.y * job.a_matrix + blockIdx.z * job.a_batch, b_from = blockIdx.y * job.b_matrix + blockIdx.z * job.b_batch;
+  const int64_t a_from = blockIdx.y * job.a_matrix + blockIdx.z * job.a_batch,
+                b_from = blockIdx.y * job.b_matrix + blockIdx.z * job.b_batch;
   const auto depth_of = [&](int part) {
     if (!job.split) return job.part[part].depth;
     const int64_t left = job.part[part].depth - blockIdx.z * job.split;

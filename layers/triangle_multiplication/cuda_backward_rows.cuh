@@ -49,8 +49,8 @@ __device__ void rows_to_planes(const RowsJob &job) {
         statistics = statistics_of_row(row, job.channels, job.norm.eps);
         Row<32>::for_groups(job.channels, [&](int group, int channel) {
           for (int e = 0; e < 8; ++e)
-            row.x[group][e] = fmaf((row.x[group][e] - statistics.mean) * statistics.scale, job.norm.weight[channel + e],
-                                   job.norm.bias[channel + e]);
+            row.x[group][e] =
+                fmaf((row.x[group][e] - statistics.mean) * statistics.scale, job.norm.weight[channel + e], job.norm.bias[channel + e]);
         });
       }
     }
@@ -64,8 +64,7 @@ __device__ void rows_to_planes(const RowsJob &job) {
   __syncthreads();
   if (first + lane >= job.cells.count) return;
   T *plane = static_cast<T *>(job.planes) + first + lane;
-  for (int channel = warp; channel < job.channels; channel += rows_warps)
-    plane[channel * job.cells.count] = tile[lane * line + channel];
+  for (int channel = warp; channel < job.channels; channel += rows_warps) plane[channel * job.cells.count] = tile[lane * line + channel];
 }
 
 // Each lane a cell, each warp every eighth channel: sums of `warps` partial values in a fixed order.
@@ -89,8 +88,7 @@ __device__ void normalise_planes(const NormOutJob &job) {
   float sum = 0, square = 0;
   for (int channel = warp; channel < channels; channel += rows_warps) sum += value(channel);
   const float mean = over_warps(sum, shared) / static_cast<float>(channels);
-  for (int channel = warp; channel < channels; channel += rows_warps)
-    square = fmaf(value(channel) - mean, value(channel) - mean, square);
+  for (int channel = warp; channel < channels; channel += rows_warps) square = fmaf(value(channel) - mean, value(channel) - mean, square);
   const float variance = over_warps(square, shared) / static_cast<float>(channels);
   const float scale = inside ? rsqrtf(variance + job.norm.eps) : 0.0f;
   if (at >= count) return;
@@ -98,7 +96,8 @@ __device__ void normalise_planes(const NormOutJob &job) {
   if (!job.normalised) return;
   T *to = static_cast<T *>(job.normalised) + at;
   for (int channel = warp; channel < channels; channel += rows_warps)
-    to[channel * count] = from_float<T>(inside ? fmaf((value(channel) - mean) * scale, job.norm.weight[channel], job.norm.bias[channel]) : 0.0f);
+    to[channel * count] =
+        from_float<T>(inside ? fmaf((value(channel) - mean) * scale, job.norm.weight[channel], job.norm.bias[channel]) : 0.0f);
 }
 
 __device__ inline float over_warp(float value) {
@@ -123,7 +122,8 @@ __device__ void norm_out_backward(const NormOutBackwardJob &job) {
   const int64_t count = job.cells.count;
   for (int at = threadIdx.x; at < 2 * channels; at += rows_threads) sums[at] = 0;
   __syncthreads();
-  for (int64_t first = static_cast<int64_t>(blockIdx.x) * cells_of_tile; first < count; first += static_cast<int64_t>(gridDim.x) * cells_of_tile) {
+  for (int64_t first = static_cast<int64_t>(blockIdx.x) * cells_of_tile; first < count;
+       first += static_cast<int64_t>(gridDim.x) * cells_of_tile) {
     const int64_t at = first + lane;
     const bool inside = Cell(job.cells, at).inside;
     const CellStatistics statistics = inside ? job.statistics[at] : CellStatistics{0, 0};
@@ -132,7 +132,8 @@ __device__ void norm_out_backward(const NormOutBackwardJob &job) {
     float slope = 0, product = 0;
     for (int channel = warp; channel < channels; channel += rows_warps) {
       const float d = inside ? to_float(gradient[channel * count]) : 0.0f;
-      const float hat = inside ? (to_float(o[channel * count]) - statistics.mean) * statistics.scale : 0.0f, weight = job.norm.weight[channel];
+      const float hat = inside ? (to_float(o[channel * count]) - statistics.mean) * statistics.scale : 0.0f,
+                  weight = job.norm.weight[channel];
       slope = fmaf(d, weight, slope), product = fmaf(d * weight, hat, product);
       const float weight_sum = over_warp(d * hat), bias_sum = over_warp(d);
       if (lane == 0) sums[channel] += weight_sum, sums[channels + channel] += bias_sum;
@@ -156,7 +157,8 @@ __device__ void pair_gradient(const PairGradientJob &job) {
   T *tile = reinterpret_cast<T *>(dynamic);
   const int64_t count = job.cells.count;
   Row<32> weight_sums{}, bias_sums{};
-  for (int64_t first = static_cast<int64_t>(blockIdx.x) * cells_of_tile; first < count; first += static_cast<int64_t>(gridDim.x) * cells_of_tile) {
+  for (int64_t first = static_cast<int64_t>(blockIdx.x) * cells_of_tile; first < count;
+       first += static_cast<int64_t>(gridDim.x) * cells_of_tile) {
     __syncthreads();
     if (first + lane < count) {
       const T *plane = static_cast<const T *>(job.gradient) + first + lane;
@@ -248,7 +250,8 @@ __device__ inline void finish_parameters(const FinishJob &job) {
     const int row = at / item.columns, column = at % item.columns;
     const int from = item.first + (item.group ? row / 8 * 16 + row % 8 : row);
     float sum = 0;
-    for (int part = 0; part < item.count; ++part) sum += item.partial[part * item.step + static_cast<int64_t>(from) * item.columns + column];
+    for (int part = 0; part < item.count; ++part)
+      sum += item.partial[part * item.step + static_cast<int64_t>(from) * item.columns + column];
     store_any(item.out, row * item.out.stride[0] + column * item.out.stride[1], sum * item.factor);
   }
 }

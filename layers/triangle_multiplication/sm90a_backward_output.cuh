@@ -1,0 +1,326 @@
+// The backward's first half on Hopper: from out_gradient through the output gate and projection to the gradient of o.
+//
+// Two warpgroups share a tile of 64 positions and each take half of every product's columns (of the weights' gradients: of the rows, which
+// they keep in registers for good); a third one's first thread brings the tiles, two at a time.  LayerNorms are taken in place in shared
+// memory, where wgmma finds all operands.
+#pragma once
+#include "sm90a_backward_rows.cuh"
+
+namespace lamina::triangle_multiplication::hopper {
+
+struct OutputBackwardShared {
+  alignas(1024) bfloat16 gate[2][128][64];
+  alignas(1024) bfloat16 weights[2][128][64];
+  alignas(1024) bfloat16 x[2][2][tile][64];
+  alignas(1024) bfloat16 o[2][128][tile];             // [channel][position]
+  alignas(1024) bfloat16 incoming[2][2][tile][64];    // then the gradient of the projection
+  alignas(1024) bfloat16 gate_gradient[2][tile][64];  // of the gate's sum
+  alignas(1024) bfloat16 staged_o[128][tile];
+  alignas(1024) bfloat16 staged_x[2][tile][64];
+  alignas(1024) bfloat16 ones[8][64];
+  float half_gate_bias[128], bias[128];
+  float4 moments[8][tile / 2];  // of two positions each: sum and square of the first, of the second
+  float2 over_rows[2][tile];    // slope and product of each half of the columns
+  float scale_o[tile];
+  Barrier weights_full, full[2], free[2];
+};
+
+__device__ inline void serve_output_backward(const OutputBackwardJob &job, OutputBackwardShared &shared) {
+  shared.weights_full.expect(4 * 128 * 64 * 2);
+  for (int box = 0; box < 2; ++box) {
+    cuda::load_box(job.gate, shared.weights_full, shared.gate[box], box * 64, 0);
+    cuda::load_box(job.weights, shared.weights_full, shared.weights[box], box * 64, 0);
+  }
+  RingIndex<2> slot;
+  for (int t = blockIdx.x; t < job.tiles; t += gridDim.x, slot.advance()) {
+    const int at = slot.at;
+    shared.free[at].wait(slot.parity ^ 1);
+    Barrier &full = shared.full[at];
+    full.expect(3 * tile * 128 * 2);
+    for (int box = 0; box < 2; ++box) load_positions(job.pair, job.cells, full, shared.x[at][box], box * 64, t * tile);
+    cuda::load_box(job.o, full, shared.o[at], t * tile, 0);
+    for (int box = 0; box < 2; ++box) load_positions(job.incoming, job.cells, full, shared.incoming[at][box], box * 64, t * tile);
+  }
+}
+
+// Among the two warpgroups.
+__device__ inline void meet_both() { asm volatile("bar.sync 1, 256;" ::: "memory"); }
+
+// Rows of pair, four threads each, to mean 0 and deviation 1.
+__device__ inline void normalise_pair(const OutputBackwardJob &job, bfloat16 (&x)[2][tile][64], int t) {
+  const int row = threadIdx.x / 4, quarter = threadIdx.x % 4;
+  uint4 data[4];
+  float sum = 0, square = 0;
+  const auto piece = [&](int i) {  // odd rows start with the other half of a line: no bank conflicts
+    const int at = quarter + 4 * ((i + row) & 1);
+    return reinterpret_cast<uint4 *>(reinterpret_cast<char *>(x[i / 2]) + row * cuda::line_bytes + ((at ^ (row & 7)) << 4));
+  };
+  const auto for_pairs = [&](auto use) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) use(data[i].x), use(data[i].y), use(data[i].z), use(data[i].w);
+  };
+#pragma unroll
+  for (int i = 0; i < 4; ++i) data[i] = *piece(i);
+  for_pairs([&](uint32_t &pair) {
+    const float low = cuda::low_half(pair), high = cuda::high_half(pair);
+    sum += low + high, square = fmaf(low, low, fmaf(high, high, square));
+  });
+  const float mean = over_quad(sum) / 128, scale = inverse_deviation(mean, over_quad(square) / 128, job.eps), shift = -mean * scale;
+  for_pairs(
+      [&](uint32_t &pair) { pair = cuda::pack(fmaf(cuda::low_half(pair), scale, shift), fmaf(cuda::high_half(pair), scale, shift)); });
+#pragma unroll
+  for (int i = 0; i < 4; ++i) *piece(i) = data[i];
+  const int64_t position = static_cast<int64_t>(t) * tile + row;
+  if (quarter == 0 && position < job.cells.count) job.scale[position] = scale;
+}
+
+// A warp's 16 channels of o: a lane holds two positions.
+struct ChannelsOfO {
+  uint32_t pairs[16];
+
+  static __device__ uint32_t *pair_at(bfloat16 (&o)[128][tile], int c) {
+    const int channel = threadIdx.x / 32 * 16 + c, lane = threadIdx.x % 32;
+    return reinterpret_cast<uint32_t *>(reinterpret_cast<char *>(o) + channel * cuda::line_bytes + (((lane / 4) ^ (channel & 7)) << 4)) +
+           lane % 4;
+  }
+  // What lies in padding may be no number; it becomes zeros.
+  __device__ void load(OutputBackwardShared &shared, int at, const Cells &cells, int t) {
+    float4 moments = {0, 0, 0, 0};
+    uint32_t kept = ~0u;
+    if (cells.pitch != cells.N) {
+      const int64_t position = static_cast<int64_t>(t) * tile + 2 * (threadIdx.x % 32);
+      kept = (triangle_multiplication::Cell(cells, position).inside ? 0xffffu : 0u) |
+             (triangle_multiplication::Cell(cells, position + 1).inside ? 0xffff0000u : 0u);
+    }
+#pragma unroll
+    for (int c = 0; c < 16; ++c) {
+      pairs[c] = *pair_at(shared.o[at], c) & kept;
+      const float low = cuda::low_half(pairs[c]), high = cuda::high_half(pairs[c]);
+      moments.x += low, moments.y = fmaf(low, low, moments.y), moments.z += high, moments.w = fmaf(high, high, moments.w);
+    }
+    shared.moments[threadIdx.x / 32][threadIdx.x % 32] = moments;
+  }
+  // Behind a meeting.
+  __device__ void normalise(OutputBackwardShared &shared, int at, float eps) {
+    float4 all = {0, 0, 0, 0};
+#pragma unroll
+    for (int warp = 0; warp < 8; ++warp) {
+      const float4 one = shared.moments[warp][threadIdx.x % 32];
+      all.x += one.x, all.y += one.y, all.z += one.z, all.w += one.w;
+    }
+    const float mean_0 = all.x / 128, scale_0 = inverse_deviation(mean_0, all.y / 128, eps);
+    const float mean_1 = all.z / 128, scale_1 = inverse_deviation(mean_1, all.w / 128, eps);
+    if (threadIdx.x < 32) shared.scale_o[2 * threadIdx.x] = scale_0, shared.scale_o[2 * threadIdx.x + 1] = scale_1;
+#pragma unroll
+    for (int c = 0; c < 16; ++c)
+      *pair_at(shared.o[at], c) = cuda::pack((cuda::low_half(pairs[c]) - mean_0) * scale_0, (cuda::high_half(pairs[c]) - mean_1) * scale_1);
+  }
+};
+
+struct OutputBackwardWorker {
+  const OutputBackwardJob &job;
+  OutputBackwardShared &shared;
+  const int half = threadIdx.x / 128;  // of the columns
+  const Lane lane{};
+
+  // sum = left [64 positions][128] times this half of the rows of `weights`, both along k.
+  template <Lines lines>
+  __device__ void forward_product(float (&sum)[32], const void *left, const bfloat16 (&weights)[2][128][64]) const {
+    cuda::begin_products();
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      const uint64_t a = lines == Lines::along_k ? cuda::deeper<lines>(cuda::operand(cuda::shared_address(left) + k / 4 * 8192), k % 4)
+                                                 : cuda::deeper<lines>(cuda::operand(cuda::shared_address(left), 8192), k);
+      const uint64_t b = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(weights[k / 4][half * 64])), k % 4);
+      cuda::multiply_mixed<lines, Lines::along_k>(sum, a, b, k > 0);
+    }
+    cuda::commit_products();
+  }
+  // sum = left [64 positions][128] times this half of the columns of `weights`.
+  __device__ void backward_product(float (&sum)[32], const bfloat16 (&left)[2][tile][64], const bfloat16 (&weights)[2][128][64]) const {
+    cuda::begin_products();
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      const uint64_t a = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(left[k / 4])), k % 4);
+      const uint64_t b = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(weights[half]), 8192), k);
+      cuda::multiply_mixed<Lines::along_k, Lines::along_rows>(sum, a, b, k > 0);
+    }
+    cuda::commit_products();
+  }
+
+  // The gradients of the projection and of the gate's sum from the incoming one: in place, and beside it.
+  __device__ void through_gate(const float (&gate)[32], const float (&projection)[32], int at, int t) const {
+    const int64_t position = static_cast<int64_t>(t) * tile + lane.row;
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      uint32_t incoming[4], of_projection[4], of_gate[4];
+      const uint32_t address = lane.by_position(shared.incoming[at][half], j);
+      cuda::load_matrices(incoming, address);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {  // upper and lower of the first column tile, then of the second
+        const int first = (j + i / 2) * 4 + i % 2 * 2, channel = half * 64 + (j + i / 2) * 8 + lane.column;
+        float du[2] = {cuda::low_half(incoming[i]), cuda::high_half(incoming[i])}, dp[2], dg[2];
+        if (job.dropout_mask.present) drop(du, position + i % 2 * 8, channel);
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const float t = cuda::tanh_approximate(fmaf(gate[first + e], 0.5f, shared.half_gate_bias[channel + e])), s = fmaf(t, 0.5f, 0.5f);
+          dp[e] = du[e] * s;
+          dg[e] = dp[e] * (projection[first + e] + shared.bias[channel + e]) * (1 - s);
+        }
+        of_projection[i] = cuda::pack(dp[0], dp[1]), of_gate[i] = cuda::pack(dg[0], dg[1]);
+      }
+      cuda::store_matrices(address, of_projection[0], of_projection[1], of_projection[2], of_projection[3]);
+      cuda::store_matrices(lane.by_position(shared.gate_gradient[half], j), of_gate[0], of_gate[1], of_gate[2], of_gate[3]);
+    }
+  }
+  __device__ void drop(float (&du)[2], int64_t position, int channel) const {
+    const triangle_multiplication::Cell cell(job.cells, position);
+    if (!cell.inside) return;
+    const View &mask = job.dropout_mask;
+    const int64_t offset = cell.offset(mask) + channel * mask.stride[3];
+    du[0] *= gpu::load_any(mask.data, mask.dtype, offset), du[1] *= gpu::load_any(mask.data, mask.dtype, offset + mask.stride[3]);
+  }
+
+  // Through the LayerNorm of o, to the staged planes.  Both halves meet in it.
+  __device__ void through_norm(const float (&dx)[32], int at) const {
+    uint32_t x[4][4];
+    float slope[2] = {0, 0}, product[2] = {0, 0};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      cuda::load_matrices_transposed(x[k], lane.by_channel(shared.o[at], half * 64 + k * 16));
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float *d = dx + (2 * k + i / 2) * 4 + i % 2 * 2;
+        slope[i % 2] += d[0] + d[1];
+        product[i % 2] = fmaf(d[0], cuda::low_half(x[k][i]), fmaf(d[1], cuda::high_half(x[k][i]), product[i % 2]));
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      slope[r] = over_quad(slope[r]), product[r] = over_quad(product[r]);
+      if (lane.column == 0) shared.over_rows[half][lane.row + r * 8] = {slope[r], product[r]};
+    }
+    meet_both();
+    float scale[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float2 first = shared.over_rows[0][lane.row + r * 8], second = shared.over_rows[1][lane.row + r * 8];
+      slope[r] = (first.x + second.x) / 128, product[r] = (first.y + second.y) / 128, scale[r] = shared.scale_o[lane.row + r * 8];
+    }
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      uint32_t result[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float *d = dx + (2 * k + i / 2) * 4 + i % 2 * 2;
+        const int r = i % 2;
+        result[i] = cuda::pack(scale[r] * (d[0] - slope[r] - cuda::low_half(x[k][i]) * product[r]),
+                               scale[r] * (d[1] - slope[r] - cuda::high_half(x[k][i]) * product[r]));
+      }
+      cuda::store_matrices_transposed(lane.by_channel(shared.staged_o, half * 64 + k * 16), result[0], result[1], result[2], result[3]);
+    }
+  }
+
+  __device__ void stage_x_gradient(const float (&sum)[32]) const {
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      const float *s = sum + j * 4;
+      cuda::store_matrices(lane.by_position(shared.staged_x[half], j), cuda::pack(s[0], s[1]), cuda::pack(s[2], s[3]),
+                           cuda::pack(s[4], s[5]), cuda::pack(s[6], s[7]));
+    }
+  }
+
+  __device__ void work() const {
+    float of_gate[64], of_weights[64], gate_sums[4], weight_sums[4];
+#pragma unroll
+    for (int i = 0; i < 64; ++i) of_gate[i] = 0, of_weights[i] = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) gate_sums[i] = 0, weight_sums[i] = 0;
+    RingIndex<2> slot;
+    shared.weights_full.wait(0);
+#pragma unroll 1
+    for (int t = blockIdx.x; t < job.tiles; t += gridDim.x, slot.advance()) {
+      const int at = slot.at;
+      float gate[32], projection[32];
+      shared.full[at].wait(slot.parity);
+      normalise_pair(job, shared.x[at], t);
+      ChannelsOfO channels;
+      channels.load(shared, at, job.cells, t);
+      cuda::publish_shared();
+      if (threadIdx.x == 0) cuda::wait_stores_read<0>();  // of the tile before: its staging and its slot are free
+      meet_both();
+      if (threadIdx.x == 0) {
+        if (t != static_cast<int>(blockIdx.x)) shared.free[at ^ 1].arrive();
+        for (int box = 0; box < 2; ++box) cuda::store_box(job.x, shared.x[at][box], box * 64, t * tile);
+        cuda::commit_stores();
+      }
+      forward_product<Lines::along_k>(gate, shared.x[at], shared.gate);
+      channels.normalise(shared, at, job.eps);
+      cuda::publish_shared();
+      meet_both();
+      forward_product<Lines::along_rows>(projection, shared.o[at], shared.weights);
+      cuda::wait_products<0>();
+      through_gate(gate, projection, at, t);
+      cuda::publish_shared();
+      meet_both();
+      backward_product(projection, shared.incoming[at], shared.weights);
+      backward_product(gate, shared.gate_gradient, shared.gate);
+      cuda::begin_products();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const uint64_t dp = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.incoming[at][half]), 8192), k);
+        const uint64_t dg = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.gate_gradient[half]), 8192), k);
+        const uint64_t o = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.o[at])), k);
+        const uint64_t x = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.x[at]), 8192), k);
+        const uint64_t one = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.ones)), k);
+        cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(of_weights, dp, o, true);
+        cuda::multiply_mixed<Lines::along_rows, Lines::along_rows>(of_gate, dg, x, true);
+        cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(weight_sums, dp, one, true);
+        cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(gate_sums, dg, one, true);
+      }
+      cuda::commit_products();
+      cuda::wait_products<2>();
+      through_norm(projection, at);
+      cuda::wait_products<1>();
+      stage_x_gradient(gate);
+      cuda::publish_shared();
+      cuda::wait_products<0>();
+      meet_both();
+      if (threadIdx.x == 0) {
+        cuda::store_box(job.o, shared.staged_o, t * tile, 0);
+        for (int box = 0; box < 2; ++box) cuda::store_box(job.x_gradient, shared.staged_x[box], box * 64, t * tile);
+        cuda::commit_stores();
+      }
+    }
+    if (threadIdx.x == 0) cuda::wait_stores<0>();
+    float *to = job.sums + static_cast<int64_t>(blockIdx.x) * 2 * sums_of_128;
+    write_sums(of_gate, to + half * 64 * 128, job.add), write_row_sums(gate_sums, to + 128 * 128 + half * 64, job.add);
+    to += sums_of_128;
+    write_sums(of_weights, to + half * 64 * 128, job.add), write_row_sums(weight_sums, to + 128 * 128 + half * 64, job.add);
+  }
+};
+
+__device__ inline void output_backward(const OutputBackwardJob &job) {
+  extern __shared__ __align__(1024) char dynamic[];
+  OutputBackwardShared &shared = *reinterpret_cast<OutputBackwardShared *>(dynamic);
+  static_assert(sizeof(OutputBackwardShared) <= output_backward_shape.shared_bytes);
+  if (threadIdx.x == 0) {
+    shared.weights_full.init(1);
+    for (int slot = 0; slot < 2; ++slot) shared.full[slot].init(1), shared.free[slot].init(1);
+    cuda::publish_barriers();
+  }
+  if (threadIdx.x < 128)
+    shared.half_gate_bias[threadIdx.x] = 0.5f * job.gate_bias[threadIdx.x], shared.bias[threadIdx.x] = job.bias[threadIdx.x];
+  for (int at = threadIdx.x; at < 8 * 64; at += blockDim.x) shared.ones[0][at] = __float2bfloat16_rn(1.0f);
+  cuda::publish_shared();
+  __syncthreads();
+  if (threadIdx.x / 128 == 2) {
+    cuda::lower_registers<40>();
+    if (threadIdx.x % 128 == 0) serve_output_backward(job, shared);
+  } else {
+    cuda::raise_registers<232>();
+    OutputBackwardWorker{job, shared}.work();
+  }
+}
+
+}  // namespace lamina::triangle_multiplication::hopper

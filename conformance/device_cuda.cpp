@@ -4,10 +4,10 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 #include <vector>
 
 #include "conformance/device.h"
+#include "conformance/device_gpu.h"
 #include "manifest/error.h"
 
 namespace lamina::conformance {
@@ -166,39 +166,30 @@ class CudaDevice final : public Device {
   bool can_capture() const override { return true; }
 
   std::function<void()> capture(const std::function<bool(void *)> &enqueue) override {
-    const Driver &cuda = driver();
-    constexpr int strictest = 0;  // CU_STREAM_CAPTURE_MODE_GLOBAL: any call that could synchronise is an error
-    require(cuda.cuStreamBeginCapture_v2(streams_[0], strictest), "cuStreamBeginCapture");
-    const bool enqueued = enqueue(streams_[0]);
-    Handle graph = nullptr, executable = nullptr;
-    const int ended = cuda.cuStreamEndCapture(streams_[0], &graph);
-    if (!enqueued) {
-      if (ended == 0 && graph) cuda.cuGraphDestroy(graph);
-      return {};
-    }
-    require(ended, "cuStreamEndCapture");
-    size_t nodes = 0;
-    require(cuda.cuGraphGetNodes(graph, nullptr, &nodes), "cuGraphGetNodes");
-    if (nodes == 0) throw Error(ErrorKind::failed, "the captured graph is empty");
-    require(cuda.cuGraphInstantiateWithFlags(&executable, graph, 0), "cuGraphInstantiate");
-    // Both live as long as the function that replays them.
-    std::shared_ptr<void> owned_graph(graph, [](void *handle) { driver().cuGraphDestroy(handle); });
-    std::shared_ptr<void> owned(executable, [](void *handle) { driver().cuGraphExecDestroy(handle); });
-    return [owned, owned_graph, stream = streams_[0]] {
-      require(driver().cuGraphLaunch(owned.get(), stream), "cuGraphLaunch");
+    constexpr int strictest = 0;  // CU_STREAM_CAPTURE_MODE_GLOBAL
+    GraphCalls calls;
+    calls.begin = [](Handle stream) { require(driver().cuStreamBeginCapture_v2(stream, strictest), "cuStreamBeginCapture"); };
+    calls.end = driver().cuStreamEndCapture;
+    calls.require_ended = [](int code) { require(code, "cuStreamEndCapture"); };
+    calls.nodes = [](Handle graph) {
+      size_t nodes = 0;
+      require(driver().cuGraphGetNodes(graph, nullptr, &nodes), "cuGraphGetNodes");
+      return nodes;
+    };
+    calls.instantiate = [](Handle graph) {
+      Handle executable = nullptr;
+      require(driver().cuGraphInstantiateWithFlags(&executable, graph, 0), "cuGraphInstantiate");
+      return executable;
+    };
+    calls.replay = [](Handle executable, Handle stream) {
+      require(driver().cuGraphLaunch(executable, stream), "cuGraphLaunch");
       require(driver().cuCtxSynchronize(), "replay of the graph");
     };
+    calls.destroy_graph = driver().cuGraphDestroy, calls.destroy_executable = driver().cuGraphExecDestroy;
+    return capture_graph(calls, streams_[0], enqueue);
   }
 
-  void without_context(const std::function<void()> &work) override {
-    std::exception_ptr thrown;
-    std::thread([&] {
-      try {
-        work();
-      } catch (...) { thrown = std::current_exception(); }
-    }).join();
-    if (thrown) std::rethrow_exception(thrown);
-  }
+  void without_context(const std::function<void()> &work) override { on_new_thread(work); }
 
  private:
   int ordinal_;

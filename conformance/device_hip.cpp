@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 #include <vector>
 
 #include "conformance/device.h"
+#include "conformance/device_gpu.h"
 #include "manifest/error.h"
 
 namespace lamina::conformance {
@@ -163,40 +163,31 @@ class HipDevice final : public Device {
   bool can_capture() const override { return true; }
 
   std::function<void()> capture(const std::function<bool(void *)> &enqueue) override {
-    const Runtime &hip = runtime();
-    constexpr int strictest = 0;  // hipStreamCaptureModeGlobal: any call that could synchronise is an error
-    require(hip.hipStreamBeginCapture(streams_[0], strictest), "hipStreamBeginCapture");
-    const bool enqueued = enqueue(streams_[0]);
-    Handle graph = nullptr, executable = nullptr;
-    const int ended = hip.hipStreamEndCapture(streams_[0], &graph);
-    if (!enqueued) {
-      if (ended == 0 && graph) hip.hipGraphDestroy(graph);
-      return {};
-    }
-    require(ended, "hipStreamEndCapture");
-    size_t nodes = 0;
-    require(hip.hipGraphGetNodes(graph, nullptr, &nodes), "hipGraphGetNodes");
-    if (nodes == 0) throw Error(ErrorKind::failed, "the captured graph is empty");
-    require(hip.hipGraphInstantiate(&executable, graph, nullptr, nullptr, 0), "hipGraphInstantiate");
-    // Both live as long as the function that replays them.
-    std::shared_ptr<void> owned_graph(graph, [](void *handle) { runtime().hipGraphDestroy(handle); });
-    std::shared_ptr<void> owned(executable, [](void *handle) { runtime().hipGraphExecDestroy(handle); });
-    return [owned, owned_graph, stream = streams_[0]] {
-      require(runtime().hipGraphLaunch(owned.get(), stream), "hipGraphLaunch");
+    constexpr int strictest = 0;  // hipStreamCaptureModeGlobal
+    GraphCalls calls;
+    calls.begin = [](Handle stream) { require(runtime().hipStreamBeginCapture(stream, strictest), "hipStreamBeginCapture"); };
+    calls.end = runtime().hipStreamEndCapture;
+    calls.require_ended = [](int code) { require(code, "hipStreamEndCapture"); };
+    calls.nodes = [](Handle graph) {
+      size_t nodes = 0;
+      require(runtime().hipGraphGetNodes(graph, nullptr, &nodes), "hipGraphGetNodes");
+      return nodes;
+    };
+    calls.instantiate = [](Handle graph) {
+      Handle executable = nullptr;
+      require(runtime().hipGraphInstantiate(&executable, graph, nullptr, nullptr, 0), "hipGraphInstantiate");
+      return executable;
+    };
+    calls.replay = [](Handle executable, Handle stream) {
+      require(runtime().hipGraphLaunch(executable, stream), "hipGraphLaunch");
       require(runtime().hipDeviceSynchronize(), "replay of the graph");
     };
+    calls.destroy_graph = runtime().hipGraphDestroy, calls.destroy_executable = runtime().hipGraphExecDestroy;
+    return capture_graph(calls, streams_[0], enqueue);
   }
 
   // A new thread has device 0 and no error.
-  void without_context(const std::function<void()> &work) override {
-    std::exception_ptr thrown;
-    std::thread([&] {
-      try {
-        work();
-      } catch (...) { thrown = std::current_exception(); }
-    }).join();
-    if (thrown) std::rethrow_exception(thrown);
-  }
+  void without_context(const std::function<void()> &work) override { on_new_thread(work); }
 
  private:
   int ordinal_;

@@ -116,6 +116,7 @@ void add_case_jobs(Session &, const CaseList &list, bool on_gpu, std::vector<Job
 void add_refusal_jobs(Session &, const CaseList &list, std::vector<Job> &);
 void add_struct_jobs(Session &, const CaseList &list, std::vector<Job> &);
 void add_property_jobs(Session &, const CaseList &list, std::vector<Job> &);
+void add_difference_jobs(Session &, const CaseList &list, std::vector<Job> &);
 void add_device_jobs(Session &, const CaseList &list, std::vector<Job> &);
 
 }  // namespace lamina::conformance

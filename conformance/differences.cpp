@@ -91,7 +91,7 @@ void add_difference_jobs(Session &session, const CaseList &list, std::vector<Job
   for (const Case &one : list.cases) {
     const lamina_op *op = session.build.op(one.op);
     if (!op || op->kind != LAMINA_BACKWARD || one.on_gpu_only || one.expect || one.dtype != "float32") continue;
-    if (session.contract.flops(one.op, one.dims) > 2e6 ||
+    if (session.contract.flops(one.op, one.dims) > 6e6 ||
         std::none_of(one.given.begin(), one.given.end(), [](const std::string &pattern) { return pattern == "*_gradient"; }))
       continue;
     if (std::any_of(one.dims.begin(), one.dims.end(), [](const auto &dim) { return dim.second == 0; })) continue;

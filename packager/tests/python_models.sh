@@ -15,5 +15,6 @@ run() { local step=$1; shift; echo "== $step"; build/python/models/bin/python pa
 run patched
 run mapped
 run without_python build/bin/sentence_embeddings
+run trained
 run esm2
 echo 'Python models: passed'

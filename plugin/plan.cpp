@@ -123,6 +123,18 @@ Status check_bytes(const Op &op, uint32_t i, const BoundCall &bound, const Need 
   return Status::ok;
 }
 
+// The host's profiler sees "<layer>.<op>" around what a call enqueues, where it asked for that.
+Status run_in_range(const lamina_plan &plan, const BoundCall &bound, Failure &failure) {
+  const Op &op = *plan.op;
+  if (!plan.host.range) return op.hooks->run(plan, bound, failure);
+  char name[96];
+  snprintf(name, sizeof name, "%s.%s", op.layer, op.name);
+  plan.host.range(plan.host.ctx, name, bound.stream, 1);
+  const Status status = op.hooks->run(plan, bound, failure);
+  plan.host.range(plan.host.ctx, name, bound.stream, 0);
+  return status;
+}
+
 Status checked_run(const lamina_plan &plan, const lamina_call *call, Failure &failure) {
   BoundCall bound;
   Need need;
@@ -138,7 +150,7 @@ Status checked_run(const lamina_plan &plan, const lamina_call *call, Failure &fa
       return fail(failure, Status::workspace, "%s.%s: workspace must be aligned to %llu bytes", op.layer, op.name,
                   static_cast<unsigned long long>(align));
   }
-  return op.hooks->run(plan, bound, failure);
+  return run_in_range(plan, bound, failure);
 }
 
 // The caller sets struct_size alone: a shorter struct is cut, the tail of a longer one means "as before", which is zero.

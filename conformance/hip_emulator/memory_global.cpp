@@ -131,11 +131,11 @@ void run_atomic(Wave &wave, const Instruction &i) {
 
 template <int bytes>
 constexpr Row load(u16 opcode, const char *name, Extension extension = Extension::zeros) {
-  return {global, opcode, name, run_load<bytes>, words_type(bytes), {}, Layout::plain, nullptr, access(bytes, extension)};
+  return load_row(global, opcode, name, run_load<bytes>, bytes, extension);
 }
 template <int bytes>
 constexpr Row store(u16 opcode, const char *name, Extension extension = Extension::zeros) {
-  return {global, opcode, name, run_store<bytes>, Type::none, {words_type(bytes)}, Layout::plain, nullptr, access(bytes, extension)};
+  return store_row(global, opcode, name, run_store<bytes>, bytes, extension);
 }
 template <int bytes>
 constexpr Row to_lds(u16 opcode, const char *name) {
@@ -143,7 +143,7 @@ constexpr Row to_lds(u16 opcode, const char *name) {
 }
 template <auto f>
 constexpr Row atomic(u16 opcode, const char *name) {
-  return {global, opcode, name, run_atomic<f>, Type::b32, {Type::b32}, Layout::plain, nullptr, access(4)};
+  return atomic_row(global, opcode, name, run_atomic<f>);
 }
 
 using enum Extension;

@@ -163,11 +163,11 @@ void run_swizzle(Wave &wave, const Instruction &i) {
 
 template <int bytes>
 constexpr Row read(u16 opcode, const char *name, Extension extension = Extension::zeros) {
-  return {ds, opcode, name, run_read<bytes>, words_type(bytes), {}, Layout::plain, nullptr, access(bytes, extension)};
+  return load_row(ds, opcode, name, run_read<bytes>, bytes, extension);
 }
 template <int bytes>
 constexpr Row write(u16 opcode, const char *name, Extension extension = Extension::zeros) {
-  return {ds, opcode, name, run_write<bytes>, Type::none, {words_type(bytes)}, Layout::plain, nullptr, access(bytes, extension)};
+  return store_row(ds, opcode, name, run_write<bytes>, bytes, extension);
 }
 template <int bytes, int scale>
 constexpr Row read2(u16 opcode, const char *name) {
@@ -180,7 +180,7 @@ constexpr Row write2(u16 opcode, const char *name) {
 }
 template <auto f, bool returns>
 constexpr Row atomic(u16 opcode, const char *name) {
-  return {ds, opcode, name, run_atomic<f>, returns ? Type::b32 : Type::none, {Type::b32}, Layout::plain, nullptr, access(4)};
+  return atomic_row(ds, opcode, name, run_atomic<f>, returns);
 }
 
 using enum Extension;

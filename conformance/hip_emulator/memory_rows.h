@@ -23,6 +23,17 @@ inline u32 extended(u32 value, int bytes, Extension extension, u32 held) {
 }
 constexpr Type words_type(int bytes) { return bytes <= 4 ? Type::b32 : bytes == 8 ? Type::b64 : bytes == 12 ? Type::b96 : Type::b128; }
 
+// Rows of instructions that load, store, or exchange a word.
+constexpr Row load_row(Format format, u16 opcode, const char *name, Run run, int bytes, Extension extension = Extension::zeros) {
+  return {format, opcode, name, run, words_type(bytes), {}, Layout::plain, nullptr, access(bytes, extension)};
+}
+constexpr Row store_row(Format format, u16 opcode, const char *name, Run run, int bytes, Extension extension = Extension::zeros) {
+  return {format, opcode, name, run, Type::none, {words_type(bytes)}, Layout::plain, nullptr, access(bytes, extension)};
+}
+constexpr Row atomic_row(Format format, u16 opcode, const char *name, Run run, bool returns = true) {
+  return {format, opcode, name, run, returns ? Type::b32 : Type::none, {Type::b32}, Layout::plain, nullptr, access(4)};
+}
+
 // Throws Trap where a lane's value was never written; `what` is "an address" or "data".
 void require_written(u64 undefined, u64 lanes, const Operand &, const char *what);
 

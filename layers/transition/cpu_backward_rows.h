@@ -78,24 +78,33 @@ void out_gradient_block(const BackwardJob &job, int64_t begin, int64_t count, in
   for (int64_t at = count * job.space.z; at < rows * job.space.z; ++at) du[at] = 0;
 }
 
-// Gate and up of a micro tile: what forward_train saved of these rows, or the front product again.
-template <class M>
-inline __attribute__((always_inline)) void front_tile(const BackwardJob &job, int64_t panel, int64_t begin, int64_t rows, const float *z,
-                                                      cpu::MicroTile &tile) {
+// Calls use(r, tile) with gate and up of each micro tile of a front panel: what forward_train saved of these rows, or the product again.
+template <class M, class F>
+inline __attribute__((always_inline)) void for_each_front_tile(const BackwardJob &job, int64_t panel, int64_t begin, int64_t count,
+                                                               const float *z, F use) {
   using Io = typename M::Io;
-  const int64_t units = job.p.C / M::Product::per_unit;
+  const int64_t units = job.p.C / M::Product::per_unit, rows = round_up(count, micro_rows);
   if (job.p.saved) {
     const char *saved = static_cast<const char *>(job.p.saved) + (begin * job.layout.outputs + panel * panel_lanes) * Io::bytes;
+    for (int64_t r = 0; r < rows; r += micro_rows) {
+      cpu::MicroTile tile;
 #pragma GCC unroll 8
-    for (int row = 0; row < micro_rows; ++row)
-      for (int half = 0; half < 2; ++half)
-        tile[row][half] = row < rows ? Io::load(saved + (row * job.layout.outputs + half * width) * Io::bytes, width) : cpu::zero();
+      for (int64_t row = 0; row < micro_rows; ++row)
+        for (int half = 0; half < 2; ++half)
+          tile[row][half] =
+              r + row < count ? Io::load(saved + ((r + row) * job.layout.outputs + half * width) * Io::bytes, width) : cpu::zero();
+      use(r, tile);
+    }
     return;
   }
-  multiply_rows<typename M::Product>(units, z, job.space.z, job.forward.w.front + panel * units * panel_lanes, tile);
   const float *bias = job.forward.w.front_bias + panel * panel_lanes;
+  const Vector bias0 = cpu::load(bias), bias1 = cpu::load(bias + width);
+  for_each_tile<typename M::Product>(rows, units, z, job.space.z, job.forward.w.front + panel * units * panel_lanes,
+                                     [&](int64_t r, cpu::MicroTile &tile) {
 #pragma GCC unroll 8
-  for (int row = 0; row < micro_rows; ++row) tile[row][0] += cpu::load(bias), tile[row][1] += cpu::load(bias + width);
+                                       for (int row = 0; row < micro_rows; ++row) tile[row][0] += bias0, tile[row][1] += bias1;
+                                       use(r, tile);
+                                     });
 }
 
 inline void add_rows(const Vector (&rows)[micro_rows], float *sums) {
@@ -105,43 +114,53 @@ inline void add_rows(const Vector (&rows)[micro_rows], float *sums) {
   cpu::store(sums, sum);
 }
 
-// One micro tile of rows and 2 * width hidden channels: dh, then what the front's outputs get of it.
+// 2 * width hidden channels of the block: dh, then what the front's outputs get of it.
 template <class M, bool gated>
-void front_gradient_tile(const BackwardJob &job, const BlockScratch &s, int64_t hidden_panel, int64_t begin, int64_t in_chunk, int64_t r,
-                         int64_t count, float *sums) {
+void front_gradient_panel(const BackwardJob &job, const BlockScratch &s, int64_t hidden_panel, int64_t begin, int64_t in_chunk,
+                          int64_t count, float *sums) {
   using Product = typename M::Product;
   const BackwardSpace &space = job.space;
-  const int64_t units = job.p.C / Product::per_unit, chunk_row = (in_chunk + r) / Product::per_unit;
-  cpu::MicroTile dh;
-  multiply_rows<Product>(units, s.du + r * space.z, space.z, job.forward.w.hidden + hidden_panel * units * panel_lanes, dh);
+  const int64_t units = job.p.C / Product::per_unit;
+  alignas(64) float gradients[cpu_rows * panel_lanes];  // dh
+  for_each_tile<Product>(round_up(count, micro_rows), units, s.du, space.z, job.forward.w.hidden + hidden_panel * units * panel_lanes,
+                         [&](int64_t r, const cpu::MicroTile &tile) {
+#pragma GCC unroll 8
+                           for (int row = 0; row < micro_rows; ++row)
+                             for (int half = 0; half < 2; ++half)
+                               cpu::store(gradients + (r + row) * panel_lanes + half * width, tile[row][half]);
+                         });
   for (int part = 0; part < (gated ? 2 : 1); ++part) {
     const int64_t panel = gated ? 2 * hidden_panel + part : hidden_panel, lane = panel * panel_lanes;
-    cpu::MicroTile front;
-    front_tile<M>(job, panel, begin + r, count - r, s.z + r * space.z, front);
-    Vector h[2][micro_rows], d[2][micro_rows];
+    for_each_front_tile<M>(job, panel, begin, count, s.z, [&](int64_t r, const cpu::MicroTile &front) {
+      const float *dh = gradients + r * panel_lanes;
+      Vector h[2][micro_rows], d[2][micro_rows];
 #pragma GCC unroll 8
-    for (int row = 0; row < micro_rows; ++row) {
-      const Vector first = front[row][0], second = front[row][1];
-      if constexpr (gated) {
-        const Vector one = cpu::splat(1.f), sigmoid = M::Sigmoid::of(first), silu = first * sigmoid, gradient = dh[row][part];
-        h[0][row] = silu * second;
-        d[0][row] = gradient * second * cpu::multiply_add(silu, one - sigmoid, sigmoid);
-        d[1][row] = gradient * silu;
-      } else {  // NaN goes through, as in forward
-        h[0][row] = relu(first), h[1][row] = relu(second);
-        d[0][row] = first <= cpu::zero() ? cpu::zero() : dh[row][0];
-        d[1][row] = second <= cpu::zero() ? cpu::zero() : dh[row][1];
+      for (int row = 0; row < micro_rows; ++row, dh += panel_lanes) {
+        const Vector first = front[row][0], second = front[row][1];
+        if constexpr (gated) {
+          const Vector sigmoid = M::Sigmoid::of(first), silu = first * sigmoid, gradient = cpu::load(dh + part * width);
+          h[0][row] = silu * second;
+          d[0][row] = gradient * second * cpu::multiply_add(silu, cpu::splat(1.f) - sigmoid, sigmoid);
+          d[1][row] = gradient * silu;
+        } else {  // NaN goes through, as in forward
+          h[0][row] = relu(first), h[1][row] = relu(second);
+          d[0][row] = first <= cpu::zero() ? cpu::zero() : cpu::load(dh);
+          d[1][row] = second <= cpu::zero() ? cpu::zero() : cpu::load(dh + width);
+        }
       }
-    }
-    for (int half = 0; half < 2; ++half) {
-      add_rows(d[half], sums + lane + half * width);
-      store_across<Product>(d[half], job.chunk.d + chunk_row * space.chunk_d + lane + half * width, space.chunk_d);
-      for (int row = 0; row < micro_rows; ++row)
-        cpu::store_units<Product>(s.d + (r + row) * space.d + lane / Product::per_unit, half * width, d[half][row]);
-    }
-    float *hidden = job.chunk.h + chunk_row * space.chunk_h + hidden_panel * panel_lanes + (gated ? part * width : 0);
-    store_across<Product>(h[0], hidden, space.chunk_h);
-    if constexpr (!gated) store_across<Product>(h[1], hidden + width, space.chunk_h);
+      const int64_t chunk_row = (in_chunk + r) / Product::per_unit;
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        add_rows(d[half], sums + lane + half * width);
+        store_across<Product>(d[half], job.chunk.d + chunk_row * space.chunk_d + lane + half * width, space.chunk_d);
+#pragma GCC unroll 8
+        for (int row = 0; row < micro_rows; ++row)
+          cpu::store_units<Product>(s.d + (r + row) * space.d + lane / Product::per_unit, half * width, d[half][row]);
+      }
+      float *hidden = job.chunk.h + chunk_row * space.chunk_h + hidden_panel * panel_lanes + (gated ? part * width : 0);
+      store_across<Product>(h[0], hidden, space.chunk_h);
+      if constexpr (!gated) store_across<Product>(h[1], hidden + width, space.chunk_h);
+    });
   }
 }
 
@@ -179,13 +198,13 @@ void x_gradient_block(const BackwardJob &job, const BlockScratch &s, int64_t beg
   const Problem &p = job.p;
   const int64_t units = job.layout.outputs / Product::per_unit;
   for (int64_t c = 0; c < p.C; c += panel_lanes)
-    for (int64_t r = 0; r < count; r += micro_rows) {
-      cpu::MicroTile tile;
-      multiply_rows<Product>(units, s.d + r * job.space.d, job.space.d, job.forward.w.back + c * units, tile);
+    for_each_tile<Product>(round_up(count, micro_rows), units, s.d, job.space.d, job.forward.w.back + c * units,
+                           [&](int64_t r, const cpu::MicroTile &tile) {
 #pragma GCC unroll 8
-      for (int row = 0; row < micro_rows; ++row)
-        for (int half = 0; half < 2; ++half) cpu::store(s.dz + (r + row) * job.space.dz + c + half * width, tile[row][half]);
-    }
+                             for (int row = 0; row < micro_rows; ++row)
+                               for (int half = 0; half < 2; ++half)
+                                 cpu::store(s.dz + (r + row) * job.space.dz + c + half * width, tile[row][half]);
+                           });
   for (int64_t r = 0; r < count; ++r) {
     const float *dz = s.dz + r * job.space.dz;
     if (p.norm.weight.present) {
@@ -211,7 +230,7 @@ void backward_block(const BackwardJob &job, int64_t begin, int64_t in_chunk, int
   copy_across<Product>(s.du, space.z, rows, job.p.C, job.chunk.du + chunk_row * space.chunk_z, space.chunk_z);
   if (!space.needs_hidden) return;
   for (int64_t panel = 0; panel < job.layout.hidden / panel_lanes; ++panel)
-    for (int64_t r = 0; r < rows; r += micro_rows) front_gradient_tile<M, gated>(job, s, panel, begin, in_chunk, r, count, sums);
+    front_gradient_panel<M, gated>(job, s, panel, begin, in_chunk, count, sums);
   if (space.needs_dz) x_gradient_block<M>(job, s, begin, count, sums);
 }
 

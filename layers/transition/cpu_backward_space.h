@@ -24,12 +24,12 @@ struct BackwardSpace {
     needs_front = g.gate.weight.present || g.up.weight.present, needs_down = g.down.weight.present;
     needs_dz = g.x.present || g.norm.weight.present || g.norm.bias.present;
     needs_hidden = needs_dz || needs_down || wanted(g.gate) || wanted(g.up);
-    block = p.C + p.I <= 2048 ? 64 : 32;
+    block = cpu_rows;
     z = round_up(p.C / layout.per_unit, width) + 16, d = layout.outputs / layout.per_unit + 16, dz = layout.channels + 16;
     chunk_z = layout.channels + 16, chunk_h = layout.hidden + 16, chunk_d = layout.outputs + 16;
     const int64_t row_floats = (2 * chunk_z + chunk_h + chunk_d) / layout.per_unit;
-    rows = cpu_chunk_floats / row_floats / 256 * 256;
-    rows = rows < 512 ? 512 : rows > 4096 ? 4096 : rows;
+    rows = cpu_chunk_floats / row_floats;
+    rows = (rows < 512 ? 512 : rows > 4096 ? 4096 : rows) / block * block;
     if (rows > p.M) rows = round_up(p.M, block);
     blocks = rows / block;
     sums_down = layout.outputs, sums_norm = sums_down + layout.channels, sums = sums_norm + 2 * layout.channels;

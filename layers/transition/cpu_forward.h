@@ -39,7 +39,7 @@ auto with_mode(const Problem &p, [[maybe_unused]] const void *state, F use) {
 struct ForwardSpace {
   int64_t block, worker_bytes, packed_bytes;
 
-  ForwardSpace(const Problem &p, const PackedLayout &layout, int threads) : block(cpu_block_rows(p.C, p.I, p.M, threads)) {
+  ForwardSpace(const Problem &p, const PackedLayout &layout, int threads) : block(cpu_block_rows(p.M, threads)) {
     const RowStrides stride(p, layout);
     worker_bytes = round_up(block * (stride.z + stride.h) * 4, 4096) + 64;
     packed_bytes = p.packed ? 0 : layout.forward_total * 4;

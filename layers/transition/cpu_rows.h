@@ -38,17 +38,30 @@ inline float mask_at(const View &mask, int64_t m) {
   return mask.present ? static_cast<float>(load_scalar(mask.data, mask.dtype, m * mask.stride[0])) : 1;
 }
 
-// sum = rows times a panel over all units, in chains of at most cpu_chain.
-template <class Product>
-inline __attribute__((always_inline)) void multiply_rows(int64_t units, const float *rows, int64_t stride, const float *panel,
-                                                         cpu::MicroTile &sum) {
-  cpu::multiply_tile<Product>(units < cpu_chain ? units : cpu_chain, rows, stride, 1, panel, width, panel_lanes, sum);
-  for (int64_t at = cpu_chain; at < units; at += cpu_chain) {
-    cpu::MicroTile more;
-    cpu::multiply_tile<Product>(units - at < cpu_chain ? units - at : cpu_chain, rows + at, stride, 1, panel + at * panel_lanes, width,
-                                panel_lanes, more);
+// Calls use(r, tile) for each micro tile of rows times a panel over all units.  The shared dimension is taken cpu_chain units at a time, for
+// all rows.  `rows` is a multiple of micro_rows, at most cpu_rows.
+template <class Product, class F>
+inline __attribute__((always_inline)) void for_each_tile(int64_t rows, int64_t units, const float *operand, int64_t stride,
+                                                         const float *panel, F use) {
+  alignas(64) float partial[cpu_rows * panel_lanes];
+  for (int64_t first = 0; first < units; first += cpu_chain) {
+    const int64_t count = units - first < cpu_chain ? units - first : cpu_chain;
+    for (int64_t r = 0; r < rows; r += micro_rows) {
+      cpu::MicroTile tile;
+      cpu::multiply_tile<Product>(count, operand + r * stride + first, stride, 1, panel + first * panel_lanes, width, panel_lanes, tile);
+      float *sums = partial + r * panel_lanes;
+      if (first)
 #pragma GCC unroll 8
-    for (int row = 0; row < micro_rows; ++row) sum[row][0] += more[row][0], sum[row][1] += more[row][1];
+        for (int row = 0; row < micro_rows; ++row)
+          for (int half = 0; half < 2; ++half) tile[row][half] += cpu::load(sums + row * panel_lanes + half * width);
+      if (first + count == units) {
+        use(r, tile);
+        continue;
+      }
+#pragma GCC unroll 8
+      for (int row = 0; row < micro_rows; ++row)
+        for (int half = 0; half < 2; ++half) cpu::store(sums + row * panel_lanes + half * width, tile[row][half]);
+    }
   }
 }
 
@@ -86,22 +99,21 @@ void hidden_block(const Job &job, int64_t begin, int64_t count, const float *z, 
     const float *weights = job.w.front + panel * units * panel_lanes, *bias = job.w.front_bias + panel * panel_lanes;
     const Vector bias0 = cpu::load(bias), bias1 = cpu::load(bias + width);
     float *to = h + panel * job.layout.per_panel / Product::per_unit;
-    for (int64_t r = 0; r < rows; r += micro_rows, to += micro_rows * job.stride.h) {
-      cpu::MicroTile sum;
-      multiply_rows<Product>(units, z + r * job.stride.z, job.stride.z, weights, sum);
+    for_each_tile<Product>(rows, units, z, job.stride.z, weights, [&](int64_t r, const cpu::MicroTile &sum) {
+      float *at = to + r * job.stride.h;
       if (job.p.saved) save_tile<typename M::Io>(job, panel, begin + r, count - r, sum, bias0, bias1);
       // No branch among the sigmoids: their latencies overlap.
 #pragma GCC unroll 8
       for (int row = 0; row < micro_rows; ++row) {
         const Vector first = sum[row][0] + bias0, second = sum[row][1] + bias1;
         if constexpr (gated) {
-          cpu::store_units<Product>(to + row * job.stride.h, 0, first * M::Sigmoid::of(first) * second);
+          cpu::store_units<Product>(at + row * job.stride.h, 0, first * M::Sigmoid::of(first) * second);
         } else {
-          cpu::store_units<Product>(to + row * job.stride.h, 0, relu(first));
-          cpu::store_units<Product>(to + row * job.stride.h, width, relu(second));
+          cpu::store_units<Product>(at + row * job.stride.h, 0, relu(first));
+          cpu::store_units<Product>(at + row * job.stride.h, width, relu(second));
         }
       }
-    }
+    });
   }
 }
 
@@ -122,21 +134,20 @@ void out_block(const Job &job, int64_t begin, int64_t count, const float *h) {
   const int64_t units = job.layout.hidden / Product::per_unit;
   for (int64_t c = 0; c < p.C; c += panel_lanes) {
     const Vector bias0 = cpu::load(job.w.down_bias + c), bias1 = cpu::load(job.w.down_bias + c + width);
-    for (int64_t r = 0; r < count; r += micro_rows) {
-      cpu::MicroTile sum;
-      multiply_rows<Product>(units, h + r * job.stride.h, job.stride.h, job.w.down + c * units, sum);
-      const int64_t rows = count - r < micro_rows ? count - r : micro_rows;
-      alignas(64) float tile[micro_rows * panel_lanes];
+    for_each_tile<Product>(
+        round_up(count, micro_rows), units, h, job.stride.h, job.w.down + c * units, [&](int64_t r, const cpu::MicroTile &sum) {
+          const int64_t rows = count - r < micro_rows ? count - r : micro_rows;
+          alignas(64) float tile[micro_rows * panel_lanes];
 #pragma GCC unroll 8
-      for (int row = 0; row < micro_rows; ++row)
-        cpu::store(tile + row * panel_lanes, sum[row][0] + bias0), cpu::store(tile + row * panel_lanes + width, sum[row][1] + bias1);
-      for (int64_t row = 0; row < rows; ++row) {
-        const int64_t m = begin + r + row;
-        const float mask = mask_at(p.row_mask, m);
-        write_vector<Io>(p, m, c, cpu::load(tile + row * panel_lanes), mask);
-        if (c + width < p.C) write_vector<Io>(p, m, c + width, cpu::load(tile + row * panel_lanes + width), mask);
-      }
-    }
+          for (int row = 0; row < micro_rows; ++row)
+            cpu::store(tile + row * panel_lanes, sum[row][0] + bias0), cpu::store(tile + row * panel_lanes + width, sum[row][1] + bias1);
+          for (int64_t row = 0; row < rows; ++row) {
+            const int64_t m = begin + r + row;
+            const float mask = mask_at(p.row_mask, m);
+            write_vector<Io>(p, m, c, cpu::load(tile + row * panel_lanes), mask);
+            if (c + width < p.C) write_vector<Io>(p, m, c + width, cpu::load(tile + row * panel_lanes + width), mask);
+          }
+        });
   }
 }
 

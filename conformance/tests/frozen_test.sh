@@ -25,6 +25,10 @@ for folder in conformance/frozen/v*; do
   plugin $out/plugin.c "$folder" "$out/plugin_$version.so"
   plugin $out/plugin.c $out/head "$out/plugin_${version}_head.so"
   for so in "${head_plugins[@]}" "$out/plugin_$version.so" "$out/plugin_${version}_head.so"; do
+    # The frozen clients know no layer: channels are 8 and every other extent is 3.  A layer that takes no such widths says so, and is named.
+    if said=$("$out/client_$version" "$so" 2>&1 >/dev/null) || [ "${said#plan_need: *supported are}" = "$said" ]; then :; else
+      echo "NOT ASKED: $so: $said"; continue
+    fi
     sums=()
     for host in "$out/client_$version" "$out/client_${version}_head" "$out/client_${version}_future"; do
       sum=$("$host" "$so") || { echo "$host fails with $so"; exit 1; }
@@ -40,4 +44,5 @@ done
 sed 's/return LAMINA_UNSUPPORTED;$/return LAMINA_OK;/' conformance/frozen/v1_0/plugin.c >$out/careless.c
 plugin $out/careless.c conformance/frozen/v1_0 $out/careless.so
 if $out/client_v1_0_future $out/careless.so >/dev/null 2>&1; then echo "a plug-in that ignores later members goes unseen"; exit 1; fi
+[ $pairs -gt 6 ] || { echo "no reference build of head takes the frozen clients' extents"; exit 1; }
 echo "$pairs pairs of host and plug-in agree"

@@ -25,17 +25,24 @@ bool is_result(const lamina_op &op, uint32_t i) {
          (op.kind == LAMINA_FORWARD_TRAIN && role == LAMINA_SAVED);
 }
 
-// The index of the one result that is not given, arg_count if all are.
+// The index of the one result that is not given, arg_count if all are.  What forward_train saves is given or, where all else is given,
+// returned: with nothing to save it is None, and left out beside another result the plug-in says whether it is needed.
 bool missing_result(const lamina_op &op, const Arguments &arguments, uint32_t &missing, Failure &failure) {
   missing = op.arg_count;
+  uint32_t saved = op.arg_count;
   for (uint32_t i = 0; i < op.arg_count; ++i) {
     if (arguments.tensors[i] || !is_result(op, i)) continue;
-    if ((op.args[i].flags & LAMINA_OPTIONAL) && op.args[i].role == LAMINA_OUTPUT) continue;
+    if (op.args[i].flags & LAMINA_OPTIONAL && op.args[i].role == LAMINA_OUTPUT) continue;
+    if (op.args[i].flags & LAMINA_OPTIONAL && op.args[i].role == LAMINA_SAVED) {
+      saved = i;
+      continue;
+    }
     if (missing != op.arg_count)
       return fail(failure, Mistake::type, "%s: '%s' and '%s' are missing; at most one result can be returned, give the others", op.name,
                   op.args[missing].name, op.args[i].name);
     missing = i;
   }
+  if (missing == op.arg_count) missing = saved;
   return true;
 }
 
@@ -48,6 +55,7 @@ bool make_result(const lamina_op &op, const lamina_plan *plan, const lamina_call
   lamina_error error = {};
   error.struct_size = sizeof error;
   if (!succeeded(op.infer(plan, &call, inferred, &error), error, failure)) return false;
+  if (op.args[i].role == LAMINA_SAVED && inferred[i].shape[0] == 0) return true;
   object = allocate_tensor(inferred[i], op.name, op.args[i].name, failure);
   if (!object) return false;
   arguments.tensors[i] = reinterpret_cast<const lamina_tensor *>(static_cast<const Object *>(object) + 1);

@@ -13,6 +13,7 @@
 #include "manifest/error.h"
 #include "manifest/files.h"
 #include "manifest/json.h"
+#include "manifest/python_metadata.h"
 
 namespace lamina::hub {
 namespace {
@@ -150,11 +151,11 @@ class Repair {
     }
     if (!exists(variant / manifest::metadata_file) || !exists(variant / "__init__.py")) return -1;
     try {
-      const Json metadata = manifest::read_json(variant / manifest::metadata_file);
-      const auto version = metadata.find("version");
-      return version != metadata.end() && version->is_number_unsigned() ? version->get<long>() : -1;
-    } catch (const std::exception &) {
-      return -1;  // no kernel's metadata
+      const fs::path file = variant / manifest::metadata_file;
+      const uint64_t version = manifest::parse_python_metadata(manifest::read_file(file, 1 << 20), file.string()).version;
+      return version <= INT32_MAX ? static_cast<long>(version) : -1;
+    } catch (const Error &) {
+      return -1;  // no kernel's metadata: Python would not load it either
     }
   }
 

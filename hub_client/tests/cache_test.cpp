@@ -307,7 +307,8 @@ TEST_CASE("repair notes no version of a bundle that does not verify") {
 TEST_CASE("repair notes the version of other kernels, by what their metadata says") {
   Site site;
   const fs::path folder = site.environment.cache / "kernels--foreign--k";
-  write(folder / "snapshots" / commit / "build/torch-cpu/metadata.json", R"({"name":"k","version":3})");
+  write(folder / "snapshots" / commit / "build/torch-cpu/metadata.json",
+        R"({"name":"kk","id":"_k","version":3,"license":"MIT","python-depends":[],"backend":{"type":"cpu"}})");
   CHECK(repair(site).empty());  // no __init__.py: not whole
   write(folder / "snapshots" / commit / "build/torch-cpu/__init__.py", "");
   CHECK(repair(site).size() == 1);

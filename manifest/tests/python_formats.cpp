@@ -1,10 +1,12 @@
 // python_formats write FOLDER: files of every format of ours.  python_formats read FOLDER: NumPy's and safetensors' files, printed as
-// "name dtype shape sha256".  python_agrees compares both with the Python libraries.
+// "name dtype shape sha256".  python_formats metadata FILE: for each document in FILE, behind its length on a line, whether it is accepted.
+// python_agrees compares all of it with the Python libraries.
 #include <cstdio>
 #include <cstring>
 
 #include "manifest/digest.h"
 #include "manifest/npy.h"
+#include "manifest/python_metadata.h"
 #include "manifest/safetensors.h"
 #include "manifest/tests/bundle_fixture.h"
 
@@ -46,6 +48,19 @@ void read_formats(const std::filesystem::path &folder) {
   }
 }
 
+void judge_metadata(const std::filesystem::path &file) {
+  const std::string all = read_file(file, 1 << 30);
+  for (size_t at = 0; at < all.size();) {
+    const size_t line = all.find('\n', at), size = std::stoul(all.substr(at, line - at));
+    const std::string text = all.substr(line + 1, size);
+    at = line + 1 + size;
+    try {
+      const PythonMetadata read = parse_python_metadata(text, "metadata.json");
+      std::printf("yes %s %llu %s\n", read.name.c_str(), static_cast<unsigned long long>(read.version), read.backend.c_str());
+    } catch (const lamina::Error &error) { std::printf("no %s\n", error.what()); }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -55,7 +70,8 @@ int main(int argc, char **argv) {
   try {
     if (argc == 3 && std::strcmp(argv[1], "write") == 0) return write_formats(argv[2]), 0;
     if (argc == 3 && std::strcmp(argv[1], "read") == 0) return read_formats(argv[2]), 0;
-    std::fprintf(stderr, "usage: python_formats write|read FOLDER\n");
+    if (argc == 3 && std::strcmp(argv[1], "metadata") == 0) return judge_metadata(argv[2]), 0;
+    std::fprintf(stderr, "usage: python_formats write|read FOLDER, or metadata FILE\n");
   } catch (const std::exception &error) { std::fprintf(stderr, "%s\n", error.what()); }
   return 1;
 }

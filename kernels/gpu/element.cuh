@@ -97,6 +97,30 @@ __device__ inline float load_any(const void *data, DType dtype, int64_t at) {
   return 0;
 }
 
+// The same in two steps, so that a load may be under way while other work goes on: its bits, later its value.
+__device__ inline uint64_t load_bits(const void *data, size_t size, int64_t at) {
+  switch (size) {
+    case 1: return static_cast<const uint8_t *>(data)[at];
+    case 2: return static_cast<const uint16_t *>(data)[at];
+    case 4: return static_cast<const uint32_t *>(data)[at];
+    default: return static_cast<const uint64_t *>(data)[at];
+  }
+}
+__device__ inline float value_of(uint64_t bits, DType dtype) {
+  switch (dtype) {
+    case DType::float64: return static_cast<float>(__longlong_as_double(static_cast<long long>(bits)));
+    case DType::float32: return __uint_as_float(static_cast<uint32_t>(bits));
+    case DType::float16: return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+    case DType::bfloat16: return __uint_as_float(static_cast<uint32_t>(bits) << 16);
+    case DType::boolean: return bits != 0 ? 1.0f : 0.0f;
+    case DType::int8: return static_cast<int8_t>(bits);
+    case DType::uint8: return static_cast<uint8_t>(bits);
+    case DType::int32: return static_cast<float>(static_cast<int32_t>(bits));
+    case DType::int64: return static_cast<float>(static_cast<int64_t>(bits));
+  }
+  return 0;
+}
+
 // By the fast exponential and reciprocal: relative error below 1e-6.
 __device__ inline float sigmoid(float x) { return reciprocal(1.0f + exponential(-x)); }
 

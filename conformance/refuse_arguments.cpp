@@ -93,6 +93,11 @@ void extent_bends(const lamina_op &op, size_t i, std::vector<Bend> &bends) {
 }
 
 void stride_bends(const lamina_op &op, size_t i, const Draft &valid, std::vector<Bend> &bends) {
+  for (const uint64_t offset : {UINT64_MAX, uint64_t{1} << 57})
+    bends.push_back({"byte_offset past the address space", [i, offset](Stage &, Draft &draft) {
+                       draft.tensors[i].byte_offset = offset;
+                       return Wanted{LAMINA_INVALID_ARGUMENT, static_cast<int>(i), -1};
+                     }});
   const lamina_arg &arg = op.args[i];
   const lamina_tensor &tensor = valid.tensors[i];
   const auto with_stride = [i](size_t dim, int64_t stride, int wanted_dim) {

@@ -128,6 +128,9 @@ struct Binder {
     const int64_t size = static_cast<int64_t>(size_of(bound.dtype(i)));
     int64_t elements = 1, last = 0;  // last: offset of the last element
     bool empty = false;
+    if (tensor.byte_offset > uint64_t{1} << 56)
+      return refuse(Status::invalid_argument, i, -1, "byte_offset %llu reaches past any memory",
+                    static_cast<unsigned long long>(tensor.byte_offset));
     for (int dim = tensor.ndim - 1; dim >= 0; --dim) {
       const int64_t extent = tensor.shape[dim], stride = tensor.strides ? tensor.strides[dim] : elements;
       if (extent == 0) empty = true;

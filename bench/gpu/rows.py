@@ -1,6 +1,6 @@
 """Times a layer that works row by row beside PyTorch's forms of it, at the shapes that its own cuda_bench.py names.
 
-    python3 bench/gpu/rows.py --build B.so --layer layers/NAME --out rows.json [--only M=4096,...] [--peers eager,torch.compile]
+    python3 bench/gpu/rows.py --build B.so --layer layers/NAME --out rows.json [--op backward] [--only M=4096,...] [--peers eager,torch.compile]
 
 Forms take turns as captured graphs over rotating buffers that the L2 cache cannot hold (timing.py); errors are against float64 on the same
 rows.  The file names GPU, driver, commit and command; a run adds to it or replaces what it measured again.
@@ -22,6 +22,7 @@ import timing
 TENSOR_FLOPS, BYTES_PER_SECOND = 790e12, 4.3e12  # of an H200: docs/measurements say how they were found
 ROTATING_BYTES = 400e6
 ROTATING = ("x", "residual")
+TRAINING_TIMES = 3  # backward's floor: two products for each of forward's, and forward's own again
 
 
 def loaded(layer):
@@ -56,7 +57,8 @@ class Problem:
         self.packed = self.pack(build, parameters, dtype)
         call = dict(self.given) | {"packed": self.packed, "out": self.outs[0]}
         self.call = build.prepare("forward", call, **self.attributes)
-        self.call.use_workspace(torch.empty(max(1, self.call.need.workspace_size), device=device, dtype=torch.uint8))
+        self.workspace = torch.empty(max(1, self.call.need.workspace_size), device=device, dtype=torch.uint8)
+        self.call.use_workspace(self.workspace)
 
     def pack(self, build, parameters, dtype):
         attributes = self.attributes | {"dtype": str(dtype).removeprefix("torch.")}
@@ -93,6 +95,48 @@ class Problem:
         return floor, {name: timing.Turn(form, self.copies, max(floor, 5e-6), on_gpu) for name, form in forms.items()}
 
 
+class Backward(Problem):
+    """All gradients, nothing saved: what forward computed is computed again."""
+
+    def __init__(self, bench, problem, build, device, dtype):
+        super().__init__(bench, problem, build, device, dtype)
+        random, self.forward = randoms(device, dtype, 3), self.call
+        takes = build.ops["backward"].contents
+        takes = {takes.args[i].name.decode() for i in range(takes.arg_count)}
+        self.gradient = random(*self.outs[0].shape)
+        inputs = {name: tensor for name, tensor in self.given.items() if name in takes}
+        self.names = [name for name in self.given if f"{name}_gradient" in takes]
+        self.results = {f"{name}_gradient": torch.full_like(self.given[name], float("nan")) for name in self.names}
+        self.call = build.prepare("backward", inputs | {"out_gradient": self.gradient} | self.results, **self.attributes)
+        self.rotating = [name for name in self.rotating if name in inputs]
+        self.workspace = torch.empty(max(1, self.call.need.workspace_size), device=device, dtype=torch.uint8)
+        self.call.use_workspace(self.workspace)
+
+    def ours(self, i):
+        for name, tensor in zip(self.rotating, self.rows[i]):
+            self.call.point(name, tensor)
+        self.call.run()
+
+    def autograd(self, dtype=None):
+        """The gradients by PyTorch's autograd of its eager form, without the forward's time where the graph is kept."""
+        given = {name: (tensor.to(dtype) if dtype else tensor).detach().requires_grad_() for name, tensor in self.given.items()}
+        rows = [given[name] for name in ROTATING if name in given]
+        out = self.bench.forms(given, self.attributes)["eager"](*rows)
+        gradient = self.gradient.to(out.dtype)
+        return lambda: torch.autograd.grad(out, [given[name] for name in self.names], gradient, retain_graph=True)
+
+    def error(self):
+        self.ours(0)
+        truth = self.autograd(torch.float64 if self.given["x"].shape[0] <= 300000 else torch.float32)()
+        return max(float((self.results[f"{name}_gradient"].double() - t.double()).norm() / t.double().norm()) for name, t in zip(self.names, truth))
+
+    def turns(self, peers, on_gpu):
+        flops, moved = self.bench.cost(self.dims)
+        floor = max(TRAINING_TIMES * flops / TENSOR_FLOPS, TRAINING_TIMES * moved / BYTES_PER_SECOND)
+        forms = {"ours": self.ours}
+        return floor, {name: timing.Turn(form, self.copies, max(floor, 5e-6), on_gpu) for name, form in forms.items()}
+
+
 def measured(problem, peers, rounds, card, on_gpu):
     error = problem.error()
     floor, turns = problem.turns(peers, on_gpu)
@@ -102,14 +146,14 @@ def measured(problem, peers, rounds, card, on_gpu):
 
 
 def identity(row):
-    return json.dumps([row["layer"], row["dims"], row["attributes"], row.get("normed", False), row["dtype"]])
+    return json.dumps([row["layer"], row["op"], row["dims"], row["attributes"], row.get("normed", False), row["dtype"]])
 
 
 def line(row):
     times = "  ".join(f"{name} {values['median'] * 1e6:.1f}" for name, values in row["seconds"].items())
     dims = " ".join(f"{letter}={extent}" for letter, extent in row["dims"].items())
     normed = " norm" if row.get("normed") else ""
-    return f"{row['layer']} {dims}{normed} {row['dtype']}: us {times}  floor {row['floor'] * 1e6:.1f}  error {row['error']:.2e}"
+    return f"{row['layer']} {row['op']} {dims}{normed} {row['dtype']}: us {times}  floor {row['floor'] * 1e6:.1f}  error {row['error']:.2e}"
 
 
 def main():
@@ -117,6 +161,7 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--layer", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--op", default="forward", choices=["forward", "backward"])
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--peers", default="eager,torch.compile,plain product,cuBLASLt epilogue")
     parser.add_argument("--only", default="", help="M=1,N=2: problems with these extents alone")
@@ -139,8 +184,8 @@ def main():
     for problem in bench.PROBLEMS:
         if any(str(problem["dims"].get(letter)) != extent for letter, extent in wanted.items()):
             continue
-        row = measured(Problem(bench, problem, build, options.device, getattr(torch, options.dtype)), options.peers.split(","), options.rounds, card, on_gpu)
-        row = {"layer": os.path.basename(os.path.normpath(options.layer)), "dtype": options.dtype, **row, "build": build.target, "build_id": build.build_id,
+        row = measured({"forward": Problem, "backward": Backward}[options.op](bench, problem, build, options.device, getattr(torch, options.dtype)), options.peers.split(","), options.rounds, card, on_gpu)
+        row = {"layer": os.path.basename(os.path.normpath(options.layer)), "op": options.op, "dtype": options.dtype, **row, "build": build.target, "build_id": build.build_id,
                "machine": machine, "driver": driver, "torch": torch.__version__, "commit": commit, "command": shlex.join(sys.argv)}
         record["rows"] = [old for old in record["rows"] if identity(old) != identity(row)] + [row]
         with open(options.out + ".new", "w") as file:

@@ -11,7 +11,7 @@ __device__ inline float exact_sigmoid(float x) { return 1.0f / (1.0f + expf(-x))
 __device__ inline float activate(Activation activation, float y) {
   switch (activation) {
     case Activation::none: return y;
-    case Activation::relu: return fmaxf(y, 0.0f);
+    case Activation::relu: return y < 0 ? 0.0f : y;  // a NaN stays one
     case Activation::gelu_erf: return 0.5f * y * (1.0f + erff(y * 0.70710678f));
     case Activation::gelu_tanh: return 0.5f * y * (1.0f + tanhf(0.79788456f * fmaf(0.044715f * y * y, y, y)));
     case Activation::gelu_sigmoid: return y * exact_sigmoid(1.702f * y);

@@ -4,6 +4,12 @@
 
 namespace lamina::cuda {
 
+// Zeros from the end of a piece of packed bytes to the beginning of the next.
+__device__ inline void zero_tail(void *piece, int64_t bytes, int64_t thread) {
+  const int64_t at = bytes + thread;
+  if (at < (bytes + packed_align - 1) / packed_align * packed_align) static_cast<char *>(piece)[at] = 0;
+}
+
 // A warp a row of the packed part.
 template <class T>
 __device__ void pack_part(const PackPart &part, int64_t warp, int64_t warps) {
@@ -39,8 +45,15 @@ __device__ void pack_part(const PackPart &part, int64_t warp, int64_t warps) {
 template <class T>
 __device__ void pack(const PackJob &job) {
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x, threads = static_cast<int64_t>(gridDim.x) * row_threads;
-  if (blockIdx.y < pack_parts) return pack_part<T>(job.part[blockIdx.y], thread / 32, threads / 32);
+  if (blockIdx.y < pack_parts) {
+    const PackPart &part = job.part[blockIdx.y];
+    if (!part.weight) return;
+    zero_tail(part.weight, part.rows * part.line * static_cast<int64_t>(sizeof(T)), thread);
+    zero_tail(part.bias, part.rows * 4, thread);
+    return pack_part<T>(part, thread / 32, threads / 32);
+  }
   const PackVectors &norm = job.norm;
+  if (norm.to) zero_tail(norm.to, 2 * norm.channels * 4, thread);
   for (int64_t at = thread; at < 2 * norm.channels; at += threads) {
     const bool is_bias = at >= norm.channels;
     const View &from = is_bias ? norm.bias : norm.weight;

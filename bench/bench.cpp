@@ -16,22 +16,6 @@
 namespace lamina::bench {
 namespace {
 
-// The plug-in, the peaks and the peers all size themselves by the processors they may use.
-int bind_threads(int wanted) {
-  cpu_set_t allowed, chosen;
-  if (sched_getaffinity(0, sizeof allowed, &allowed)) throw Error(ErrorKind::internal, "the processors of this process cannot be listed");
-  const int available = CPU_COUNT(&allowed);
-  if (wanted < 0 || wanted > available)
-    throw Error(ErrorKind::invalid_argument,
-                "--threads is " + std::to_string(wanted) + ", this process may use " + std::to_string(available) + " processors");
-  if (!wanted) return available;
-  CPU_ZERO(&chosen);
-  for (int cpu = 0, taken = 0; cpu < CPU_SETSIZE && taken < wanted; ++cpu)
-    if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &chosen), ++taken;
-  if (sched_setaffinity(0, sizeof chosen, &chosen)) throw Error(ErrorKind::internal, "binding to the processors failed");
-  return wanted;
-}
-
 std::pair<std::string, std::string> pair_of(const std::string &text, const char *option) {
   const size_t equals = text.find('=');
   if (equals == 0 || equals == std::string::npos || equals + 1 == text.size())
@@ -60,6 +44,37 @@ std::vector<std::string> given_by_default(const std::string &layer) {
   if (cases.contains("defaults") && cases["defaults"].contains("given"))
     for (const manifest::Json &name : cases["defaults"]["given"]) given.push_back(name.get<std::string>());
   return given;
+}
+
+void print(const Row &row, FILE *out) {
+  std::fprintf(out, "%-11s %-9s %-32s %9.3f ms (median %.3f)", row.target.c_str(), row.dtype.c_str(), row.dims.c_str(), row.milliseconds,
+               row.median_milliseconds);
+  const double rate = row.flops / row.milliseconds * 1e3;
+  if (row.flops > 0) std::fprintf(out, "  %7.1f GFLOP/s", rate * 1e-9);
+  if (row.peak > 0) std::fprintf(out, "  %4.1f %% of %.0f", 100 * rate / row.peak, row.peak * 1e-9);
+  std::fprintf(out, "  extra memory %.2f U", row.workspace_units);
+  for (const Peer &peer : row.peers)
+    std::fprintf(out, "  %s %.1f ms = %.2fx", peer.name.c_str(), peer.milliseconds, peer.milliseconds / row.milliseconds);
+  std::fprintf(out, "\n");
+  std::fflush(out);
+}
+
+}  // namespace
+
+// The plug-in, the peaks and the peers all size themselves by the processors they may use.
+int bind_threads(int wanted) {
+  cpu_set_t allowed, chosen;
+  if (sched_getaffinity(0, sizeof allowed, &allowed)) throw Error(ErrorKind::internal, "the processors of this process cannot be listed");
+  const int available = CPU_COUNT(&allowed);
+  if (wanted < 0 || wanted > available)
+    throw Error(ErrorKind::invalid_argument,
+                "--threads is " + std::to_string(wanted) + ", this process may use " + std::to_string(available) + " processors");
+  if (!wanted) return available;
+  CPU_ZERO(&chosen);
+  for (int cpu = 0, taken = 0; cpu < CPU_SETSIZE && taken < wanted; ++cpu)
+    if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &chosen), ++taken;
+  if (sched_setaffinity(0, sizeof chosen, &chosen)) throw Error(ErrorKind::internal, "binding to the processors failed");
+  return wanted;
 }
 
 std::string text_of(const std::map<std::string, int64_t> &dims) {
@@ -98,21 +113,6 @@ Row measure(const lamina_library &library, const Setting &setting, const Options
   row.workspace_units = static_cast<double>(most) / static_cast<double>(subjects.front()->output_bytes());
   return row;
 }
-
-void print(const Row &row, FILE *out) {
-  std::fprintf(out, "%-11s %-9s %-32s %9.3f ms (median %.3f)", row.target.c_str(), row.dtype.c_str(), row.dims.c_str(), row.milliseconds,
-               row.median_milliseconds);
-  const double rate = row.flops / row.milliseconds * 1e3;
-  if (row.flops > 0) std::fprintf(out, "  %7.1f GFLOP/s", rate * 1e-9);
-  if (row.peak > 0) std::fprintf(out, "  %4.1f %% of %.0f", 100 * rate / row.peak, row.peak * 1e-9);
-  std::fprintf(out, "  extra memory %.2f U", row.workspace_units);
-  for (const Peer &peer : row.peers)
-    std::fprintf(out, "  %s %.1f ms = %.2fx", peer.name.c_str(), peer.milliseconds, peer.milliseconds / row.milliseconds);
-  std::fprintf(out, "\n");
-  std::fflush(out);
-}
-
-}  // namespace
 
 std::vector<Row> bench(const Options &options, FILE *out) {
   const int threads = bind_threads(options.threads);

@@ -9,12 +9,12 @@
 namespace lamina::bench {
 
 struct Options {
-  std::vector<std::string> builds;      // plug-in files
-  std::vector<std::string> dims;        // "N=256,C=128": one measurement each
-  std::vector<std::string> dtypes;      // one measurement each
-  std::vector<std::string> attributes;  // "direction=incoming"
-  std::vector<std::string> given;       // optional arguments; empty: what layers/<layer>/cases.json gives by default
-  std::string op = "forward";           // or "training": forward_train, then backward of every gradient
+  std::vector<std::string> builds;             // plug-in files
+  std::vector<std::string> dims;               // "N=256,C=128": one measurement each
+  std::vector<std::string> dtypes;             // one measurement each
+  std::vector<std::string> attributes;         // "direction=incoming"
+  std::vector<std::string> given;              // optional arguments; empty: what layers/<layer>/cases.json gives by default
+  std::string op = "forward";                  // or "training": forward_train, then backward of every gradient
   int threads = 0;                             // 0: every processor this process may run on
   double seconds = 1;                          // for each measurement
   std::string torch;                           // a Python that imports torch; empty: no peers
@@ -40,6 +40,13 @@ struct Row {
 // Measures and prints; a line for each measurement.  Binds the process to `threads` processors.  Errors: as Subject, and
 // failed when the peers' Python fails.
 std::vector<Row> bench(const Options &options, FILE *out);
+
+// One measurement of one plug-in at complete dims; options give peers, seconds and home.  Errors: as bench.
+Row measure(const lamina_library &library, const Setting &setting, const Options &options, int threads);
+// Binds this process to `wanted` processors (0: all it may use) and says how many those are.  Plug-in, peaks and peers all size themselves
+// by that.
+int bind_threads(int wanted);
+std::string text_of(const std::map<std::string, int64_t> &dims);
 
 // The model name of this machine's processor.
 std::string processor_model();

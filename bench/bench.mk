@@ -10,6 +10,14 @@ $(LIB)/libbench.a: $(BENCH_OBJECTS) | $(LIB)/
 	$(call say,AR,$@)
 	$(Q)ar rcsD $@ $(BENCH_OBJECTS)
 
+$(LIB)/nvtx_stand_in.so: bench/tests/nvtx_stand_in.c | $(LIB)/
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -shared -fPIC -o $@ $<
+$(BIN)/bench-models_test: $(OBJ)/bench/tests/models_test.o $(LIB)/libbench.a $(LIB)/libmanifest.a | $(BIN)/ plugins $(LIB)/nvtx_stand_in.so
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(LIB)/libbench.a $(LIB)/libmanifest.a $(LAMINA_LIBS)
+TESTS += $(BIN)/bench-models_test
+
 BENCH_VENV := $(BUILD)/bench-venv
 $(BENCH_VENV)/ready: bench/bench.mk | $(BUILD)/
 	python3 -m venv $(BENCH_VENV)
@@ -21,6 +29,11 @@ BENCH_SHAPES ?= N=76,C=128 N=128,C=128 N=256,C=128 N=384,C=128 N=128,C=256 N=256
 bench: plugins $(BIN)/lamina $(BENCH_VENV)/ready  ## time the CPU builds against this machine's peaks and PyTorch; writes docs/measurements/
 	$(BIN)/lamina bench $(foreach plugin,$(filter %-cpu_avx512.so %-cpu_avx2.so,$(ALL_PLUGINS)),--build $(plugin)) \
 	  $(foreach shape,$(BENCH_SHAPES),--dims $(shape)) --dtype float32 --dtype bfloat16 --torch $(BENCH_VENV)/bin/python --write docs/measurements
+
+BENCH_MODELS ?= esm2-650m esm2-3b protbert esmfold2-pair boltz-pair
+.PHONY: bench-models
+bench-models: plugins $(BIN)/lamina $(BENCH_VENV)/ready  ## time every layer at the shapes of bench/models.json's models; writes a page and pictures
+	$(BIN)/lamina bench $(foreach model,$(BENCH_MODELS),--model $(model)) --torch $(BENCH_VENV)/bin/python --write docs/measurements
 
 # What bench/gpu needs beside Python on a GPU machine, and how its page comes about.  Parts measured there are merged by ADD=FILE.json.
 $(LIB)/run_loop.so: bench/gpu/run_loop.c abi/lamina_abi.h | $(LIB)/

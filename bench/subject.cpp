@@ -56,7 +56,7 @@ bool matches(const std::string &pattern, const std::string &name) {
 }
 
 // The attributes of `setting` that this op has; strings point into `setting`.
-lamina_plan *make_plan(const lamina_op &op, const Setting &setting, lamina_device device) {
+lamina_plan *make_plan(const lamina_op &op, const Setting &setting, const Home &home) {
   std::vector<lamina_attr> list;
   for (uint32_t i = 0; i < op.attr_count; ++i) {
     lamina_attr attr = op.attrs[i];
@@ -69,7 +69,7 @@ lamina_plan *make_plan(const lamina_op &op, const Setting &setting, lamina_devic
     list.push_back(attr);
   }
   lamina_plan_desc desc{};
-  desc.struct_size = sizeof desc, desc.device = device;
+  desc.struct_size = sizeof desc, desc.device = home.device, desc.host = home.host.get();
   desc.attrs = list.data(), desc.attr_count = static_cast<uint32_t>(list.size());
   lamina_plan *plan = nullptr;
   Said said;
@@ -138,7 +138,7 @@ Subject::Subject(const lamina_library &library, const Setting &setting, const Ho
       shape.push_back(word[0] >= '0' && word[0] <= '9' ? std::atoll(word.c_str()) : setting.dims.at(word));
     place(static_cast<int>(i), *dtype, shape);
   }
-  plan_ = make_plan(op_, setting, home_.device);
+  plan_ = make_plan(op_, setting, home_);
   try {
     pack(library, setting);
     save(library, setting);
@@ -194,7 +194,7 @@ void Subject::pack(const lamina_library &library, const Setting &setting) {
   Setting packing = setting;
   packing.op = "pack";
   const lamina_op &op = op_named(library, "pack");
-  const std::unique_ptr<lamina_plan, void (*)(lamina_plan *)> plan(make_plan(op, packing, home_.device), op.plan_destroy);
+  const std::unique_ptr<lamina_plan, void (*)(lamina_plan *)> plan(make_plan(op, packing, home_), op.plan_destroy);
   std::vector<const lamina_tensor *> table(op.arg_count, nullptr);
   for (uint32_t i = 0; i < op.arg_count; ++i)
     if (const int here = argument_named(op_, op.args[i].name); here >= 0) table[i] = table_[static_cast<size_t>(here)];

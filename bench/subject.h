@@ -29,7 +29,8 @@ struct Home {
   // `bytes` of memory, copied from `content` unless that is null.
   std::function<std::shared_ptr<void>(uint64_t bytes, uint64_t align, const void *content)> allocate;
   std::function<void()> synchronise;
-  int runs_at_once = 1;  // runs that are enqueued before one is waited for
+  std::shared_ptr<const lamina_host> host = nullptr;  // services for plans: profiler ranges; null gives none
+  int runs_at_once = 1;                               // runs that are enqueued before one is waited for
 };
 Home processor_home();
 

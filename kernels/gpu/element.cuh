@@ -108,10 +108,10 @@ __device__ inline uint64_t load_bits(const void *data, size_t size, int64_t at) 
 }
 __device__ inline float value_of(uint64_t bits, DType dtype) {
   switch (dtype) {
-    case DType::float64: return static_cast<float>(__longlong_as_double(static_cast<long long>(bits)));
-    case DType::float32: return __uint_as_float(static_cast<uint32_t>(bits));
-    case DType::float16: return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
-    case DType::bfloat16: return __uint_as_float(static_cast<uint32_t>(bits) << 16);
+    case DType::float64: return static_cast<float>(__builtin_bit_cast(double, bits));
+    case DType::float32: return __builtin_bit_cast(float, static_cast<uint32_t>(bits));
+    case DType::float16: return to_float(__builtin_bit_cast(float16, static_cast<uint16_t>(bits)));
+    case DType::bfloat16: return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
     case DType::boolean: return bits != 0 ? 1.0f : 0.0f;
     case DType::int8: return static_cast<int8_t>(bits);
     case DType::uint8: return static_cast<uint8_t>(bits);

@@ -1,7 +1,7 @@
 // The host half of the fused Hopper kernel: which problems it takes, its tensor maps, its launch.
 #pragma once
 #include "cuda_forward.h"
-#include "kernels/cuda/sm90a_product.h"
+#include "kernels/cuda/tensor_map.h"
 #include "sm90a_job.h"
 #include "sm90a_kernels.h"
 
@@ -9,13 +9,13 @@ namespace lamina::transition {
 
 namespace kernel {
 #define LAMINA_ROW(name, ...) name,
-enum FusedIndex { before_fused = cuda::rows_kernel::hopper_count - 1, LAMINA_FUSED_KERNELS(LAMINA_ROW) fused_count };
+enum HopperIndex { before_hopper = cuda::rows_kernel::count - 1, LAMINA_FUSED_KERNELS(LAMINA_ROW) hopper_count };
 #undef LAMINA_ROW
 }  // namespace kernel
 #define LAMINA_FUSED_ROW(name, C, ...) {#name, hopper::fused_shape(C).shared_bytes},
-#define LAMINA_FUSED_TABLE LAMINA_ROWS_TABLE LAMINA_HOPPER_PRODUCT_KERNELS(LAMINA_HOPPER_TABLE_ROW) LAMINA_FUSED_KERNELS(LAMINA_FUSED_ROW)
+#define LAMINA_FUSED_TABLE LAMINA_FUSED_KERNELS(LAMINA_FUSED_ROW)
 
-struct HopperMachine : cuda::HopperKernels {
+struct HopperMachine {
   static bool aligned(const View &view) { return view.stride[0] % 8 == 0 && reinterpret_cast<uintptr_t>(view.data) % 16 == 0; }
 
   // What is known when weights are packed.
@@ -26,14 +26,13 @@ struct HopperMachine : cuda::HopperKernels {
   }
   static bool takes(const Problem &p, const PackedLayout &) { return folds(p) && aligned(p.x) && aligned(p.out) && p.M <= INT32_MAX; }
 
-  static Status forward(const Problem &p, const PackedLayout &layout, const char *packed, char *, cuda::RowsLauncher &rows,
-                        Failure &failure) {
+  static Status forward(const Problem &p, const PackedLayout &layout, const char *packed, char *, cuda::RowsLauncher &rows, Failure &failure) {
     const cuda::DeviceCode &code = rows.code();
     const auto map = [&](const void *data, int64_t lines, int64_t columns, int64_t line, CUtensorMap &to) {
       const uint64_t width = static_cast<uint64_t>(line);
       return cuda::make_tensor_map(*code.driver,
-                                   {data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(lines), 1}, width, width, {64, 64, 1}, 3},
-                                   to, failure);
+                                   {data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(lines), 1}, width, width, {64, 64, 1}, 3}, to,
+                                   failure);
     };
     const auto rows_map = [&](const View &view, CUtensorMap &to) {
       const uint64_t width = static_cast<uint64_t>(view.stride[0]);

@@ -1,11 +1,11 @@
-// Activations and their derivatives in float, for every dtype: errors far below half a unit of float's own last digits times the argument.
+// Activations and their derivatives in float, exact to a few units of its last place, for every dtype.
 #pragma once
 #include "kernels/common/row_linear.h"
 #include "kernels/gpu/element.cuh"
 
 namespace lamina::cuda {
 
-// As exact as float allows, also far from zero: the fast exponential loses nothing that float kept.
+// Also far from zero: exp may become infinite, and the quotient 0.
 __device__ inline float exact_sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 __device__ inline float activate(Activation activation, float y) {

@@ -14,10 +14,10 @@ constexpr int64_t rows_at_once = 32768;  // of the portable kernels: what lies b
 
 // Where what stands in the packed bytes.
 struct RowLinearLayout {
-  int64_t element, line;                    // bytes of T; elements of a packed row
-  int64_t weight, bias;                     // [N][line] of T, [N] floats
+  int64_t element, line;                       // bytes of T; elements of a packed row
+  int64_t weight, bias;                        // [N][line] of T, [N] floats
   int64_t folded_weight = 0, folded_bias = 0;  // the same with the LayerNorm before it folded in; 0: not there
-  int64_t norm = 0;                         // [2][width] floats
+  int64_t norm = 0;                            // [2][width] floats
   int64_t total;
 
   RowLinearLayout(const RowLinear &p, bool folded) {
@@ -47,7 +47,8 @@ struct RowLinearWorkspace {
 
 inline const DeviceCode &row_linear_code(const void *state) { return *static_cast<const DeviceCode *>(state); }
 
-inline Status launch_row_linear_pack(const RowLinear &p, const RowLinearLayout &layout, RowsLauncher &rows, char *packed, Failure &failure) {
+inline Status launch_row_linear_pack(const RowLinear &p, const RowLinearLayout &layout, RowsLauncher &rows, char *packed,
+                                     Failure &failure) {
   PackJob job;
   PackPart &plain = job.part[0];
   plain.source[0] = {p.weight, p.bias, 1};
@@ -166,8 +167,8 @@ Status row_linear_pack(const RowLinear &p, const RowLinearRun &run, Failure &fai
 }
 
 // The packed weights: the caller's, or made in the workspace.
-inline Status row_linear_weights(const RowLinear &p, const RowLinearLayout &layout, RowsLauncher &rows, char *workspace, const char *&packed,
-                                 Failure &failure) {
+inline Status row_linear_weights(const RowLinear &p, const RowLinearLayout &layout, RowsLauncher &rows, char *workspace,
+                                 const char *&packed, Failure &failure) {
   packed = static_cast<const char *>(p.packed);
   if (packed) return Status::ok;
   packed = workspace;

@@ -8,7 +8,9 @@
 
 namespace lamina::cuda {
 
-inline uint64_t row_linear_saved_bytes(const RowLinear &, const void *) { return 0; }  // computing again reads less than keeping would write
+inline uint64_t row_linear_saved_bytes(const RowLinear &, const void *) {
+  return 0;
+}  // what save allows is not used: forward is computed again
 
 struct RowLinearGradientSpace {
   int64_t group, splits, n_line, slabs;
@@ -41,7 +43,14 @@ class RowLinearBackward {
  public:
   RowLinearBackward(const RowLinear &p, const RowLinearGradients &g, const RowLinearLayout &layout, const RowLinearGradientSpace &space,
                     const char *packed, char *workspace, RowsLauncher &rows)
-      : p_(p), g_(g), layout_(layout), space_(space), workspace_(workspace), rows_(rows), forward_(p, layout, packed, rows), packed_(packed) {}
+      : p_(p),
+        g_(g),
+        layout_(layout),
+        space_(space),
+        workspace_(workspace),
+        rows_(rows),
+        forward_(p, layout, packed, rows),
+        packed_(packed) {}
 
   Status run(Failure &failure) {
     for (int64_t first = 0; first < p_.M; first += space_.group) {
@@ -172,8 +181,7 @@ class RowLinearBackward {
     const int slabs = static_cast<int>(space_.slabs), splits = p_.M ? static_cast<int>(space_.splits) : 0;  // of no rows, zeros
     const int64_t width = RowLinearLayout::norm_width(p_);
     const float *norm = floats(space_.norm_sums);
-    LAMINA_TRY(rows_.gather({g_.weight, p_.N, p_.K, floats(space_.weight_sums), splits, p_.N * p_.K, p_.K, -1, scale},
-                            failure));
+    LAMINA_TRY(rows_.gather({g_.weight, p_.N, p_.K, floats(space_.weight_sums), splits, p_.N * p_.K, p_.K, -1, scale}, failure));
     LAMINA_TRY(rows_.gather({g_.bias, p_.N, 1, floats(space_.bias_sums), slabs, p_.N, 1, -1, scale}, failure));
     LAMINA_TRY(rows_.gather({g_.norm_bias, width, 1, norm, slabs, 2 * width, 1, -1, 1}, failure));
     return rows_.gather({g_.norm_weight, width, 1, norm + width, slabs, 2 * width, 1, -1, 1}, failure);

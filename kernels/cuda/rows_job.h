@@ -27,7 +27,7 @@ struct ProductJob {
   float scale = 1;
   View residual, row_mask;  // residual: T, stride[1] == 1
   void *out = nullptr;
-  int64_t out_line = 0, split_stride = 0;  // elements of out
+  int64_t out_line = 0, split_stride = 0;         // elements of out
   bool out_is_float = false, add_to_out = false;  // add_to_out: out is float and holds what this is added to
 };
 
@@ -45,7 +45,7 @@ struct NormJob {
 // The LayerNorm's gradient: x_gradient from that of its result, and each row's mean and 1 / deviation for column_sums.
 struct NormGradientJob {
   const void *x = nullptr, *gradient = nullptr;
-  void *x_gradient = nullptr;  // T; null: only the statistics
+  void *x_gradient = nullptr;   // T; null: only the statistics
   float *statistics = nullptr;  // [rows][2]
   int64_t rows = 0, x_line = 0, gradient_line = 0, x_gradient_line = 0;
   int channels = 0;

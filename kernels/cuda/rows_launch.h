@@ -45,7 +45,11 @@ class RowsLauncher {
  public:
   // T: float32, bfloat16 or float16.
   RowsLauncher(const DeviceCode &code, void *stream, DType T)
-      : code_(code), launcher_(code, stream), type_(T == DType::float32 ? 0 : T == DType::bfloat16 ? 1 : 2) {}
+      : code_(code),
+        launcher_(code, stream),
+        type_(T == DType::float32    ? 0
+              : T == DType::bfloat16 ? 1
+                                     : 2) {}
 
   Status open(Failure &failure) { return launcher_.open(failure); }
   Launcher &launcher() { return launcher_; }
@@ -61,11 +65,12 @@ class RowsLauncher {
     return warps(rows_kernel::rows_norm_gradient_float32, job.rows, &job, failure);
   }
   Status column_sums(ColumnSumsJob job, Failure &failure) {
-    return launch(rows_kernel::rows_column_sums_float32 + type_, {blocks((job.columns + 31) / 32), blocks((job.rows + slab_rows - 1) / slab_rows), 1},
-                  &job, failure);
+    return launch(rows_kernel::rows_column_sums_float32 + type_,
+                  {blocks((job.columns + 31) / 32), blocks((job.rows + slab_rows - 1) / slab_rows), 1}, &job, failure);
   }
   Status activation_gradient(ActivationGradientJob job, Failure &failure) {
-    return launch(rows_kernel::rows_activation_gradient_float32 + type_, {blocks((job.rows * job.columns + 255) / 256), 1, 1}, &job, failure);
+    return launch(rows_kernel::rows_activation_gradient_float32 + type_, {blocks((job.rows * job.columns + 255) / 256), 1, 1}, &job,
+                  failure);
   }
   Status pack(PackJob job, Failure &failure) {
     return launch(rows_kernel::rows_pack_float32 + type_, {128, pack_parts + 1, 1}, &job, failure);

@@ -87,8 +87,9 @@ __device__ void column_sums(const ColumnSumsJob &job) {
       const float g = element<T>(job.gradient, job.gradient_is_float, row * job.gradient_line + column);
       sum += g;
       if (job.x)
-        along = fmaf(g, (element<T>(job.x, job.x_is_float, row * job.x_line + column) - job.statistics[2 * row]) * job.statistics[2 * row + 1],
-                     along);
+        along =
+            fmaf(g, (element<T>(job.x, job.x_is_float, row * job.x_line + column) - job.statistics[2 * row]) * job.statistics[2 * row + 1],
+                 along);
     }
   of_warp[0][warp][lane] = sum, of_warp[1][warp][lane] = along;
   __syncthreads();

@@ -40,11 +40,13 @@ __device__ void normalise_in_registers(const NormJob &job) {
     gpu::Eight<T> result;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float4 w = *reinterpret_cast<const float4 *>(job.weight + channel + half * 4), b = *reinterpret_cast<const float4 *>(job.bias + channel + half * 4);
+      const float4 w = *reinterpret_cast<const float4 *>(job.weight + channel + half * 4),
+                   b = *reinterpret_cast<const float4 *>(job.bias + channel + half * 4);
       const float weight[4] = {w.x, w.y, w.z, w.w}, bias[4] = {b.x, b.y, b.z, b.w};
 #pragma unroll
       for (int e = 0; e < 4; ++e)
-        result.value[half * 4 + e] = gpu::from_float<T>(fmaf((gpu::to_float(eight.value[half * 4 + e]) - mean) * scale, weight[e], bias[e]));
+        result.value[half * 4 + e] =
+            gpu::from_float<T>(fmaf((gpu::to_float(eight.value[half * 4 + e]) - mean) * scale, weight[e], bias[e]));
     }
     *reinterpret_cast<gpu::Eight<T> *>(to + channel) = result;
   });

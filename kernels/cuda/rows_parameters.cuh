@@ -21,7 +21,8 @@ __device__ void pack_part(const PackPart &part, int64_t warp, int64_t warps) {
     const PackSource &source = part.source[part.gated && packed % 16 >= 8];
     const int64_t row = part.gated ? packed / 16 * 8 + packed % 8 : packed;
     const auto value = [&](int64_t k) {
-      return source.factor * gpu::load_any(source.weight.data, source.weight.dtype, row * source.weight.stride[0] + k * source.weight.stride[1]);
+      return source.factor *
+             gpu::load_any(source.weight.data, source.weight.dtype, row * source.weight.stride[0] + k * source.weight.stride[1]);
     };
     float mean = 0, shift = 0;
     if (part.folded) {
@@ -44,7 +45,8 @@ __device__ void pack_part(const PackPart &part, int64_t warp, int64_t warps) {
 // blockIdx.y: a part, or behind them the norm's vectors.
 template <class T>
 __device__ void pack(const PackJob &job) {
-  const int64_t thread = static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x, threads = static_cast<int64_t>(gridDim.x) * row_threads;
+  const int64_t thread = static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x,
+                threads = static_cast<int64_t>(gridDim.x) * row_threads;
   if (blockIdx.y < pack_parts) {
     const PackPart &part = job.part[blockIdx.y];
     if (!part.weight) return;

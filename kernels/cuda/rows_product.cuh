@@ -26,7 +26,8 @@ class OperandStream {
 #pragma unroll
     for (int i = 0; i < pieces; ++i) {
       const Place place = place_of(i);
-      held_[i] = operand_.transposed ? load(k + place.k, depth_, first_ + place.row, rows_) : load(first_ + place.row, rows_, k + place.k, depth_);
+      held_[i] =
+          operand_.transposed ? load(k + place.k, depth_, first_ + place.row, rows_) : load(first_ + place.row, rows_, k + place.k, depth_);
     }
   }
   __device__ void put(T *tile) const {

@@ -170,7 +170,7 @@ template <class T, int tile_columns, bool smooth>
 __device__ void linear(const LinearJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   auto &shared = *reinterpret_cast<LinearShared<T, tile_columns> *>(dynamic);
-  static_assert(sizeof shared <= linear_shape(tile_columns).shared_bytes);
+  static_assert(sizeof shared <= linear_shape(tile_columns).shared_bytes && registers_fit(2, 232, 40));
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4, total = job.row_tiles * job.column_tiles;
   if (threadIdx.x == 0) {
     allow_next_kernel();

@@ -28,8 +28,7 @@ __device__ void serve_norm_linear(const NormLinearJob &job, NormLinearShared<T, 
     const int passes = (job.columns + 127) / 128;
     shared.weights_full.expect(passes * 128 * K * 2);
     for (int pass = 0; pass < passes; ++pass)
-      for (int box = 0; box < K / 64; ++box)
-        load_box(job.weights, shared.weights_full, shared.weights[pass][box], box * 64, pass * 128);
+      for (int box = 0; box < K / 64; ++box) load_box(job.weights, shared.weights_full, shared.weights[pass][box], box * 64, pass * 128);
   }
   if (first < job.tiles) load(first, 0);
   const int boxes = (job.columns + 63) / 64;
@@ -103,7 +102,7 @@ template <class T, int K>
 __device__ void norm_linear(const NormLinearJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   auto &shared = *reinterpret_cast<NormLinearShared<T, K> *>(dynamic);
-  static_assert(sizeof shared <= norm_linear_shape().shared_bytes);
+  static_assert(sizeof shared <= norm_linear_shape().shared_bytes && registers_fit(2, 232, 40));
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   if (threadIdx.x == 0) {
     allow_next_kernel();

@@ -26,8 +26,8 @@ class MatrixMaps {
  public:
   explicit MatrixMaps(const DeviceCode &code) : driver_(*code.driver) {}
   Status make(const void *data, int64_t rows, int64_t columns, int64_t line, uint32_t box_rows, CUtensorMap &to, Failure &failure) const {
-    const TensorBoxes boxes{data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1}, static_cast<uint64_t>(line), 0,
-                            {64, box_rows, 1}, 2};
+    const TensorBoxes boxes{
+        data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1}, static_cast<uint64_t>(line), 0, {64, box_rows, 1}, 2};
     return make_tensor_map(driver_, boxes, to, failure);
   }
 
@@ -55,8 +55,8 @@ struct HopperMachine {
   static bool sixteen_bit(const RowLinear &p) { return p.dtype != DType::float32 && p.dtype != DType::float64; }
   // Widths whose weights stay in shared memory.
   static bool resident(const RowLinear &p) {
-    return p.settings.norm == NormPlace::before && p.settings.activation == Activation::none && p.settings.scale == 1 && !p.residual.present &&
-           (p.K == 128 || p.K == 256) && p.N % 8 == 0 && p.N <= 128 * norm_linear_passes(static_cast<int>(p.K));
+    return p.settings.norm == NormPlace::before && p.settings.activation == Activation::none && p.settings.scale == 1 &&
+           !p.residual.present && (p.K == 128 || p.K == 256) && p.N % 8 == 0 && p.N <= 128 * norm_linear_passes(static_cast<int>(p.K));
   }
   static bool folds(const RowLinear &p) { return sixteen_bit(p) && resident(p); }
 

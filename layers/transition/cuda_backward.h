@@ -10,7 +10,7 @@ namespace lamina::transition {
 
 constexpr int64_t backward_rows_at_once = 8192;
 
-inline uint64_t saved_bytes(const Problem &, const void *) { return 0; }  // computing again reads less than keeping would write
+inline uint64_t saved_bytes(const Problem &, const void *) { return 0; }  // what save allows is not used: forward is computed again
 
 struct BackwardSpace {  // offsets
   int64_t group, up_splits, down_splits, slabs;
@@ -43,9 +43,16 @@ struct BackwardSpace {  // offsets
 
 class Backward {
  public:
-  Backward(const Problem &p, const Gradients &g, const PackedLayout &layout, const BackwardSpace &space, const char *packed, char *workspace,
-           cuda::RowsLauncher &rows)
-      : p_(p), g_(g), layout_(layout), space_(space), packed_(packed), workspace_(workspace), rows_(rows), forward_(p, layout, packed, rows) {}
+  Backward(const Problem &p, const Gradients &g, const PackedLayout &layout, const BackwardSpace &space, const char *packed,
+           char *workspace, cuda::RowsLauncher &rows)
+      : p_(p),
+        g_(g),
+        layout_(layout),
+        space_(space),
+        packed_(packed),
+        workspace_(workspace),
+        rows_(rows),
+        forward_(p, layout, packed, rows) {}
 
   Status run(Failure &failure) {
     for (int64_t first = 0; first < p_.M; first += space_.group) {
@@ -104,8 +111,8 @@ class Backward {
   }
 
   // left' right over the group's rows.
-  Status weight_sums(const cuda::ProductOperand &left, int64_t left_width, const cuda::ProductOperand &right, int64_t right_width, int64_t to,
-                     int64_t splits, Failure &failure) {
+  Status weight_sums(const cuda::ProductOperand &left, int64_t left_width, const cuda::ProductOperand &right, int64_t right_width,
+                     int64_t to, int64_t splits, Failure &failure) {
     cuda::ProductJob job;
     job.a = {left.data, left.line, true}, job.b = {right.data, right.line, true};
     job.rows = left_width, job.columns = static_cast<int>(right_width), job.depth = count_;

@@ -15,8 +15,8 @@ constexpr float gate_factor = 0.5f;
 constexpr int64_t rows_at_once = 32768;  // of the portable kernels: the hidden rows stay near the L2 cache
 
 struct PackedLayout {
-  int64_t element, rows;                                     // bytes of T; packed rows of gate and up
-  int64_t up, up_bias, down, down_bias;                      // [rows][C], [C][I] of T; floats
+  int64_t element, rows;                      // bytes of T; packed rows of gate and up
+  int64_t up, up_bias, down, down_bias;       // [rows][C], [C][I] of T; floats
   int64_t folded_up = 0, folded_up_bias = 0;  // 0: not there
   int64_t norm = 0, total;
 

@@ -26,13 +26,14 @@ struct HopperMachine {
   }
   static bool takes(const Problem &p, const PackedLayout &) { return folds(p) && aligned(p.x) && aligned(p.out) && p.M <= INT32_MAX; }
 
-  static Status forward(const Problem &p, const PackedLayout &layout, const char *packed, char *, cuda::RowsLauncher &rows, Failure &failure) {
+  static Status forward(const Problem &p, const PackedLayout &layout, const char *packed, char *, cuda::RowsLauncher &rows,
+                        Failure &failure) {
     const cuda::DeviceCode &code = rows.code();
     const auto map = [&](const void *data, int64_t lines, int64_t columns, int64_t line, CUtensorMap &to) {
       const uint64_t width = static_cast<uint64_t>(line);
       return cuda::make_tensor_map(*code.driver,
-                                   {data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(lines), 1}, width, width, {64, 64, 1}, 3}, to,
-                                   failure);
+                                   {data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(lines), 1}, width, width, {64, 64, 1}, 3},
+                                   to, failure);
     };
     const auto rows_map = [&](const View &view, CUtensorMap &to) {
       const uint64_t width = static_cast<uint64_t>(view.stride[0]);

@@ -47,7 +47,8 @@ __device__ void load_weights(const FusedJob &job, FusedShared<T, C> &shared) {
   const auto load = [&](const CUtensorMap &map, int column, int row) {
     shared.free[place.at].wait(place.parity ^ 1);
     shared.full[place.at].expect(128 * 64 * 2);
-    cuda::load_box_for_all(map, shared.full[place.at], shared.weights[place.at][rank * 64], column, row + rank * 64, 0, (1 << together) - 1);
+    cuda::load_box_for_all(map, shared.full[place.at], shared.weights[place.at][rank * 64], column, row + rank * 64, 0,
+                           (1 << together) - 1);
     place.advance();
   };
   for (int round = 0; round < job.rounds; ++round)
@@ -60,7 +61,9 @@ __device__ void load_weights(const FusedJob &job, FusedShared<T, C> &shared) {
     }
 }
 
-__device__ inline int tile_of(int round, int worker) { return (round * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x)) * workers + worker; }
+__device__ inline int tile_of(int round, int worker) {
+  return (round * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x)) * workers + worker;
+}
 
 // One thread a worker: its rows in, its results out.
 template <class T, int C>
@@ -138,15 +141,15 @@ struct Worker {
 #pragma unroll
     for (int t = 0; t < Shape::hidden / 8; ++t) {  // 8 hidden channels
       if constexpr (gated) {
-        const float2 gate_bias = *reinterpret_cast<const float2 *>(bias + 16 * t), value_bias = *reinterpret_cast<const float2 *>(bias + 16 * t + 8);
+        const float2 gate_bias = *reinterpret_cast<const float2 *>(bias + 16 * t),
+                     value_bias = *reinterpret_cast<const float2 *>(bias + 16 * t + 8);
 #pragma unroll
         for (int lower = 0; lower < 2; ++lower) {
           const float s = lower ? scale.lower : scale.upper;
           const float *gate = sum + 8 * t + 2 * lower, *value = gate + 4;
           const float g0 = fmaf(gate[0], s, gate_bias.x), g1 = fmaf(gate[1], s, gate_bias.y);  // halves: silu(2 g) = g (1 + tanh(g))
-          hidden[t / 2][t % 2 * 2 + lower] =
-              cuda::pack_pair<T>(fmaf(g0, cuda::tanh_approximate(g0), g0) * fmaf(value[0], s, value_bias.x),
-                                 fmaf(g1, cuda::tanh_approximate(g1), g1) * fmaf(value[1], s, value_bias.y));
+          hidden[t / 2][t % 2 * 2 + lower] = cuda::pack_pair<T>(fmaf(g0, cuda::tanh_approximate(g0), g0) * fmaf(value[0], s, value_bias.x),
+                                                                fmaf(g1, cuda::tanh_approximate(g1), g1) * fmaf(value[1], s, value_bias.y));
         }
       } else {
         const float2 b = *reinterpret_cast<const float2 *>(bias + 8 * t);
@@ -198,8 +201,8 @@ struct Worker {
           result[i] = cuda::pack_pair<T>(fmaf(s[0] + bias.x, m, before.x), fmaf(s[1] + bias.y, m, before.y));
         }
         __syncwarp();  // x of these 16 columns is in registers of the whole warp before it is overwritten
-        cuda::store_matrices(cuda::swizzled(box, warp * 16 + matrix % 2 * 8 + lane % 8, j % 8 + matrix / 2), result[0], result[1], result[2],
-                             result[3]);
+        cuda::store_matrices(cuda::swizzled(box, warp * 16 + matrix % 2 * 8 + lane % 8, j % 8 + matrix / 2), result[0], result[1],
+                             result[2], result[3]);
       }
   }
 
@@ -238,7 +241,7 @@ template <class T, int C, bool gated>
 __device__ void fused(const FusedJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   auto &shared = *reinterpret_cast<FusedShared<T, C> *>(dynamic);
-  static_assert(sizeof shared <= fused_shape(C).shared_bytes);
+  static_assert(sizeof shared <= fused_shape(C).shared_bytes && cuda::registers_fit(workers, 240, 24));
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   if (threadIdx.x == 0) {
     cuda::allow_next_kernel();

@@ -1,8 +1,7 @@
 """The layers of released packages, with every parameter random, against the bundle's: alone, and in the packages' own blocks by patch().
 
-Usage: python_hosts.py BUNDLE TABLE.  TABLE (python_hosts.json) says what became of each package; another outcome is a failure.
+Usage: python_hosts.py TRIANGLE_MULTIPLICATION TRANSITION TABLE.  TABLE (python_hosts.json) says what became of each package; another outcome is a failure.
 """
-import ast
 import copy
 import importlib
 import importlib.metadata
@@ -12,7 +11,6 @@ import os
 import sys
 import traceback
 import types
-from functools import partial
 from pathlib import Path
 
 os.environ["LAYERNORM_TYPE"] = "torch"  # protenix otherwise compiles a CUDA norm at import
@@ -54,20 +52,21 @@ def pair_mask():
 
 
 class Check:
-    def __init__(self, kernel):
-        self.kernel, self.contract = kernel, kernel._library.CONTRACT
+    def __init__(self, kernels):
+        self.kernels = kernels
 
-    def module(self, what, module, name, mask, hosts=None):
-        """One module by itself, in float32 and bfloat16, against itself in float64."""
+    def module(self, what, module, hosts=None, **masks):
+        """One module by itself, in float32 and bfloat16, against itself in float64; whichever bundle binds it."""
         randomise(module)
         x = draw(1, N, N, DIM)
         for dtype in (torch.float32, torch.bfloat16):
             host, rounded = copy.deepcopy(module).to(dtype), x.to(dtype)
-            wide = mask.double() if mask.is_floating_point() else mask
-            truth = in_double(lambda: copy.deepcopy(host).double()(rounded.double(), **{name: wide}))
-            with self.kernel.patch(host, hosts=hosts) as report, torch.no_grad():
-                assert len(report.swapped) == 1, report
-                check_close(host(rounded, **{name: mask}), truth, dtype, what, self.contract)
+            wide = {name: mask.double() if mask.is_floating_point() else mask for name, mask in masks.items()}
+            truth = in_double(lambda: copy.deepcopy(host).double()(rounded.double(), **wide))
+            serving = [kernel for kernel in self.kernels if kernel.patch(host, hosts=hosts).swapped]
+            assert len(serving) == 1, what
+            with torch.no_grad():
+                check_close(host(rounded, **masks), truth, dtype, what, serving[0]._library.CONTRACT)
 
     def in_place(self, what, module, mask):
         """The OpenFold family's promise: the result over the input or added to it, and the input itself returned."""
@@ -76,10 +75,10 @@ class Check:
             for ours in (False, True):
                 z = draw(1, N, N, DIM)
                 if ours:
-                    self.kernel.patch(module)
+                    self.kernels[0].patch(module)
                 with torch.no_grad():
                     result = module(z, mask=mask, **options)
-                self.kernel.unpatch(module)
+                self.kernels[0].unpatch(module)
                 found.append((result, z, result.data_ptr() == z.data_ptr()))
             (host, host_z, host_same), (own, own_z, own_same) = found
             for one, other in ((host, own), (host_z, own_z)):
@@ -87,26 +86,28 @@ class Check:
             assert host_same == own_same, (what, options)
             print(f"{what}: {options}: as the host, input {'overwritten' if own_same else 'kept'}")
 
-    def block(self, what, block, call, swapped):
-        """A released block before, with and after the patch."""
+    def block(self, what, block, call, *swapped):
+        """A released block before, with and after the patch by each bundle; `swapped`: what each of them finds."""
         randomise(block)
         with torch.no_grad():
             before = call(block)
-            with self.kernel.patch(block) as report:
-                assert [path for path, _ in report.swapped] == swapped and not report.skipped, report
-                inside = call(block)
+            reports = [kernel.patch(block) for kernel in self.kernels]
+            assert tuple([path for path, _ in report.swapped] for report in reports) == swapped and not any(report.skipped for report in reports), reports
+            inside = call(block)
+            assert sum(kernel.unpatch(block) for kernel in self.kernels) == sum(map(len, swapped))
             after = call(block)
         error = float((inside - before).norm() / before.norm())
-        print(f"{what}: {len(swapped)} swapped, {error:.1e} from the host's block")
+        print(f"{what}: {sum(map(len, swapped))} swapped, {error:.1e} from the host's block")
         assert error < 1e-5 and torch.equal(before, after) and not torch.equal(before, inside)
 
 
 def boltz(check):
     triangular, pairformer = (importlib.import_module(f"boltz.model.layers.{name}") for name in ("triangular_mult", "pairformer"))
     for direction in ("Outgoing", "Incoming"):
-        check.module(f"boltz {direction}", getattr(triangular, f"TriangleMultiplication{direction}")(DIM), "mask", pair_mask())
+        check.module(f"boltz {direction}", getattr(triangular, f"TriangleMultiplication{direction}")(DIM), mask=pair_mask())
+    check.module("boltz Transition", importlib.import_module("boltz.model.layers.transition").Transition(DIM, 4 * DIM))
     block = pairformer.PairformerNoSeqLayer(DIM, pairwise_head_width=8, pairwise_num_heads=2)
-    check.block("boltz PairformerNoSeqLayer", block, lambda one: one(draw(1, N, N, DIM), pair_mask()), ["tri_mul_out", "tri_mul_in"])
+    check.block("boltz PairformerNoSeqLayer", block, lambda one: one(draw(1, N, N, DIM), pair_mask()), ["tri_mul_out", "tri_mul_in"], ["transition_z"])
 
 
 def openfold3(check):
@@ -114,12 +115,15 @@ def openfold3(check):
     blocks = importlib.import_module("openfold3.core.model.latent.base_blocks")
     for direction in ("Outgoing", "Incoming"):
         module = getattr(layers, f"TriangleMultiplication{direction}")(DIM, 24)
-        check.module(f"openfold3 {direction}", module, "mask", pair_mask())
+        check.module(f"openfold3 {direction}", module, mask=pair_mask())
         check.in_place(f"openfold3 {direction}", module, pair_mask())
+    transitions = importlib.import_module("openfold3.core.model.layers.transition")
+    for name in ("SwiGLUTransition", "ReLUTransition"):
+        check.module(f"openfold3 {name}", getattr(transitions, name)(DIM, 2), mask=pair_mask())
     block = blocks.PairBlock(DIM, 24, 8, 2, "swiglu", 2, 0.25, False, 1e9)
     for in_place in (False, True):
         check.block(f"openfold3 PairBlock, inplace_safe={in_place}", block,
-                    lambda one: one(draw(1, N, N, DIM), pair_mask(), inplace_safe=in_place), ["tri_mul_out", "tri_mul_in"])
+                    lambda one: one(draw(1, N, N, DIM), pair_mask(), inplace_safe=in_place), ["tri_mul_out", "tri_mul_in"], ["pair_transition"])
 
 
 def protenix(check):
@@ -127,33 +131,27 @@ def protenix(check):
     blocks = importlib.import_module("protenix.model.modules.pairformer")
     for direction in ("Outgoing", "Incoming"):
         module = getattr(layers, f"TriangleMultiplication{direction}")(DIM, 24)
-        check.module(f"protenix {direction}", module, "mask", pair_mask())
+        check.module(f"protenix {direction}", module, mask=pair_mask())
         check.in_place(f"protenix {direction}", module, pair_mask())
+    check.module("protenix Transition", importlib.import_module("protenix.model.modules.primitives").Transition(DIM, 2))
     block = blocks.PairformerBlock(c_z=DIM, c_s=0, c_hidden_mul=24, c_hidden_pair_att=8, no_heads_pair=2)
     for in_place in (False, True):
         check.block(f"protenix PairformerBlock, inplace_safe={in_place}", block,
-                    lambda one: one(None, draw(1, N, N, DIM), pair_mask(), inplace_safe=in_place)[1], ["tri_mul_out", "tri_mul_in"])
+                    lambda one: one(None, draw(1, N, N, DIM), pair_mask(), inplace_safe=in_place)[1], ["tri_mul_out", "tri_mul_in"], ["pair_transition"])
 
 
 def alphafold3_pytorch(check):
-    """Its package cannot be imported without deepspeed: the class is executed from the package's file."""
-    import einops
-
-    found = importlib.util.find_spec("alphafold3_pytorch")
-    tree = ast.parse((Path(found.submodule_search_locations[0]) / "alphafold3.py").read_text())
-    tree.body = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TriangleMultiplication"]
-    nn = torch.nn
-    scope = {"__name__": "alphafold3_pytorch.alphafold3", "nn": nn, "Module": nn.Module, "Sequential": nn.Sequential,
-             "LinearNoBias": partial(nn.Linear, bias=False), "typecheck": lambda function: function, "exists": lambda value: value is not None,
-             "default": lambda value, other: other if value is None else value, "rearrange": einops.rearrange, "einsum": einops.einsum,
-             "to_pairwise_mask": lambda mask: mask[:, :, None] & mask[:, None, :], "Dropout": lambda rate, dropout_type=None: nn.Dropout(rate)}
-    exec(compile("from __future__ import annotations\nfrom typing import Literal\n" + ast.unparse(tree), "alphafold3.py", "exec"), scope)
+    module_of = importlib.import_module("alphafold3_pytorch.alphafold3")
     mask = torch.arange(N)[None] % 7 > 0
     for mix in ("outgoing", "incoming"):
-        check.module(f"alphafold3-pytorch {mix}", scope["TriangleMultiplication"](dim=DIM, mix=mix), "mask", mask)
+        check.module(f"alphafold3-pytorch {mix}", module_of.TriangleMultiplication(dim=DIM, mix=mix), mask=mask)
+    check.module("alphafold3-pytorch Transition", module_of.Transition(dim=DIM))
+    block = module_of.PairwiseBlock(dim_pairwise=DIM, tri_attn_dim_head=8, tri_attn_heads=2)
+    check.block("alphafold3-pytorch PairwiseBlock", block, lambda one: one(draw(1, N, N, DIM), mask=mask),
+                ["tri_mult_outgoing.fn", "tri_mult_incoming.fn"], ["pairwise_transition.fn"])
     # In training its dropout lies inside, so the module is the host's own.
-    module = scope["TriangleMultiplication"](dim=DIM, mix="outgoing", dropout=0.5).train()
-    check.kernel.patch(module)
+    module = module_of.TriangleMultiplication(dim=DIM, mix="outgoing", dropout=0.5, dropout_type="row").train()
+    check.kernels[0].patch(module)
     try:
         with torch.no_grad():
             module(draw(1, N, N, DIM))
@@ -169,7 +167,7 @@ def transformers(check):
     config = types.SimpleNamespace(pairwise_state_dim=DIM)
     for outgoing in (True, False):
         module = esmfold.EsmFoldTriangleMultiplicativeUpdate(config, _outgoing=outgoing)
-        check.module(f"ESMFold v1, outgoing={outgoing}", module, "mask", pair_mask())
+        check.module(f"ESMFold v1, outgoing={outgoing}", module, mask=pair_mask())
         check.in_place(f"ESMFold v1, outgoing={outgoing}", module, pair_mask())
 
 
@@ -186,8 +184,8 @@ PACKAGES = {"boltz": boltz, "openfold3": openfold3, "protenix": protenix, "alpha
 
 
 def main():
-    bundle, table = sys.argv[1:]
-    check = Check(get_local_kernel(Path(bundle)))
+    *bundles, table = sys.argv[1:]
+    check = Check([get_local_kernel(Path(bundle)) for bundle in bundles])
     stand_ins = StandIns()
     sys.meta_path.append(stand_ins)
     found = {}

@@ -5,7 +5,8 @@ test_name=packager-python-hosts
 source "$(dirname "$0")/support.sh"
 make --no-print-directory build/python/hosts/installed
 "$lamina" pack $layer --org $org --counter 1 --only-backend cpu --out "$scratch/bundle" >/dev/null
-build/python/hosts/bin/python packager/tests/python_hosts.py "$scratch/bundle" packager/tests/python_hosts.json
+"$lamina" pack transition --org $org --counter 1 --only-backend cpu --out "$scratch/transition" >/dev/null
+build/python/hosts/bin/python packager/tests/python_hosts.py "$scratch/bundle" "$scratch/transition" packager/tests/python_hosts.json
 # The measurement for GPU machines, as far as a CPU takes it: both ways in, kernelize and patch().
 measure() { "$@" bench/gpu/esmfold2.py --bundle "$scratch/bundle" --device cpu --sizes 32 --channels 64 --blocks 1 --rounds 1 --seconds 0.01 \
   --forms host lamina 'lamina, compile' --dtype float32 --out "$scratch/esmfold2.json"; }

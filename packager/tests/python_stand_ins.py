@@ -8,7 +8,7 @@ import sys
 import types
 from unittest.mock import MagicMock
 
-HOSTS = {"boltz", "openfold3", "protenix"}
+HOSTS = {"boltz", "openfold3", "protenix", "alphafold3_pytorch"}
 
 
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -1,0 +1,135 @@
+// What the CUDA builds launch, seen by the stand-in driver: the fused kernel where it serves, the shared kernels in rounds of rows else, from
+// raw and from packed weights, forward and backward; every address in its tensor.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <filesystem>
+
+#include "conformance/tests/cuda_host.h"
+
+using namespace lamina;
+using namespace lamina::conformance;
+
+namespace {
+
+struct Problem {
+  int64_t M, C, I;
+  Element dtype = Element::bfloat16;
+  bool packed = true, relu = false;
+  std::string op = "forward";
+};
+
+std::string build_of(const std::string &arch) {
+  for (const auto &entry : std::filesystem::directory_iterator("build/plugins")) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("transition-") && name.ends_with("-" + arch + ".so")) return entry.path().string();
+  }
+  throw Error(ErrorKind::not_found, "build/plugins has no build of transition for " + arch);
+}
+
+// Runs the problem in a process of its own and gives what it launched to `see`.
+void launch(const std::string &arch, const Problem &p, const std::function<void(const std::vector<fake_cuda::Launch> &)> &see) {
+  const std::string found = run_in_child(
+      [&] {
+        const Fake fake;
+        const Plugin plugin(build_of(arch));
+        HostCall::Request request;
+        request.op = p.op, request.dims = {{"M", p.M}, {"C", p.C}, {"I", p.I}, {"S", 0}};
+        request.dtype = p.dtype, request.packed = p.packed;
+        request.given = {"norm_weight", "norm_bias", "row_mask", "*_gradient", p.op == "forward" ? "residual" : "down_bias"};
+        if (!p.relu) request.given.insert("gate_weight");
+        lamina_attr relu{"activation", LAMINA_ATTR_STRING, 0, {}};
+        relu.value.s = "relu";
+        if (p.relu) request.attributes.push_back(relu);
+        HostCall call(plugin, request);
+        fake->forget();
+        call.must_run(nullptr, p.op.c_str());
+        fake.no_misuse();
+        const auto used = check_addresses(fake->launches(), call.addresses());
+        std::set<std::string> wanted = {"x", p.op == "forward" ? "out" : "out_gradient"};
+        wanted.insert(p.packed ? "packed" : "up_weight");
+        for (const std::string &name : wanted) expect(used.contains(name), name + " is not used");
+        see(fake->launches());
+      },
+      60);
+  CAPTURE(arch);
+  CAPTURE(p.M), CAPTURE(p.C), CAPTURE(p.I), CAPTURE(p.packed), CAPTURE(p.op);
+  CHECK(found == "");
+}
+
+void equal(int64_t found, int64_t expected, const std::string &what) {
+  expect(found == expected, what + " is " + std::to_string(found) + ", expected " + std::to_string(expected));
+}
+int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+// norm, gate and up, down for every round of 32768 rows.
+void check_portable(const Problem &p, const std::vector<fake_cuda::Launch> &launches) {
+  size_t at = 0;
+  const auto next = [&](const std::string &name, int64_t blocks) {
+    expect(at < launches.size(), name + " is not launched");
+    const fake_cuda::Launch &one = launches[at++];
+    expect(one.kernel == "rows_" + name + "_" + name_of(p.dtype), one.kernel + " is launched where " + name + " is expected");
+    equal(one.grid[0], blocks, one.kernel + "'s blocks");
+  };
+  if (!p.packed) next("pack", 128);
+  for (int64_t first = 0; first < p.M; first += 32768) {
+    const int64_t rows = std::min<int64_t>(32768, p.M - first);
+    next("normalise", divide_up(rows, 8));
+    next("product", divide_up(rows, 128) * divide_up(p.relu ? p.I : 2 * p.I, 128));
+    next("product", divide_up(rows, 128) * divide_up(p.C, 128));
+  }
+  equal(static_cast<int64_t>(launches.size()), static_cast<int64_t>(at), "the number of launches");
+}
+
+// One kernel, in clusters of two, no more blocks than the GPU has processors.
+void check_fused(const Problem &p, const std::vector<fake_cuda::Launch> &launches) {
+  equal(static_cast<int64_t>(launches.size()), p.packed ? 1 : 2, "the number of launches");
+  const fake_cuda::Launch &one = launches.back();
+  const std::string name = std::string(p.relu ? "hopper_relu_" : "hopper_swiglu_") + name_of(p.dtype) + "_" + std::to_string(p.C);
+  expect(one.kernel == name, one.kernel + " is launched where " + name + " is expected");
+  equal(one.cluster, 2, "CTAs of a cluster");
+  const int64_t pairs = divide_up(p.M, 128);
+  equal(one.grid[0], std::min<int64_t>(132, divide_up(pairs, 2) * 2), "blocks");
+}
+
+}  // namespace
+
+TEST_CASE("portable kernels: every row in one round, whatever the widths") {
+  for (const Problem &p : {Problem{1, 8, 8},
+                           {33, 128, 512, Element::float32},
+                           {40000, 136, 272, Element::float16},
+                           {300, 128, 512, Element::bfloat16, false},
+                           {70000, 1024, 4096, Element::bfloat16, false, true}})
+    launch("cuda_sm80", p, [&](const auto &launches) { check_portable(p, launches); });
+}
+
+TEST_CASE("cuda_sm90a fuses 16-bit rows of 128 and 256 channels, and takes the portable kernels else") {
+  for (const Problem &p :
+       {Problem{1, 128, 64}, {65, 128, 512, Element::float16, false}, {262144, 256, 1024}, {1000, 128, 512, Element::bfloat16, true, true}})
+    launch("cuda_sm90a", p, [&](const auto &launches) { check_fused(p, launches); });
+  for (const Problem &p : {Problem{100, 128, 512, Element::float32},
+                           {100, 384, 1536},
+                           {100, 128, 72},
+                           {100, 256, 2048},
+                           {100, 256, 256, Element::float16, true, true}})
+    launch("cuda_sm90a", p, [&](const auto &launches) { check_portable(p, launches); });
+}
+
+TEST_CASE("backward: gradients of parameters are gathered last, from sums that every round added to") {
+  for (const char *arch : {"cuda_sm80", "cuda_sm90a"})
+    for (const Problem &p :
+         {Problem{20000, 128, 512, Element::bfloat16, false, false, "backward"}, {7, 24, 40, Element::float32, false, true, "backward"}})
+      launch(arch, p, [&](const auto &launches) {
+        const int64_t rounds = divide_up(p.M, 8192), gathered = p.relu ? 5 : 6;  // up, down, down's bias, the norm's two; gate
+        int64_t gathers = 0, sums = 0;
+        for (size_t i = 0; i < launches.size(); ++i) {
+          const bool is_gather = launches[i].kernel == "rows_gather";
+          gathers += is_gather;
+          expect(is_gather == (static_cast<int64_t>(i) >= static_cast<int64_t>(launches.size()) - gathered),
+                 "a gather is not among the last launches");
+          sums += launches[i].kernel.starts_with("rows_column_sums");
+        }
+        equal(gathers, gathered, "gathers");
+        equal(sums, 2 * rounds, "column sums: of down's bias and of the norm");
+      });
+}

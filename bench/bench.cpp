@@ -106,7 +106,8 @@ Row measure(const lamina_library &library, const Setting &setting, const Options
     if (has_peak) row.peak = std::max(row.peak, measure_peak(instruction, threads));
     const std::vector<double> more = time_together(subjects, options.home, 3, options.seconds / 3);
     times.insert(times.end(), more.begin(), more.end());
-    if (turn == 1 && !options.torch.empty()) row.peers = run_peers(options.torch, options.peers, library.name, setting, threads);
+    if (turn == 1 && !options.torch.empty())
+      row.peers = run_peers(options.torch, options.peers, library.name, setting, threads, options.home.processor_time);
   }
   std::sort(times.begin(), times.end());
   row.milliseconds = times.front() * 1e3, row.median_milliseconds = times[times.size() / 2] * 1e3;

@@ -24,11 +24,13 @@ $(BENCH_VENV)/ready: bench/bench.mk | $(BUILD)/
 	$(BENCH_VENV)/bin/pip install --quiet torch==2.13.0 numpy
 	@touch $@
 
+# Of LAYER; for another than the default say BENCH_SHAPES, and BENCH_WRITE for a folder of its own.
+BENCH_WRITE ?= docs/measurements
 BENCH_SHAPES ?= N=76,C=128 N=128,C=128 N=256,C=128 N=384,C=128 N=128,C=256 N=256,C=256
 .PHONY: bench
 bench: plugins $(BIN)/lamina $(BENCH_VENV)/ready  ## time the CPU builds against this machine's peaks and PyTorch; writes docs/measurements/
-	$(BIN)/lamina bench $(foreach plugin,$(filter %-cpu_avx512.so %-cpu_avx2.so,$(ALL_PLUGINS)),--build $(plugin)) \
-	  $(foreach shape,$(BENCH_SHAPES),--dims $(shape)) --dtype float32 --dtype bfloat16 --torch $(BENCH_VENV)/bin/python --write docs/measurements
+	$(BIN)/lamina bench $(foreach plugin,$(filter $(PLUGINS)/$(LAYER)-%-cpu_avx512.so $(PLUGINS)/$(LAYER)-%-cpu_avx2.so,$(ALL_PLUGINS)),--build $(plugin)) \
+	  $(foreach shape,$(BENCH_SHAPES),--dims $(shape)) --dtype float32 --dtype bfloat16 --torch $(BENCH_VENV)/bin/python --write $(BENCH_WRITE)
 
 BENCH_MODELS ?= esm2-650m esm2-3b protbert esmfold2-pair boltz-pair
 .PHONY: bench-models

@@ -45,6 +45,10 @@ std::string page_of(const std::vector<Row> &rows, const Options &options, const 
     page +=
         "A row is one step: forward_train, then backward to every gradient; its arithmetic is what the contract counts for both, a second\n"
         "computation of the activations included. PyTorch's step is the forward of the same maths and its autograd.\n\n";
+  if (options.home.processor_time)
+    page +=
+        "Times are what one thread spent on a processor, so neighbours, of which there were many, lengthen them only through caches and "
+        "memory.\n\n";
   std::vector<std::string> peers;
   for (const Row &row : rows)
     if (row.peers.size() > peers.size()) {

@@ -30,13 +30,14 @@ namespace {
 }  // namespace
 
 std::vector<Peer> run_peers(const std::string &python, const std::string &script, const std::string &layer, const Setting &setting,
-                            int threads) {
+                            int threads, bool processor_time) {
   std::vector<std::string> words = {python, script, layer, setting.op, setting.dtype, std::to_string(threads)};
   for (const auto &[letter, value] : setting.dims) words.push_back(letter + "=" + std::to_string(value));
   for (const auto &[name, value] : setting.attributes) words.push_back(name + "=" + value);
   std::string given;
   for (const std::string &name : setting.given) given += (given.empty() ? "given=" : ",") + name;
   if (!given.empty()) words.push_back(given);
+  if (processor_time) words.push_back("clock=processor");
   int ends[2];
   if (pipe2(ends, O_CLOEXEC)) throw Error(ErrorKind::internal, "no pipe to the peers");
   const pid_t child = fork();

@@ -3,11 +3,11 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <chrono>
 #include <climits>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <sstream>
 
 #include "manifest/convert.h"
@@ -260,7 +260,11 @@ void Subject::run() const {
 }
 
 std::vector<double> time_together(const std::vector<std::unique_ptr<Subject>> &subjects, const Home &home, int repeats, double seconds) {
-  using Clock = std::chrono::steady_clock;
+  const auto now = [&] {
+    timespec time;
+    clock_gettime(home.processor_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+  };
   const auto run = [&] {
     for (const auto &subject : subjects) subject->run();
   };
@@ -268,10 +272,10 @@ std::vector<double> time_together(const std::vector<std::unique_ptr<Subject>> &s
   home.synchronise();
   std::vector<double> times;
   for (double total = 0; static_cast<int>(times.size()) < repeats || total < seconds; total += times.back()) {
-    const Clock::time_point begin = Clock::now();
+    const double begin = now();
     for (int i = 0; i < home.runs_at_once; ++i) run();
     home.synchronise();
-    times.push_back(std::chrono::duration<double>(Clock::now() - begin).count() / home.runs_at_once);
+    times.push_back((now() - begin) / home.runs_at_once);
   }
   return times;
 }

@@ -30,6 +30,7 @@ struct Home {
   std::function<std::shared_ptr<void>(uint64_t bytes, uint64_t align, const void *content)> allocate;
   std::function<void()> synchronise;
   std::shared_ptr<const lamina_host> host = nullptr;  // services for plans: profiler ranges; null gives none
+  bool processor_time = false;                        // times are what the process spent on processors, not what the wall clock says
   int runs_at_once = 1;                               // runs that are enqueued before one is waited for
 };
 Home processor_home();

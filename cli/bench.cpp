@@ -58,7 +58,8 @@ struct Models {
 void run_models(const Models &models, const bench::Options &options) {
   std::string page = "# Shapes of models\n\nWritten by `" + options.command + "` at commit " + commit_here() + ", " +
                      (options.home_name.empty() ? bench::processor_model() : options.home_name) +
-                     ".\nEach time is the best of its run, a call; the ratio is the peer's time over ours.\n";
+                     ".\nEach time is the best of its run, a call; the ratio is the peer's time over ours." +
+                     (options.home.processor_time ? " Times are processor time of one thread: neighbours do not count.\n" : "\n");
   const std::filesystem::path folder = options.write;
   if (!options.write.empty()) std::filesystem::create_directories(folder);
   for (const std::string &name : models.names) {
@@ -97,6 +98,9 @@ void add_bench(CLI::App &app) {
   verb->add_option("--given", options->given, "optional arguments to give; default: those of layers/<layer>/cases.json, else none");
   verb->add_option("--op", options->op, "the op; training: forward_train and backward, with every gradient")->capture_default_str();
   verb->add_option("--threads", options->threads, "processors to bind to; default: all that this process may use");
+  verb->add_flag(
+      "--processor-time", options->home.processor_time,
+      "count what one thread spends on a processor, which neighbours do not lengthen as they do the wall clock; takes --threads 1");
   verb->add_option("--device", *device, "cpu, cuda:N or rocm:N; on a GPU the mean of ten runs at a time")->capture_default_str();
   verb->add_option("--seconds", options->seconds, "for each measurement")->capture_default_str();
   verb->add_option("--torch", options->torch, "a Python that imports torch: measures the peers too");
@@ -109,6 +113,8 @@ void add_bench(CLI::App &app) {
     use_device(*options, *device, !models->names.empty());
     if (*ranges && !(options->home.host = bench::profiler_host()))
       throw Error(ErrorKind::not_found, "--ranges needs libnvToolsExt.so.1, which is not installed; CUDA toolkits up to 12 carry it");
+    if (options->home.processor_time && (options->threads != 1 || *device != "cpu"))
+      throw Error(ErrorKind::invalid_argument, "--processor-time goes with --threads 1 on the CPU: threads that wait would be counted too");
     if (!models->names.empty()) {
       models->where.backend = device->substr(0, device->find(':'));
       return run_models(*models, *options);

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.."
 root=$PWD fuzz=$PWD/build/fuzz
 layer=layers/triangle_multiplication
 targets=("$@")
+builds=$(ls "$fuzz"/plugins/*-reference.so | paste -sd:)
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(ls conformance/hub/fuzz/*.cpp | xargs -n1 basename -s .cpp)
 
 # Good inputs to begin with, from the tree and the builds in it.
@@ -27,7 +28,7 @@ run() {
   rm -rf "$room" && mkdir -p "$room"
   seeds "$room/seeds"
   mkdir -p "$room/corpus"
-  (cd "$room" && LAMINA_FUZZ_CONTRACT=$root/$layer/contract.json ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=0 \
+  (cd "$room" && LAMINA_FUZZ_CONTRACT=$root/$layer/contract.json LAMINA_FUZZ_BUILDS=$builds ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=0 \
     "$fuzz/bin/fuzz-$target" -max_total_time="${FUZZ_SECONDS:-30}" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 \
     -max_len=$([ "$target" = elf ] && echo 300000 || echo 20000) -print_final_stats=1 corpus seeds >log 2>&1) || { tail -n 40 "$room/log"; echo "FOUND by $target: $room"; return 1; }
   printf '%-12s %9s inputs, %5s new units, %s edges\n' "$target" "$(grep -oE 'number_of_executed_units: [0-9]+' "$room/log" | grep -oE '[0-9]+')" \

@@ -6,6 +6,7 @@
 #include "manifest/files.h"
 #include "manifest/host_binding.h"
 #include "manifest/json.h"
+#include "manifest/python_metadata.h"
 #include "manifest/schema.h"
 
 using namespace lamina;
@@ -26,6 +27,6 @@ FUZZ(input) {
     else if (kind == 'h') manifest::parse_host_binding(input, contract(), "host.json");
     else if (kind == 'l') hub::parse_lock(input, "lamina.lock");
     else if (kind == 't') manifest::validate(manifest::parse_json(input, "trust"), "trust", "trust.json");
-    else manifest::validate(manifest::parse_json(input, "metadata", {1 << 20, 16, true}), "metadata", "metadata.json");
+    else manifest::parse_python_metadata(input, "metadata.json");
   });
 }

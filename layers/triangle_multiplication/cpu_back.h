@@ -198,12 +198,12 @@ void back(const Job &job, int64_t i, int64_t j0, const float *strips, Position n
   }
 }
 
-// One tile of the output.
-template <class M>
+// One tile of the output.  The contraction may have a mode of its own.
+template <class M, class Contraction = M>
 void contract_and_back(const Job &job, int64_t i0, int64_t j0, float *scratch) {
   const BackScratch s(scratch, job.scratch);
   const int64_t strips = job.g.tile.columns / width;
-  contract<M>(job, i0, j0, s);
+  contract<Contraction>(job, i0, j0, s);
   for (int64_t i = 0; i < job.g.tile.rows && i0 + i < job.p.N; ++i)
     for (int64_t j = 0; j < job.g.tile.columns && j0 + j < job.p.N; j += strip_pair) {
       const Position next = j + strip_pair < job.g.tile.columns ? Position{i0 + i, j0 + j + strip_pair} : Position{i0 + i + 1, j0};

@@ -6,12 +6,20 @@
 
 namespace lamina::triangle_multiplication {
 
-// Calls use(mode) with the mode of both passes of training: arithmetic in floats, a and b as floats.
+// Calls use(mode) with the mode of both passes of training: a and b are floats in memory, products are of floats or, where forward takes
+// them too, of pairs.
 template <class F>
-auto with_training_mode(const Problem &p, F use) {
-  if (p.dtype == DType::float32) return use(FloatMode{});
-  return p.dtype == DType::float16 ? use(WideMode<cpu::Float16>{}) : use(WideMode<cpu::BFloat16>{});
+auto with_training_mode(const Problem &p, [[maybe_unused]] bool has_pair_dot, F use) {
+#ifdef LAMINA_PAIR_DOT
+  if (uses_pairs(p, has_pair_dot))
+    return p.dtype == DType::float32 ? use(Mode<cpu::Float32, FloatStorage, cpu::PairProduct, cpu::ShortSigmoid>{})
+                                     : use(Mode<cpu::BFloat16, FloatStorage, cpu::PairProduct, cpu::ShortSigmoid>{});
+#endif
+  if (p.dtype == DType::float32) return use(RowsMode<cpu::Float32>{});
+  return p.dtype == DType::float16 ? use(RowsMode<cpu::Float16>{}) : use(RowsMode<cpu::BFloat16>{});
 }
+
+inline int64_t units_held(const Problem &p, const void *state) { return uses_pairs(p, pair_dot(state)) ? 2 : 1; }
 
 inline int64_t statistics_bytes(const Problem &p) { return round_up(p.N * p.N * static_cast<int64_t>(sizeof(cpu::RowStatistics)), 64); }
 
@@ -23,53 +31,30 @@ struct SavedLayout {
   }
 };
 
-inline constexpr CpuState packs_floats{false};
-
-// Pair units become floats: forward's packed weights may hold bfloat16, the passes of training read floats.
-inline void widen_packed(const Problem &p, const PackedLayout &from, const void *packed, const PackedLayout &to, float *room) {
-  const float *source = static_cast<const float *>(packed);
-  const auto panels = [&](int64_t at, int64_t to_at, int64_t outputs, int64_t inputs, int64_t lanes) {
-    for (int64_t unit = 0; unit < outputs / lanes * (inputs / 2); ++unit)
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        uint16_t pair[2];
-        memcpy(pair, source + at + unit * lanes + lane, sizeof pair);
-        for (int64_t n = 0; n < 2; ++n) room[to_at + (2 * unit + n) * lanes + lane] = bfloat16_to_float(pair[n]);
-      }
-  };
-  panels(from.front, to.front, 4 * p.H, p.C, micro_rows);
-  panels(from.out, to.out, round_up(p.C, strip_pair), p.H, strip_pair);
-  const int64_t gate_lanes = p.settings.gate_before_projection ? micro_rows : strip_pair;
-  panels(from.out_gate, to.out_gate, round_up(p.gate_width(), gate_lanes), p.C, gate_lanes);
-  for (int64_t n = 0; n < from.total - from.front_bias; ++n) room[to.front_bias + n] = source[from.front_bias + n];
-}
-
 struct TrainingForwardWorkspace {
   TrainingGeometry geometry;
   Scratch scratch;
   int64_t packed, workers, total;  // bytes
 
-  TrainingForwardWorkspace(const Problem &p, int threads) : geometry(p), scratch(p, geometry, 1, false) {
-    packed = 0, workers = round_up(PackedLayout(p, 1).total * 4, 64), total = workers + threads * scratch.bytes();
+  TrainingForwardWorkspace(const Problem &p, int64_t per_unit, int threads) : geometry(p), scratch(p, geometry, 1, false) {
+    packed = 0, workers = round_up(PackedLayout(p, per_unit).total * 4, 64), total = workers + threads * scratch.bytes();
   }
 };
 
-inline uint64_t cpu_training_forward_workspace_bytes(const Problem &p, const void *, int threads) {
-  return static_cast<uint64_t>(TrainingForwardWorkspace(p, threads).total);
+inline uint64_t cpu_training_forward_workspace_bytes(const Problem &p, const void *state, int threads) {
+  return static_cast<uint64_t>(TrainingForwardWorkspace(p, units_held(p, state), threads).total);
 }
 
 // Forward in the mode of training, its a, b and statistics in `saved`.
 template <class M>
 Status forward_saving_in_mode(Problem p, char *saved, const Run &run, Failure &failure) {
-  const TrainingForwardWorkspace cut(p, run.parallel.threads);
+  const TrainingForwardWorkspace cut(p, M::Product::per_unit, run.parallel.threads);
   const TrainingGeometry &g = cut.geometry;
   char *base = static_cast<char *>(run.workspace);
-  const PackedLayout layout(p, 1);
+  const PackedLayout layout(p, M::Product::per_unit);
   if (!p.packed) {
     p.packed = base + cut.packed;
-    LAMINA_TRY(cpu_pack(p, {nullptr, nullptr, {}, &packs_floats}, failure));
-  } else if (uses_pairs(p, pair_dot(run.state))) {
-    widen_packed(p, PackedLayout(p, 2), p.packed, layout, reinterpret_cast<float *>(base + cut.packed));
-    p.packed = base + cut.packed;
+    LAMINA_TRY(cpu_pack(p, run, failure));
   }
   const SavedLayout kept(p, g);
   Job job{p, g, cut.scratch, layout.at(p.packed, p), nullptr, nullptr, 0};
@@ -82,14 +67,14 @@ Status forward_saving_in_mode(Problem p, char *saved, const Run &run, Failure &f
       front<M>(job, task / chunks, k, k + chunk < g.columns ? k + chunk : g.columns, scratch);
     });
     run_tasks(run.parallel, tiles_i * tiles_j, base + cut.workers, cut.scratch.bytes(), [&](int64_t task, float *scratch) {
-      contract_and_back<M>(job, task / tiles_j * g.tile.rows, task % tiles_j * g.tile.columns, scratch);
+      contract_and_back<M, RowsMode<cpu::Float32>>(job, task / tiles_j * g.tile.rows, task % tiles_j * g.tile.columns, scratch);
     });
   }
   return Status::ok;
 }
 
 inline Status cpu_forward_saving(const Problem &p, void *saved, const Run &run, Failure &failure) {
-  return with_training_mode(p,
+  return with_training_mode(p, pair_dot(run.state),
                             [&](auto mode) { return forward_saving_in_mode<decltype(mode)>(p, static_cast<char *>(saved), run, failure); });
 }
 
@@ -106,8 +91,8 @@ struct BackwardWorkspace {
   int64_t slices;
   int64_t packed, packed_backward, statistics, operands, gradients, z_rows, slice_sums, workers, total;  // bytes
 
-  BackwardWorkspace(const Gradients &g, int threads)
-      : geometry(g.p), scratch(g.p, geometry), sums(g.p, geometry.row_stride), weights(g.p, geometry.row_stride) {
+  BackwardWorkspace(const Gradients &g, int64_t per_unit, int threads)
+      : geometry(g.p), scratch(g.p, geometry), sums(g.p, geometry.row_stride), weights(g.p, geometry.row_stride, per_unit) {
     const Problem &p = g.p;
     slices = slice_count(p, geometry, sums);
     int64_t at = 0;
@@ -116,7 +101,7 @@ struct BackwardWorkspace {
       at += round_up(bytes, 64);
       return here;
     };
-    packed = take(PackedLayout(p, 1).total * 4), packed_backward = take(weights.total * 4);
+    packed = take(PackedLayout(p, per_unit).total * 4), packed_backward = take(weights.total * 4);
     statistics = take(statistics_bytes(p));
     operands = take(g.save == Save::activations ? 0 : static_cast<int64_t>(geometry.padded_operand_bytes()));
     gradients = take(static_cast<int64_t>(geometry.padded_operand_bytes()));
@@ -127,8 +112,8 @@ struct BackwardWorkspace {
   }
 };
 
-inline uint64_t cpu_backward_workspace_bytes(const Gradients &g, const void *, int threads) {
-  return static_cast<uint64_t>(BackwardWorkspace(g, threads).total);
+inline uint64_t cpu_backward_workspace_bytes(const Gradients &g, const void *state, int threads) {
+  return static_cast<uint64_t>(BackwardWorkspace(g, units_held(g.p, state), threads).total);
 }
 
 // Calls run(first, last) of every slice's share of [0, count).
@@ -240,10 +225,10 @@ Status backward_in_mode(const Gradients &g, const Run &run, Failure &failure) {
     zeros(g.out_projection, p.C, p.H), zeros(g.out_gate, p.gate_width(), p.C), zeros(g.norm_in, p.C, 1), zeros(g.norm_out, p.H, 1);
     return Status::ok;
   }
-  BackwardWorkspace cut(g, run.parallel.threads);
+  BackwardWorkspace cut(g, M::Product::per_unit, run.parallel.threads);
   char *base = static_cast<char *>(run.workspace);
   p.packed = base + cut.packed;
-  LAMINA_TRY(cpu_pack(p, {nullptr, nullptr, {}, &packs_floats}, failure));
+  LAMINA_TRY(cpu_pack(p, run, failure));
   cut.weights.pack(p, cut.geometry.row_stride, reinterpret_cast<float *>(base + cut.packed_backward));
   float *sums = reinterpret_cast<float *>(base + cut.slice_sums);
   const int64_t pieces = cut.sums.total / 16;
@@ -254,7 +239,7 @@ Status backward_in_mode(const Gradients &g, const Run &run, Failure &failure) {
   Job job{p,
           cut.geometry,
           cut.scratch.forward,
-          PackedLayout(p, 1).at(p.packed, p),
+          PackedLayout(p, M::Product::per_unit).at(p.packed, p),
           base + cut.operands,
           reinterpret_cast<cpu::RowStatistics *>(base + cut.statistics),
           0};
@@ -287,7 +272,7 @@ Status backward_in_mode(const Gradients &g, const Run &run, Failure &failure) {
 }
 
 inline Status cpu_backward(const Gradients &g, const Run &run, Failure &failure) {
-  return with_training_mode(g.p, [&](auto mode) { return backward_in_mode<decltype(mode)>(g, run, failure); });
+  return with_training_mode(g.p, pair_dot(run.state), [&](auto mode) { return backward_in_mode<decltype(mode)>(g, run, failure); });
 }
 
 inline Status cpu_training_check(const Problem &, Pass, const void *, Failure &) { return Status::ok; }

@@ -6,11 +6,12 @@
 namespace lamina::triangle_multiplication {
 
 struct BackGradientScratch : BackScratch {
-  float *projected, *gated, *hidden;
+  float *rows, *projected, *gated, *hidden, *units[3];  // rows: z in floats; BackScratch's z is in units
   alignas(64) float mean[strip_pair], scale[strip_pair];
 
   BackGradientScratch(float *at, const BackwardScratch &s) : BackScratch(at, s.forward) {
-    projected = at + s.forward.back_total, gated = projected + s.projected, hidden = gated + s.gated;
+    rows = at + s.forward.back_total, projected = rows + s.rows, gated = projected + s.projected, hidden = gated + s.gated;
+    units[0] = hidden + s.hidden, units[1] = units[0] + s.units, units[2] = units[1] + s.units;
   }
 };
 
@@ -59,16 +60,28 @@ void projection_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t va
       for (int64_t c = 0; c < stride; c += width) cpu::store(s.projected + lane * stride + c, incoming_gradient<M>(b, i, j0 + lane, c));
     return;
   }
+  using Product = typename M::Product;
+  const int64_t o_units = p.H / Product::per_unit, z_units = p.C / Product::per_unit;
+  const float *normed = s.normed;
+#ifdef LAMINA_PAIR_DOT
+  if constexpr (Product::per_unit == 2) {  // units of two channels: strips are the rows here
+    for (int64_t half = 0; half < 2; ++half)
+      pairs_of_rows<Product>(s.normed + half * p.H * width, p.H, width, s.units[0] + half * o_units * width);
+    normed = s.units[0];
+  }
+#endif
   for (int64_t at = valid * stride; at < strip_pair * stride; at += width) cpu::store(s.gated + at, cpu::zero());
   for (int64_t c = 0; c < stride; c += strip_pair)
     for (int64_t lane = 0; lane < valid; lane += micro_rows) {
       cpu::MicroTile value, gate;
       clear_tile(value);
-      add_products(p.H, s.normed + lane / width * p.H * width + lane % width, 1, width, w.out + c * p.H, width, strip_pair, value);
+      add_products<Product>(o_units, normed + lane / width * o_units * width + lane % width, 1, width, w.out + c * o_units, width,
+                            strip_pair, value);
       alignas(64) float values[micro_rows * strip_pair];
       store_tile(values, strip_pair, value);
       clear_tile(gate);
-      add_products(p.C, s.z + lane * b.geometry.z_stride, b.geometry.z_stride, 1, w.out_gate + c * p.C, width, strip_pair, gate);
+      add_products<Product>(z_units, s.z + lane * b.geometry.z_stride, b.geometry.z_stride, 1, w.out_gate + c * z_units, width, strip_pair,
+                            gate);
 #pragma GCC unroll 8
       for (int64_t row = 0; row < micro_rows; ++row) {
         if (lane + row >= valid) break;
@@ -85,13 +98,15 @@ void projection_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t va
 }
 
 // hidden[h][lane]: gradient of norm_out's result.  With the gate before the projection also strips `gated`, [h][lane].
-inline void hidden_gradient(const BackwardJob &b, const float *strips, BackGradientScratch &s) {
+template <class Product>
+void hidden_gradient(const BackwardJob &b, const float *strips, BackGradientScratch &s) {
   const Problem &p = b.g.p;
-  cpu::transpose_rows(s.projected, b.geometry.row_stride, p.C, s.panel);
+  const int64_t units = p.C / Product::per_unit, stride = b.geometry.row_stride;
+  cpu::transpose_rows(unit_rows<Product>(s.projected, strip_pair, stride, s.units[0]), stride, units, s.panel);
   for (int64_t h = 0; h < p.H; h += micro_rows) {
     cpu::MicroTile sum;
     clear_tile(sum);
-    add_products(p.C, b.w.base + b.w.out + h * p.C, 1, micro_rows, s.panel, width, strip_pair, sum);
+    add_products<Product>(units, b.w.base + b.w.out + h * units, 1, micro_rows, s.panel, width, strip_pair, sum);
     store_tile(s.hidden + h * strip_pair, strip_pair, sum);
   }
   if (!p.settings.gate_before_projection) return;
@@ -136,13 +151,18 @@ inline void norm_out_gradient(const BackwardJob &b, float *strips, float *sums, 
 }
 
 // What the output gate's argument gives: to its weight, its bias and z.
-inline void gate_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t valid, float *sums, const BackGradientScratch &s) {
+template <class Product>
+void gate_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t valid, float *sums, const BackGradientScratch &s) {
+  constexpr int64_t per_unit = Product::per_unit;
   const Problem &p = b.g.p;
   const bool before = p.settings.gate_before_projection;
   const int64_t stride = b.geometry.row_stride, G = p.gate_width();
-  const int64_t by_output = before ? strip_pair : 1, by_position = before ? 1 : stride;
   if (b.wanted.out_gate) {
-    add_outer_products(G, s.gated, by_output, by_position, s.z, stride, sums + b.sums.gate);
+    const float *rows = pairs_of_rows<Product>(s.rows, strip_pair, stride, s.units[0]);
+    const float *gated =
+        before ? neighbours<Product>(s.gated, G * strip_pair, s.units[1]) : pairs_of_rows<Product>(s.gated, strip_pair, stride, s.units[1]);
+    add_outer_products<Product>(G, strip_pair / per_unit, gated, before ? strip_pair / per_unit : 1, before ? 1 : stride, rows, stride,
+                                sums + b.sums.gate);
     float *bias = sums + b.sums.gate_bias;
     if (before)
       for (int64_t h = 0; h < G; ++h)
@@ -153,11 +173,15 @@ inline void gate_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t v
         for (int64_t c = 0; c < stride; c += width) cpu::store(bias + c, cpu::load(bias + c) + cpu::load(s.gated + lane * stride + c));
   }
   if (!b.wanted.z) return;
+  const float *gated =
+      before ? pairs_of_rows<Product>(s.gated, G, strip_pair, s.units[1]) : unit_rows<Product>(s.gated, strip_pair, stride, s.units[1]);
+  const int64_t by_unit = before ? strip_pair : 1, by_position = before ? 1 : stride;
   for (int64_t c = 0; c < stride; c += strip_pair)
     for (int64_t lane = 0; lane < valid; lane += micro_rows) {
       cpu::MicroTile sum;
       clear_tile(sum);
-      add_products(G, s.gated + lane * by_position, by_position, by_output, b.w.base + b.w.gate + c * G, width, strip_pair, sum);
+      add_products<Product>(G / per_unit, gated + lane * by_position, by_position, by_unit, b.w.base + b.w.gate + c * (G / per_unit), width,
+                            strip_pair, sum);
       float *to = b.z_rows + (i * p.N + j0 + lane) * stride + c;
 #pragma GCC unroll 8
       for (int64_t row = 0; row < micro_rows; ++row) {
@@ -172,27 +196,26 @@ template <class M>
 void back_gradient(const BackwardJob &b, int64_t i, int64_t j0, float *strips, float *sums, BackGradientScratch &s) {
   const Problem &p = b.g.p;
   const int64_t stride = b.geometry.row_stride, valid = p.N - j0 < strip_pair ? p.N - j0 : strip_pair;
-  gate_rows<M>(b.forward, i, j0, s.z);
-  for (int64_t at = valid * stride; at < strip_pair * stride; at += width) cpu::store(s.z + at, cpu::zero());
+  using Product = typename M::Product;
+  gate_rows<RowsMode<typename M::Io>>(b.forward, i, j0, s.rows);
+  for (int64_t at = valid * stride; at < strip_pair * stride; at += width) cpu::store(s.rows + at, cpu::zero());
+  s.z = const_cast<float *>(unit_rows<Product>(s.rows, strip_pair, stride, s.z));
   if (p.settings.gate_before_projection) gate_strips<M>(b.forward, s);
   normalise_for_gradient(b, strips, valid, s);
   projection_gradient<M>(b, i, j0, valid, s);
-  hidden_gradient(b, strips, s);
+  hidden_gradient<Product>(b, strips, s);
   if (b.wanted.out_projection) {
-    for (int64_t half = 0; half < 2; ++half)  // normed is [half][h][lane]
-      for (int64_t h = 0; h < p.H; h += micro_rows)
-        for (int64_t c = 0; c < stride; c += strip_pair) {
-          float *at = sums + b.sums.out + h * stride + c;
-          cpu::MicroTile sum;
-          load_tile(at, stride, sum);
-          add_products(width, s.normed + (half * p.H + h) * width, width, 1, s.projected + half * width * stride + c, width, stride, sum);
-          store_tile(at, stride, sum);
-        }
+    constexpr int64_t units = width / Product::per_unit;  // of the positions of one half; normed is [half][h][lane]
+    const float *normed = neighbours<Product>(s.normed, 2 * p.H * width, s.units[0]);
+    const float *projected = pairs_of_rows<Product>(s.projected, strip_pair, stride, s.units[1]);
+    for (int64_t half = 0; half < 2; ++half)
+      add_outer_products<Product>(p.H, units, normed + half * p.H * units, units, 1, projected + half * units * stride, stride,
+                                  sums + b.sums.out);
     float *bias = sums + b.sums.out_bias;
     for (int64_t lane = 0; lane < valid; ++lane)
       for (int64_t c = 0; c < stride; c += width) cpu::store(bias + c, cpu::load(bias + c) + cpu::load(s.projected + lane * stride + c));
   }
-  if (b.wanted.out_gate || b.wanted.z) gate_gradient(b, i, j0, valid, sums, s);
+  if (b.wanted.out_gate || b.wanted.z) gate_gradient<Product>(b, i, j0, valid, sums, s);
   norm_out_gradient(b, strips, sums, s);
 }
 
@@ -225,7 +248,7 @@ void contract_and_back_gradient(const BackwardJob &b, int64_t i0, int64_t j0, fl
   BackGradientScratch s(scratch, b.scratch);
   const TrainingGeometry &g = b.geometry;
   const int64_t strips = g.tile.columns / width, N = b.g.p.N;
-  contract<M>(b.forward, i0, j0, s);
+  contract<RowsMode<cpu::Float32>>(b.forward, i0, j0, s);
   for (int64_t i = 0; i < g.tile.rows && i0 + i < N; ++i)
     for (int64_t j = 0; j < g.tile.columns && j0 + j < N; j += strip_pair)
       back_gradient<M>(b, i0 + i, j0 + j, s.o + (i * strips + j / width) * g.o_stride, sums, s);

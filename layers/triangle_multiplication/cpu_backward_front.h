@@ -15,8 +15,8 @@ inline void contract_gradient(const BackwardJob &b, int64_t channel, float *room
       cpu::MicroTile sum;
       clear_tile(sum);
       for (int64_t j = 0; j < N; j += width)
-        add_products(N - j < width ? N - j : width, b.operand_at(j / width, other) + k * width, width, 1, first + j * width, second - first,
-                     width, sum);
+        add_products<cpu::FloatProduct>(N - j < width ? N - j : width, b.operand_at(j / width, other) + k * width, width, 1,
+                                        first + j * width, second - first, width, sum);
       store_tile(room + k * strip_pair, strip_pair, sum);
     }
     for (int64_t k = 0; k < g.columns; ++k) {
@@ -28,10 +28,11 @@ inline void contract_gradient(const BackwardJob &b, int64_t channel, float *room
 }
 
 struct FrontGradientScratch {
-  float *z, *panel, *linears, *strips, *rows;
+  float *z, *panel, *z_rows, *linears, *strips, *rows, *units[2];  // z_rows in floats, z in units
 
   FrontGradientScratch(float *at, const BackwardScratch &s) {
-    z = at, panel = z + s.forward.z, linears = panel + s.forward.panel, strips = linears + s.linears, rows = strips + s.normed;
+    z = at, panel = z + s.forward.z, z_rows = panel + s.forward.panel, linears = z_rows + s.rows, strips = linears + s.linears;
+    rows = strips + s.normed, units[0] = rows + s.normed, units[1] = units[0] + s.units;
   }
 };
 
@@ -40,19 +41,23 @@ template <class M>
 void linears_gradient(const BackwardJob &b, int64_t block, int64_t k, const float *mask, float *sums, const FrontGradientScratch &s) {
   const Problem &p = b.g.p;
   const PackedWeights &w = b.forward.w;
+  const int64_t units = p.C / M::Product::per_unit;
   constexpr int64_t channels = micro_rows / 2;
   float *bias_sums = sums + b.sums.front_bias;
   const Vector one = cpu::splat(1.f);
   for (int64_t group = 0; group < 2 * p.H / channels; ++group) {
     cpu::MicroTile sum;
     clear_tile(sum);
-    add_products(p.C, w.front + group * p.C * micro_rows, 1, micro_rows, s.panel, width, strip_pair, sum);
+    add_products<typename M::Product>(units, w.front + group * units * micro_rows, 1, micro_rows, s.panel, width, strip_pair, sum);
     float *to = s.linears + group * micro_rows * strip_pair, *bias_to = bias_sums + group * micro_rows * width;
 #pragma GCC unroll 4
     for (int64_t c = 0; c < channels; ++c) {
       const int64_t channel = group * channels + c;
       const Vector bias = cpu::splat(w.front_bias[channel]), gate_bias = cpu::splat(w.front_gate_bias[channel]);
       const float *gradient = b.gradient_at(block, channel) + k * width;
+      // Every channel is another page: the next columns would come one miss at a time.
+      _mm_prefetch(reinterpret_cast<const char *>(gradient + 2 * width), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char *>(gradient + 3 * width), _MM_HINT_T0);
       Vector value_sum = cpu::zero(), gate_sum = cpu::zero();
       for (int64_t q = 0; q < 2; ++q) {
         const Vector d = cpu::load(gradient + q * width) * cpu::load(mask + q * width);
@@ -68,12 +73,15 @@ void linears_gradient(const BackwardJob &b, int64_t block, int64_t k, const floa
 }
 
 // rows[position][c]: gradient of z by way of the four linears.
-inline void z_gradient(const BackwardJob &b, const FrontGradientScratch &s) {
+template <class Product>
+void z_gradient(const BackwardJob &b, const FrontGradientScratch &s) {
   const Problem &p = b.g.p;
+  const int64_t units = 4 * p.H / Product::per_unit;
+  const float *linears = pairs_of_rows<Product>(s.linears, 4 * p.H, strip_pair, s.units[0]);
   for (int64_t c = 0; c < p.C; c += micro_rows) {
     cpu::MicroTile sum;
     clear_tile(sum);
-    add_products(4 * p.H, b.w.base + b.w.front + c * 4 * p.H, 1, micro_rows, s.linears, width, strip_pair, sum);
+    add_products<Product>(units, b.w.base + b.w.front + c * units, 1, micro_rows, linears, width, strip_pair, sum);
     store_tile(s.strips + c * strip_pair, strip_pair, sum);
   }
   for (int64_t half = 0; half < 2; ++half)
@@ -128,14 +136,21 @@ template <class M>
 void front_gradient(const BackwardJob &b, int64_t block, int64_t k_begin, int64_t k_end, float *room, float *sums) {
   const Problem &p = b.g.p;
   const FrontGradientScratch s(room, b.scratch);
+  using Product = typename M::Product;
+  constexpr int64_t units = strip_pair / Product::per_unit;
   const int64_t stride = b.geometry.row_stride;
   alignas(64) float mask[strip_pair];
   for (int64_t k = k_begin; k < k_end; k += 2) {
-    front_panel<M>(b.forward, block, k, s.z, s.panel, mask);
+    front_panel<RowsMode<typename M::Io>>(b.forward, block, k, s.z_rows, s.panel, mask);
+    if constexpr (Product::per_unit == 2) {
+      cpu::transpose_rows(unit_rows<Product>(s.z_rows, strip_pair, stride, s.z), stride, p.C / Product::per_unit, s.panel);
+    }
     linears_gradient<M>(b, block, k, mask, sums, s);
-    if (b.wanted.front) add_outer_products(4 * p.H, s.linears, strip_pair, 1, s.z, stride, sums + b.sums.front);
+    if (b.wanted.front)
+      add_outer_products<Product>(4 * p.H, units, neighbours<Product>(s.linears, 4 * p.H * strip_pair, s.units[0]), units, 1,
+                                  pairs_of_rows<Product>(s.z_rows, strip_pair, stride, s.units[1]), stride, sums + b.sums.front);
     if (!b.wanted.z) continue;
-    z_gradient(b, s);
+    z_gradient<Product>(b, s);
     for (int64_t q = 0; q < 2; ++q)
       for (int64_t lane = 0; lane < width; ++lane) {
         const int64_t r = block * width + lane, column = k + q;

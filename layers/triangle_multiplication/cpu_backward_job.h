@@ -1,5 +1,6 @@
 // What the passes of backward share on CPUs: geometry, weights packed for the way back, sums of the parameters' gradients, scratch.
-// All arithmetic is in floats, also for 16-bit tensors: only what comes in and what goes out is rounded.
+// a, b, the contractions and all sums are floats.  So is everything else, but for bfloat16 where the processor has vdpbf16ps: there the
+// operands of the other products are rounded to bfloat16, two to a unit (Product::per_unit).
 //
 // For one batch entry, U being a pair tensor of floats:
 //   1  front             a and b as in forward                                                        2 U, or saved by forward_train
@@ -29,6 +30,10 @@ struct TrainingGeometry : Geometry {
   int64_t used_blocks(const Problem &p) const { return (p.N + width - 1) / width; }
 };
 
+// Float rows and float products, whatever the other products take.
+template <class Io>
+using RowsMode = Mode<Io, FloatStorage, cpu::FloatProduct, cpu::AccurateSigmoid>;
+
 // Which gradients somebody wants, and so what must be computed.
 struct Wanted {
   bool front, out_projection, out_gate, z, o;
@@ -53,16 +58,18 @@ struct FrontRow {
   }
 };
 
-// Weights by their inputs, which are the outputs on the way back.  Panels as in cpu_packed.h, one float a unit.
-//   out     [H / micro_rows] groups of [C][micro_rows]
-//   gate    [row_stride / (2 width)] panels of [gate width][2 width]
-//   front   [C / micro_rows] groups of [4H][micro_rows], rows as FrontRow says
+// Weights by their inputs, which are the outputs on the way back.  Panels of units as in cpu_packed.h; a unit holds neighbouring inputs of the
+// product on the way back.
+//   out     [H / micro_rows] groups of [units of C][micro_rows]
+//   gate    [row_stride / (2 width)] panels of [units of the gate width][2 width]
+//   front   [C / micro_rows] groups of [units of 4H][micro_rows], rows as FrontRow says
 struct BackwardWeights {
-  int64_t out, gate, front, total;  // offsets in floats
+  int64_t per_unit, out, gate, front, total;  // offsets in floats
   const float *base = nullptr;
 
-  BackwardWeights(const Problem &p, int64_t row_stride) {
-    out = 0, gate = out + p.H * p.C, front = gate + p.gate_width() * row_stride, total = front + 4 * p.H * p.C;
+  BackwardWeights(const Problem &p, int64_t row_stride, int64_t units_hold) : per_unit(units_hold) {
+    out = 0, gate = out + p.H * p.C / per_unit, front = gate + p.gate_width() * row_stride / per_unit;
+    total = front + 4 * p.H * p.C / per_unit;
   }
 
   void pack(const Problem &p, int64_t row_stride, float *to) {
@@ -70,18 +77,26 @@ struct BackwardWeights {
     const auto at = [](const View &weight, int64_t output, int64_t input) {
       return static_cast<float>(load_scalar(weight.data, weight.dtype, output * weight.stride[0] + input * weight.stride[1]));
     };
+    // Input `input` of a panel of [units][lanes] that begins at float `panel`.
+    const auto put = [&](int64_t panel, int64_t input, int64_t lanes, int64_t lane, float value) {
+      float *unit = to + panel + input / per_unit * lanes + lane;
+      if (per_unit == 1) *unit = value;
+      else reinterpret_cast<uint16_t *>(unit)[input & 1] = float_to_bfloat16(value);
+    };
+    const int64_t G = p.gate_width();
     for (int64_t h = 0; h < p.H; ++h)
       for (int64_t c = 0; c < p.C; ++c)
-        to[out + (h / micro_rows * p.C + c) * micro_rows + h % micro_rows] = at(p.out_projection.weight, c, h);
-    for (int64_t g = 0; g < p.gate_width(); ++g)
+        put(out + h / micro_rows * p.C / per_unit * micro_rows, c, micro_rows, h % micro_rows, at(p.out_projection.weight, c, h));
+    for (int64_t g = 0; g < G; ++g)
       for (int64_t c = 0; c < row_stride; ++c)
-        to[gate + (c / strip_pair * p.gate_width() + g) * strip_pair + c % strip_pair] = c < p.C ? at(p.out_gate.weight, g, c) : 0;
+        put(gate + c / strip_pair * G / per_unit * strip_pair, g, strip_pair, c % strip_pair, c < p.C ? at(p.out_gate.weight, g, c) : 0);
     for (int64_t row = 0; row < 4 * p.H; ++row) {
       const FrontRow of(row);
       const bool of_a = of.channel < p.H;
       const Linear &linear = of.gate ? (of_a ? p.a_gate : p.b_gate) : of_a ? p.a_projection : p.b_projection;
       for (int64_t c = 0; c < p.C; ++c)
-        to[front + (c / micro_rows * 4 * p.H + row) * micro_rows + c % micro_rows] = at(linear.weight, of.channel % p.H, c);
+        put(front + c / micro_rows * 4 * p.H / per_unit * micro_rows, row, micro_rows, c % micro_rows,
+            at(linear.weight, of.channel % p.H, c));
     }
   }
 };
@@ -124,16 +139,18 @@ inline int64_t slice_count(const Problem &p, const TrainingGeometry &g, const Su
 // Floats of one worker; the passes use the same memory.
 struct BackwardScratch {
   Scratch forward;  // z, panel, o, normed, gate
-  int64_t projected, gated, hidden, linears, normed, total;
+  int64_t rows, projected, gated, hidden, linears, normed, units, total;
 
   BackwardScratch(const Problem &p, const TrainingGeometry &g) : forward(p, g, 1, false) {
-    projected = strip_pair * g.row_stride;                               // gradient of the projection's result, rows
-    gated = strip_pair * round_up(p.gate_width(), strip_pair);           // of the output gate's argument
+    rows = projected = strip_pair * g.row_stride;                        // z; gradient of the projection's result
+    gated = strip_pair * round_up(p.gate_width(), strip_pair);           // gradient of the output gate's argument
     hidden = strip_pair * p.H;                                           // of norm_out's result, strips
     linears = strip_pair * 4 * p.H, normed = strip_pair * g.row_stride;  // pass 4: of the four linears, of z
-    const int64_t pass2 = forward.back_total + projected + gated + hidden;
+    units = linears > gated ? linears : gated;                           // operands of one product as pairs
+    if (projected > units) units = projected;
+    const int64_t pass2 = forward.back_total + rows + projected + gated + hidden + 3 * units;
     const int64_t pass3 = round_up(g.columns, micro_rows) * strip_pair;
-    const int64_t pass4 = forward.front_total + linears + 2 * normed;
+    const int64_t pass4 = forward.front_total + rows + linears + 2 * normed + 2 * units;
     total = pass2 > pass4 ? pass2 : pass4;
     if (pass3 > total) total = pass3;
   }
@@ -160,6 +177,7 @@ struct BackwardJob {
 };
 
 // sum += the product of micro_rows rows and 2 vectors over `units`; operands as in cpu::multiply_tile.
+template <class Product>
 inline __attribute__((always_inline)) void add_products(int64_t units, const float *a, int64_t a_row, int64_t a_unit, const float *b,
                                                         int64_t b_vector, int64_t b_unit, cpu::MicroTile &sum) {
 #pragma GCC unroll 2
@@ -168,8 +186,8 @@ inline __attribute__((always_inline)) void add_products(int64_t units, const flo
 #pragma GCC unroll 8
     for (int row = 0; row < micro_rows; ++row) {
       const Vector factor = cpu::broadcast(a + row * a_row);
-      sum[row][0] = cpu::multiply_add(factor, b0, sum[row][0]);
-      sum[row][1] = cpu::multiply_add(factor, b1, sum[row][1]);
+      sum[row][0] = Product::accumulate(sum[row][0], factor, b0);
+      sum[row][1] = Product::accumulate(sum[row][1], factor, b1);
     }
   }
 }
@@ -187,16 +205,50 @@ inline __attribute__((always_inline)) void store_tile(float *to, int64_t stride,
   for (int row = 0; row < micro_rows; ++row, to += stride) cpu::store(to, sum[row][0]), cpu::store(to + width, sum[row][1]);
 }
 
-// sums[row][c] += sum over 2 * width positions of left(row, position) * right[position][c], for `rows` rows and all columns.
-// left(row, position) lies at left[row * left_row + position * left_position].
-inline void add_outer_products(int64_t rows, const float *left, int64_t left_row, int64_t left_position, const float *right,
+// Operands of a product as units: what is there already where a unit is a float, else pairs in `room`.
+//   neighbours       [count] floats in a row -> units of two neighbours: strips, whose neighbours are positions
+//   unit_rows        the same for rows `stride` apart, which stay as far apart
+//   pairs_of_rows    rows `stride` apart, columns floats each -> units of row 2n and row 2n + 1, half as many rows, as far apart
+template <class Product>
+inline const float *neighbours(const float *from, int64_t count, float *room) {
+#ifdef LAMINA_PAIR_DOT
+  if constexpr (Product::per_unit == 2) {
+    for (int64_t at = 0; at < count; at += width) cpu::store_pairs(room + at / 2, cpu::load(from + at));
+    return room;
+  }
+#endif
+  return from;
+}
+template <class Product>
+inline const float *unit_rows(const float *from, int64_t rows, int64_t stride, float *room) {
+  if constexpr (Product::per_unit == 1) return from;
+  for (int64_t row = 0; row < rows; ++row) neighbours<Product>(from + row * stride, stride, room + row * stride);
+  return room;
+}
+template <class Product>
+inline const float *pairs_of_rows(const float *from, int64_t rows, int64_t stride, float *room) {
+#ifdef LAMINA_PAIR_DOT
+  if constexpr (Product::per_unit == 2) {
+    for (int64_t row = 0; row < rows; row += 2)
+      for (int64_t c = 0; c < stride; c += width)
+        cpu::store(room + row / 2 * stride + c, cpu::pairs(cpu::load(from + row * stride + c), cpu::load(from + (row + 1) * stride + c)));
+    return room;
+  }
+#endif
+  return from;
+}
+
+// sums[row][c] += sum over `units` of positions of left(row, unit) * right[unit][c], for `rows` rows and all columns.
+// left(row, unit) lies at left[row * left_row + unit * left_unit].
+template <class Product>
+inline void add_outer_products(int64_t rows, int64_t units, const float *left, int64_t left_row, int64_t left_unit, const float *right,
                                int64_t row_stride, float *sums) {
   for (int64_t row = 0; row < rows; row += micro_rows)
     for (int64_t c = 0; c < row_stride; c += strip_pair) {
       float *at = sums + row * row_stride + c;
       cpu::MicroTile sum;
       load_tile(at, row_stride, sum);
-      add_products(strip_pair, left + row * left_row, left_row, left_position, right + c, width, row_stride, sum);
+      add_products<Product>(units, left + row * left_row, left_row, left_unit, right + c, width, row_stride, sum);
       store_tile(at, row_stride, sum);
     }
 }

@@ -210,7 +210,7 @@ inline __attribute__((always_inline)) void store_tile(float *to, int64_t stride,
 //   unit_rows        the same for rows `stride` apart, which stay as far apart
 //   pairs_of_rows    rows `stride` apart, columns floats each -> units of row 2n and row 2n + 1, half as many rows, as far apart
 template <class Product>
-inline const float *neighbours(const float *from, int64_t count, float *room) {
+inline const float *neighbours(const float *from, [[maybe_unused]] int64_t count, [[maybe_unused]] float *room) {
 #ifdef LAMINA_PAIR_DOT
   if constexpr (Product::per_unit == 2) {
     for (int64_t at = 0; at < count; at += width) cpu::store_pairs(room + at / 2, cpu::load(from + at));
@@ -226,7 +226,8 @@ inline const float *unit_rows(const float *from, int64_t rows, int64_t stride, f
   return room;
 }
 template <class Product>
-inline const float *pairs_of_rows(const float *from, int64_t rows, int64_t stride, float *room) {
+inline const float *pairs_of_rows(const float *from, [[maybe_unused]] int64_t rows, [[maybe_unused]] int64_t stride,
+                                  [[maybe_unused]] float *room) {
 #ifdef LAMINA_PAIR_DOT
   if constexpr (Product::per_unit == 2) {
     for (int64_t row = 0; row < rows; row += 2)

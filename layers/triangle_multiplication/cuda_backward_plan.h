@@ -14,8 +14,8 @@ struct Splits {
   // of the sums.
   Splits(int64_t rows, int64_t columns, int64_t all_cells) {
     const int64_t tiles = ((rows + product_tile - 1) / product_tile) * ((columns + product_tile - 1) / product_tile);
-    int64_t most = all_cells / 2048;
-    if (most > 264 / tiles) most = 264 / tiles;
+    int64_t most = all_cells / 4096;
+    if (most > 132 / tiles) most = 132 / tiles;
     if (most < 1) most = 1;
     cells = ((all_cells + most - 1) / most + 63) / 64 * 64;
     count = cells ? (all_cells + cells - 1) / cells : 0;

@@ -41,6 +41,15 @@ def context(pair, newest=None):
     return made
 
 
+class Cut:
+    """Takes the first bytes of a handshake, then closes."""
+
+    @staticmethod
+    def wrap_socket(connection, server_side):
+        connection.recv(5)
+        raise OSError("cut")
+
+
 def contexts(folder):
     """name -> context; and the file of the authority that clients of the cases trust."""
     ours, unknown = Authority(folder, "authority"), Authority(folder, "stranger")
@@ -51,4 +60,5 @@ def contexts(folder):
             "wrong_host": context(ours.issue("wrong-host", subject="DNS:hub.example")),
             "unknown": context(unknown.issue("unknown")),
             "self_signed": context((unknown.certificate, unknown.key)),
+            "cut": Cut(),
             "old_protocol": context(good, newest=ssl.TLSVersion.TLSv1_1)}, ours.certificate

@@ -7,6 +7,7 @@
    LAMINA_TEST_LOCKS=lost     the first lock file is removed just before it is locked, as some Python clients do when they let go
    LAMINA_TEST_KILL_AT=K      SIGKILL instead of the K-th step that changes a file (create, write, sync, rename, link, remove), or reads a download back
    LAMINA_TEST_FAIL_AT=K      the K-th of these steps fails with the errno LAMINA_TEST_ERRNO
+   LAMINA_TEST_SHORT=N        writes and reads of unfinished downloads move N bytes at most, and fail with EINTR every other time
    LAMINA_TEST_KILL_AFTER=N   SIGKILL once N bytes of unfinished downloads were written */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -108,6 +109,15 @@ int open64(const char *path, int flags, ...) {
   return opened("open64", path, flags, mode);
 }
 
+/* How many bytes one call may move; 0 when it is interrupted instead. */
+static size_t shortened(size_t size) {
+  static atomic_long calls;
+  const long most = number("LAMINA_TEST_SHORT");
+  if (most < 0) return size;
+  errno = EINTR;
+  return atomic_fetch_add(&calls, 1) % 2 ? 0 : size < (size_t)most ? size : (size_t)most;
+}
+
 ssize_t write(int file, const void *bytes, size_t size) {
   if (file > 2 && is_download(file)) {
     if (step()) return -1;
@@ -122,13 +132,14 @@ ssize_t write(int file, const void *bytes, size_t size) {
       REAL(ssize_t(*)(int, const void *, size_t), "write")(file, bytes, part);
       kill(getpid(), SIGKILL);
     }
+    if (size && !(size = shortened(size))) return -1;
   }
   return REAL(ssize_t(*)(int, const void *, size_t), "write")(file, bytes, size);
 }
 
 /* A download is read back to be hashed. */
 ssize_t pread(int file, void *bytes, size_t size, off_t at) {
-  if (is_download(file) && step()) return -1;
+  if (is_download(file) && (step() || (size && !(size = shortened(size))))) return -1;
   return REAL(ssize_t(*)(int, void *, size_t, off_t), "pread")(file, bytes, size, at);
 }
 

@@ -48,5 +48,32 @@ for file in "$scratch"/work/cut*.zst "$scratch"/work/flipped*.zst; do
   [ -z "$(find "$HF_HOME" -type f -o -type l -o -name '.lamina-import-*' 2>/dev/null)" ] || fail "$file left something in the cache"
 done
 
+# Frames that our export does not write: windows beyond 128 MB, a dictionary, something behind the end are refused; frames that nobody needs,
+# a second archive and gigabytes of zeros behind the end are not read, in bounded memory.
+cd "$scratch/work"
+zstd -q -dc ../good.tar.zst >good.tar
+zstd -q --long=31 --ultra -c <good.tar >window31.tar.zst
+zstd -q --long=28 -c <good.tar >window28.tar.zst
+head -c 3000 good.tar >dictionary
+zstd -q -D dictionary -c good.tar >dictionary.tar.zst
+{ cat ../good.tar.zst; echo junk; } >junk.tar.zst
+gzip -c good.tar >gzip.tar.zst
+for kind in window31 window28 dictionary junk gzip; do
+  refuses 13 "$kind.tar.zst" "$lamina" import "$kind.tar.zst"
+  [ -z "$(find "$HF_HOME" -type f 2>/dev/null)" ] || fail "$kind left something in the cache"
+done
+skippable='\x50\x2a\x4d\x18\x04\x00\x00\x00abcd'
+zstd -q -c <good.tar >no_size.tar.zst
+zstd -q --no-check -c good.tar >no_check.tar.zst
+{ printf "$skippable"; cat ../good.tar.zst; printf "$skippable"; } >skippable.tar.zst
+cat ../good.tar.zst ../good.tar.zst >twice.tar.zst
+{ cat good.tar; head -c 1000000000 /dev/zero; } | zstd -q -c >zeros.tar.zst
+for kind in no_size no_check skippable twice zeros; do
+  rm -rf "$HF_HOME"
+  (ulimit -v 400000; "$lamina" import "$kind.tar.zst" >/dev/null) || fail "$kind, which holds what was signed, is refused"
+done
+rm -rf "$HF_HOME"
+cd "$root"
+
 "$lamina" import "$scratch/good.tar.zst" >/dev/null || fail 'the good one is refused too'
 echo "hostile archives: passed ($seen kinds)"

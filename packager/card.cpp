@@ -122,6 +122,8 @@ std::string hub_card(const manifest::Contract &contract, const std::string &repo
   for (const CardVariant &variant : variants)
     for (const manifest::Build &build : variant.builds)
       text += "| `" + variant.name + "` | `" + build.arch + "` | " + needs(build) + " |\n";
+  if (std::any_of(variants.begin(), variants.end(), [](const CardVariant &one) { return one.name.find("-rocm") != std::string::npos; }))
+    text += "\nBuilds for AMD GPUs are executed instruction by instruction in CI, not yet measured on silicon.\n";
   text += "\n## Hosts\n\n| host | version | classes |\n|---|---|---|\n";
   for (const HostBinding &binding : bindings) {
     std::string classes;

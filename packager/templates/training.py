@@ -130,16 +130,18 @@ class Trainer:
                 rows[argument].data = keep[-1].data_ptr()
         return keep
 
-    def _ready(self, key, make) -> Prepared:
+    def _ready(self, key, make) -> tuple:
+        """(pool to put it back into, a call that nobody else uses)"""
         pool = self.pools.get(key)
         if pool is None:
             if len(self.pools) >= 256:
                 self.pools.clear()
             pool = self.pools.setdefault(key, [])
         try:
-            return pool, pool.pop()
+            ready = pool.pop()  # may be the last one for another thread, too
         except IndexError:
-            return pool, make()
+            ready = None
+        return pool, ready or make()
 
     @staticmethod
     def _looks(inputs) -> tuple:
@@ -189,8 +191,8 @@ class Trainer:
 
         arguments = self.layout.arguments(wanted)
         strides = gradient.stride()
-        if gradient.dtype != self.dtype or (strides and (strides[-1] != 1 or 0 in strides)):
-            gradient = gradient.to(self.dtype).contiguous()
+        if gradient.dtype != self.dtype or strides[-1] != 1 or 0 in strides:
+            gradient = gradient.to(self.dtype).clone(memory_format=torch.contiguous_format)  # contiguous() leaves strides of empty tensors
         pool, prepared = self._ready(("backward", self._looks(inputs), gradient.stride(), saved.numel(), tuple(wanted_inputs), tuple(wanted)), make)
         rows = prepared.rows
         keep = self._point(rows, inputs, tensors)

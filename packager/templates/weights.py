@@ -148,7 +148,7 @@ class Weights:
         main = inputs[0]
         strides = main.stride()
         if mode is NEW and (strides[-1] != 1 or 0 in strides):
-            inputs = [main.contiguous(), *inputs[1:]]
+            inputs = [main.clone(memory_format=torch.contiguous_format), *inputs[1:]]
             main = inputs[0]
             strides = main.stride()
         key = [mode, main.shape, strides]

@@ -149,6 +149,11 @@ def builds(bundle):
                 assert all(torch.equal(a, b) for (_, a, _), (_, b, _) in zip(each_gradient(found, found), each_gradient(again, again))), what
                 print(f"{type(one).__name__}, {dtype} beside {weights} weights, saving {what}: within the contract, twice the same bytes")
             assert type(one).calls == before, "the host's own forward ran"
+        # Of no residues at all: zeros, also where the incoming gradient is an expanded number.
+        one = hosts.patched(copy.deepcopy(module))
+        empty = x[:, :0, :0].clone().requires_grad_()
+        one(empty, mask[:, :0, :0]).sum().backward()
+        assert empty.grad.shape == empty.shape and all(parameter.grad.abs().max() == 0 for parameter in one.parameters())
         with torch.autocast("cpu", torch.bfloat16):
             one = hosts.patched(copy.deepcopy(module))
             found = step(one, x, mask, weight)

@@ -9,6 +9,8 @@ rm -rf "$scratch/bundle"
 "$lamina" pack $layer --org org --counter 2 --out "$scratch/bundle" --arch hip_gfx90a --arch hip_gfx942 --arch cpu_avx2 >/dev/null
 "$lamina" sign "$scratch/bundle" --key "$scratch/key.sec" >/dev/null
 "$lamina" publish "$scratch/bundle" --repo $repo >/dev/null
+grep -qr 'executed instruction by instruction in CI, not yet measured on silicon' "$scratch"/bundle/*.md ||
+  fail "the card does not say how the builds for AMD were tested"
 [ "$(find "$scratch/bundle" -name '*hip_gfx942.so' -exec sha256sum {} + | cut -d' ' -f1 | uniq -c | awk '{print $1}')" = 2 ] ||
   fail "the variants of two releases of ROCm do not hold the same bytes"
 

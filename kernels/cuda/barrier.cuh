@@ -29,7 +29,12 @@ struct Barrier {
 // After init, before other threads or copies use the barriers (then __syncthreads).
 __device__ inline void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
-// Registers of a warpgroup, in multiples of 8; all its warps call it.  The sum over the CTA cannot exceed what the launch allocated.
+// Registers of a warpgroup, in multiples of 8; all its warps call it.  Who raises waits until the others have lowered theirs: for ever where
+// the sum over the CTA exceeds what the launch allocated, so assert registers_fit.
+constexpr bool registers_fit(int raised_groups, int raised, int lowered) {
+  const int threads = (raised_groups + 1) * 128, at_launch = 65536 / threads / 8 * 8;  // of one CTA a processor
+  return raised_groups * raised + lowered <= (raised_groups + 1) * at_launch;
+}
 template <int count>
 __device__ void raise_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));

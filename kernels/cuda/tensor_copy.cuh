@@ -48,6 +48,10 @@ __device__ void wait_stores() {
   asm volatile("cp.async.bulk.wait_group %0;" ::"n"(pending) : "memory");
 }
 
+__device__ inline void store_two(uint32_t to, float low, float high) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(low), "f"(high) : "memory");
+}
+
 // What this thread wrote to shared memory is visible to later tensor copies and wgmma.
 __device__ inline void publish_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 

@@ -1,11 +1,19 @@
-// Warpgroup matrix products (wgmma, sm_90a): 64 rows by n columns by 16 deep, bf16 operands, float sums.
+// Warpgroup matrix products (wgmma, sm_90a): 64 rows by n columns by 16 deep, bf16 or fp16 operands, float sums.
 //
 // Sums of one warpgroup, for column tile j of 8: sum[4j], sum[4j + 1] are row 16*warp + lane/4, columns 8j + 2*(lane%4) and the next;
 // sum[4j + 2], sum[4j + 3] are eight rows below.
 #pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include "tensor_copy.cuh"
 
 namespace lamina::cuda {
+
+template <class T>
+constexpr bool is_half = false;  // else bf16
+template <>
+constexpr bool is_half<__half> = true;
 
 // How an operand lies in shared memory, in swizzled lines of 64 elements: along k (a line is one row), or along the rows (a line is one k).
 enum class Lines : int { along_k = 0, along_rows = 1 };
@@ -50,29 +58,42 @@ __device__ void wait_products() {
 // clang-format on
 
 // sum[64 x 128] = a b' or += a b'; a in registers: of k pair column 2*(lane%4): rows lane/4 and +8, then the same 8 deeper.
-__device__ inline void multiply(float (&sum)[64], const uint32_t (&a)[4], uint64_t b, bool add) {
-  asm volatile(
-      "{\n .reg .pred add;\n setp.ne.b32 add, %69, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LAMINA_NAMES_64 "}, {%64, %65, %66, %67}, %68, add, 1, 1, 0;\n}"
-      : LAMINA_SUMS_64(sum, 0)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}));
+template <class T = __nv_bfloat16>
+__device__ void multiply(float (&sum)[64], const uint32_t (&a)[4], uint64_t b, bool add) {
+#define LAMINA_PRODUCT(type)                                                                                                             \
+  asm volatile(                                                                                                                          \
+      "{\n .reg .pred add;\n setp.ne.b32 add, %69, 0;\n"                                                                                 \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" LAMINA_NAMES_64 "}, {%64, %65, %66, %67}, %68, add, 1, 1, 0;\n}" \
+      : LAMINA_SUMS_64(sum, 0)                                                                                                           \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}))
+  if constexpr (is_half<T>) LAMINA_PRODUCT("f16");
+  else LAMINA_PRODUCT("bf16");
+#undef LAMINA_PRODUCT
 }
 // Both operands in shared memory.
-template <Lines lines>
+template <Lines lines, class T = __nv_bfloat16>
 __device__ void multiply(float (&sum)[64], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n .reg .pred add;\n setp.ne.b32 add, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LAMINA_NAMES_64 "}, %64, %65, add, 1, 1, %67, %67;\n}"
-      : LAMINA_SUMS_64(sum, 0)
-      : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(lines)));
+#define LAMINA_PRODUCT(type)                                                                                                   \
+  asm volatile(                                                                                                                \
+      "{\n .reg .pred add;\n setp.ne.b32 add, %66, 0;\n"                                                                       \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" LAMINA_NAMES_64 "}, %64, %65, add, 1, 1, %67, %67;\n}" \
+      : LAMINA_SUMS_64(sum, 0)                                                                                                 \
+      : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(lines)))
+  if constexpr (is_half<T>) LAMINA_PRODUCT("f16");
+  else LAMINA_PRODUCT("bf16");
+#undef LAMINA_PRODUCT
 }
-template <Lines lines>
+template <Lines lines, class T = __nv_bfloat16>
 __device__ void multiply(float (&sum)[128], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n .reg .pred add;\n setp.ne.b32 add, %130, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" LAMINA_NAMES_128 "}, %128, %129, add, 1, 1, %131, %131;\n}"
-      : LAMINA_SUMS_64(sum, 0), LAMINA_SUMS_64(sum, 64)
-      : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(lines)));
+#define LAMINA_PRODUCT(type)                                                                                                        \
+  asm volatile(                                                                                                                     \
+      "{\n .reg .pred add;\n setp.ne.b32 add, %130, 0;\n"                                                                           \
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type " {" LAMINA_NAMES_128 "}, %128, %129, add, 1, 1, %131, %131;\n}" \
+      : LAMINA_SUMS_64(sum, 0), LAMINA_SUMS_64(sum, 64)                                                                             \
+      : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(lines)))
+  if constexpr (is_half<T>) LAMINA_PRODUCT("f16");
+  else LAMINA_PRODUCT("bf16");
+#undef LAMINA_PRODUCT
 }
 
 #undef LAMINA_NAMES_128
@@ -90,14 +111,24 @@ __device__ inline void store_matrices_transposed(uint32_t line, uint32_t a, uint
                : "memory");
 }
 
-// Two floats as a pair of bf16, and back.
-__device__ inline uint32_t pack(float low, float high) {
+// Two floats as a pair of bf16 or fp16, and back.
+template <class T = __nv_bfloat16>
+__device__ uint32_t pack(float low, float high) {
   uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  if constexpr (is_half<T>) asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  else asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
 }
-__device__ inline float low_half(uint32_t pair) { return __uint_as_float(pair << 16); }
-__device__ inline float high_half(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
+template <class T = __nv_bfloat16>
+__device__ float low_half(uint32_t pair) {
+  if constexpr (is_half<T>) return __half2float(__ushort_as_half(static_cast<unsigned short>(pair)));
+  else return __uint_as_float(pair << 16);
+}
+template <class T = __nv_bfloat16>
+__device__ float high_half(uint32_t pair) {
+  if constexpr (is_half<T>) return __half2float(__ushort_as_half(static_cast<unsigned short>(pair >> 16)));
+  else return __uint_as_float(pair & 0xffff0000u);
+}
 
 __device__ inline float tanh_approximate(float x) {
   float y;

@@ -67,7 +67,15 @@ __device__ void multiply_mixed(float (&sum)[128], uint64_t a, uint64_t b, bool a
       : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(a_lines)), "n"(static_cast<int>(b_lines)));
 }
 
-// a in registers, as multiply() of wgmma.cuh has it; b along its rows.
+// a in registers, as multiply() of wgmma.cuh has it; b along k, 64 columns.
+__device__ inline void multiply(float (&sum)[32], const uint32_t (&a)[4], uint64_t b, bool add) {
+  asm volatile(
+      "{\n .reg .pred add;\n setp.ne.b32 add, %37, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LAMINA_SUM_NAMES_32 "}, {%32, %33, %34, %35}, %36, add, 1, 1, 0;\n}"
+      : LAMINA_SUM_32(sum, 0)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}));
+}
+// The same, b along its rows, 128 columns.
 __device__ inline void multiply_by_rows(float (&sum)[64], const uint32_t (&a)[4], uint64_t b, bool add) {
   asm volatile(
       "{\n .reg .pred add;\n setp.ne.b32 add, %69, 0;\n"

@@ -43,6 +43,7 @@ struct PackedLayout {
   PackedPart folded_front, folded_out, folded_gate;  // rows = 0: not there
   int64_t norm_in, norm_out, total;
 
+  PackedLayout() = default;
   PackedLayout(int64_t C, int64_t H, int64_t gate_width, int64_t element_bytes, bool folded) {
     int64_t at = 0;
     const auto take = [&at](int64_t bytes) {

@@ -1,7 +1,8 @@
 // Triangle multiplication for Hopper (compute capability 9.0).
 //
-// bf16 tensors of 128 or 256 channels take the kernels of sm90a_*.cuh (TMA, wgmma, persistent CTAs); whatever these do not take goes to
-// the portable kernels, compiled for this GPU.  Compiled twice: by nvcc for the kernels, by the host compiler for `build`.
+// 16-bit tensors of 128 or 256 channels take the kernels of sm90a_*.cuh (TMA, wgmma, persistent CTAs), float ones where `compute` allows
+// fp16 inside and sm90a_narrow.h takes them; all else goes to the portable kernels, compiled for this GPU.  Compiled twice: by nvcc for the
+// kernels, by the host compiler for `build`.
 #ifdef __CUDACC__
 
 #include "cuda_backward_portable.cuh"
@@ -14,6 +15,7 @@
 #include "sm90a_contract.cuh"
 #include "sm90a_front.cuh"
 #include "sm90a_kernels.h"
+#include "sm90a_narrow.cuh"
 
 namespace lamina::triangle_multiplication {
 
@@ -28,6 +30,7 @@ LAMINA_HOPPER_BACKWARD_KERNELS(LAMINA_ROW)
 #else
 
 #include "sm90a_backward.h"
+#include "sm90a_narrow.h"
 
 extern "C" const char lamina_device_code[];  // the fatbin, embedded by kernels/cuda/embed.S
 
@@ -40,14 +43,40 @@ constexpr cuda::Image image = {lamina_device_code, kernels, kernel::hopper_backw
 constexpr Training training = cuda_training<image>(hopper::backward_workspace_bytes, hopper::backward);
 
 Status forward(const Problem &p, const Run &run, Failure &failure) {
+  if (hopper::narrow_takes(p)) return hopper::narrow_forward(p, run, failure);
   return hopper::takes(p) ? forward_in_groups<hopper::GroupLaunch>(p, run, failure) : cuda_forward(p, run, failure);
+}
+
+uint64_t packed_bytes(const Problem &p, const void *state) {
+  return cuda_packed_bytes(p, state) + (hopper::narrow_takes_weights(p) ? static_cast<uint64_t>(hopper::narrow_layout(p.C).total) : 0);
+}
+
+// Whoever asks does not always know where tensors will lie, so it serves both ways.
+uint64_t workspace_bytes(const Problem &p, const void *state, int threads) {
+  const uint64_t portable = cuda_workspace_bytes(p, state, threads);
+  const uint64_t narrow = hopper::narrow_takes_weights(p) ? static_cast<uint64_t>(hopper::NarrowPlan(p).workspace) : 0;
+  return portable > narrow ? portable : narrow;
+}
+
+Status pack(const Problem &p, const Run &run, Failure &failure) {
+  LAMINA_TRY(cuda_pack(p, run, failure));
+  if (!hopper::narrow_takes_weights(p)) return Status::ok;
+  cuda::Launcher launcher(code_of(run.state), run.stream);
+  LAMINA_TRY(launcher.open(failure));
+  return hopper::launch_narrow_pack(p, launcher, static_cast<char *>(p.packed) + Plan(p).layout.total, failure);
+}
+
+constexpr Build build_of_all() {
+  Build all = cuda_build<image>("triangle_multiplication/cuda_sm90a/2", forward, &training);
+  all.packed_bytes = packed_bytes, all.workspace_bytes = workspace_bytes, all.pack = pack;
+  return all;
 }
 
 }  // namespace
 
 bool packs_folded(const Problem &p) { return hopper::takes_weights(p); }
 
-const Build build = cuda_build<image>("triangle_multiplication/cuda_sm90a/1", forward, &training);
+const Build build = build_of_all();
 
 }  // namespace lamina::triangle_multiplication
 #endif

@@ -12,29 +12,37 @@ struct BackShape {
   static constexpr int slots = C == 128 ? 2 : 1;  // pair and o have a slot each, or take turns
 };
 
-template <int C>
+template <int C, class T>
 struct BackShared {
-  alignas(1024) bfloat16 gate[C / 64][128][64];
-  alignas(1024) bfloat16 weights[C / 64][128][64];
-  alignas(1024) bfloat16 slot[back_workers][BackShape<C>::slots][tile * C];
-  alignas(1024) bfloat16 staged[back_workers][2][tile][64];
+  alignas(1024) T gate[C / 64][128][64];
+  alignas(1024) T weights[C / 64][128][64];
+  alignas(1024) T slot[back_workers][BackShape<C>::slots][tile * C];
+  alignas(1024) T staged[back_workers][2][tile][64];
   float half_gate_bias[128], bias[128];
   Barrier weights_full[2];
-  Barrier full[back_workers][2], free[back_workers][2];  // of pair, of o
-  Barrier staged_full[back_workers], staged_free[back_workers];
+  Barrier full[back_workers][2], free[back_workers][2];          // of pair, of o
+  Barrier staged_full[back_workers], staged_free[back_workers];  // free: with the residual in it, where there is one
 };
 
-template <int C>
-__device__ void serve_back(const BackJob &job, BackShared<C> &shared, int w, int split, int first, int step) {
+template <int C, bool extras, class T>
+__device__ void serve_back(const BackJob &job, BackShared<C, T> &shared, int w, int split, int first, int step) {
   constexpr bool own_slots = BackShape<C>::slots == 2;
-  const auto load_pair = [&](int t) {
+  Walk ahead(job.cells, first * tile, step * tile);
+  const auto load_pair = [&] {
     shared.full[w][0].expect(tile * C * 2);
     for (int box = 0; box < C / 64; ++box)
-      load_positions(job.pair, job.cells, shared.full[w][0], shared.slot[w][0] + box * tile * 64, box * 64, t * tile);
+      load_positions(job.pair, job.cells, shared.full[w][0], shared.slot[w][0] + box * tile * 64, box * 64, ahead);
   };
   const auto load_o = [&](int t) {
     shared.full[w][1].expect(tile * C * 2);
     cuda::load_box(job.o, shared.full[w][1], shared.slot[w][own_slots], t * tile, 0);
+  };
+  // The residual comes to where the result will leave from.
+  const auto load_residual = [&](const Walk &at) {
+    if (!extras || !job.has_residual) return shared.staged_free[w].arrive();
+    shared.staged_free[w].expect(tile * 128 * 2);
+    for (int box = 0; box < 2; ++box)
+      load_positions(job.residual, job.cells, shared.staged_free[w], shared.staged[w][box], split * 128 + box * 64, at);
   };
   if (w < 2) {
     shared.weights_full[w].expect(128 * C * 2);
@@ -43,67 +51,60 @@ __device__ void serve_back(const BackJob &job, BackShared<C> &shared, int w, int
   }
   cuda::wait_for_previous_kernel();
   if (first < job.tiles) {
-    load_pair(first);
+    load_pair();
     if (own_slots) load_o(first);
+    load_residual(ahead);
   }
   for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
     const bool more = t + step < job.tiles;
+    const Walk here = ahead;
+    ahead.advance();
     shared.free[w][0].wait(round & 1);
-    if (own_slots && more) load_pair(t + step);
+    if (own_slots && more) load_pair();
     if (!own_slots) load_o(t);
     shared.free[w][1].wait(round & 1);
     if (own_slots && more) load_o(t + step);
-    if (!own_slots && more) load_pair(t + step);
+    if (!own_slots && more) load_pair();
     shared.staged_full[w].wait(round & 1);
-    for (int box = 0; box < 2; ++box) store_positions(job.out, job.cells, shared.staged[w][box], split * 128 + box * 64, t * tile);
+    for (int box = 0; box < 2; ++box) store_positions(job.out, job.cells, shared.staged[w][box], split * 128 + box * 64, here);
     cuda::commit_stores();
     cuda::wait_stores_read<0>();
-    shared.staged_free[w].arrive();
+    if (more) load_residual(ahead);
   }
   cuda::wait_stores<0>();
 }
 
-// Two neighbouring bf16 numbers; `at` need not be a multiple of 4 bytes.
-__device__ inline float2 load_two(const bfloat16 *at) {
-  if (reinterpret_cast<uintptr_t>(at) % 4) return {gpu::to_float(at[0]), gpu::to_float(at[1])};
-  const uint32_t pair = *reinterpret_cast<const uint32_t *>(at);
-  return {cuda::low_half(pair), cuda::high_half(pair)};
-}
-
-// Dropout mask and residual at one position; of a position that is padding, nothing.
-struct Extras {
-  bool inside;
-  int64_t dropout, residual;  // elements from the views' data to channel 0
-
-  __device__ Extras(const BackJob &job, int64_t position) {
-    const triangle_multiplication::Cell cell(job.cells, position);
-    inside = cell.inside, dropout = cell.offset(job.dropout_mask), residual = cell.offset(job.residual);
-  }
-  // For two neighbouring channels.
-  __device__ void finish(const BackJob &job, int channel, float (&u)[2]) const {
-    if (!inside) return;
-    if (const View &mask = job.dropout_mask; mask.present) {
-      float2 factor;
-      if (mask.dtype == DType::bfloat16 && mask.stride[3] == 1) {
-        factor = load_two(static_cast<const bfloat16 *>(mask.data) + dropout + channel);
-      } else {
-        factor.x = gpu::load_any(mask.data, mask.dtype, dropout + channel * mask.stride[3]);
-        factor.y = gpu::load_any(mask.data, mask.dtype, dropout + (channel + 1) * mask.stride[3]);
-      }
-      u[0] *= factor.x, u[1] *= factor.y;
-    }
-    if (job.residual.present) {
-      const float2 more = load_two(static_cast<const bfloat16 *>(job.residual.data) + residual + channel);
-      u[0] += more.x, u[1] += more.y;
+// A lane's share of the dropout mask: its two positions, 128 channels.  Factors of padding are 0.
+class Dropout {
+ public:
+  __device__ Dropout(const View &mask, const Cells &cells, int channel, int64_t position) : mask_(mask), channel_(channel) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const triangle_multiplication::Cell cell(cells, position + 8 * half);
+      at_[half] = cell.inside ? cell.offset(mask) + channel * mask.stride[3] : -1;
     }
   }
+  // Of channels 8 column + {0, 1} from the lane's first one on, at its upper or lower position.
+  __device__ float2 factors(int column, int half) const {
+    if (at_[half] < 0) return {0, 0};
+    const int64_t at = at_[half] + 8 * column * mask_.stride[3];
+    return {gpu::load_any(mask_.data, mask_.dtype, at), gpu::load_any(mask_.data, mask_.dtype, at + mask_.stride[3])};
+  }
+  __device__ uint32_t pair(int column, int half) const {  // where the mask has the tensors' dtype and pairs of channels are words
+    return at_[half] < 0 ? 0 : *reinterpret_cast<const uint32_t *>(static_cast<const uint16_t *>(mask_.data) + at_[half] + 8 * column);
+  }
+
+ private:
+  const View &mask_;
+  int channel_;
+  int64_t at_[2];
 };
 
-template <int C, bool extras>
-__device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int split, int first, int step) {
+template <int C, bool extras, class T>
+__device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, int split, int first, int step) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, column = lane % 4 * 2, matrix = lane / 8;
   for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
-    Rows<C> rows;
+    Rows<C, T> rows;
     float sum[64];
     uint32_t gate[32];
 
@@ -112,6 +113,13 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
     rows.release(shared.free[w][0]);
     if (round == 0) shared.weights_full[0].wait(0);
     rows.multiply(sum, shared.gate);
+    // A dropout mask becomes part of the gate; where it can, it comes while the products run.
+    const int64_t position = static_cast<int64_t>(t) * tile + warp * 16 + lane / 4;
+    [[maybe_unused]] const Dropout dropout(job.dropout_mask, job.cells, split * 128 + column, position);
+    if (extras && job.dropout == MaskForm::pairs) {
+#pragma unroll
+      for (int pair = 0; pair < 32; ++pair) gate[pair] = dropout.pair(pair / 2, pair % 2);
+    }
     RowPair scale = rows.statistics(job.eps).scale;
     cuda::wait_products<0>();
     scale.upper *= 0.5f, scale.lower *= 0.5f;
@@ -119,8 +127,15 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
     for (int pair = 0; pair < 32; ++pair) {  // sigmoid(x) = (1 + tanh(x / 2)) / 2
       const float *bias = shared.half_gate_bias + pair / 2 * 8 + column;
       const float s = pair % 2 ? scale.lower : scale.upper;
-      gate[pair] = cuda::pack(fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair], s, bias[0])), 0.5f, 0.5f),
-                              fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair + 1], s, bias[1])), 0.5f, 0.5f));
+      float2 g = {fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair], s, bias[0])), 0.5f, 0.5f),
+                  fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair + 1], s, bias[1])), 0.5f, 0.5f)};
+      if (extras && job.dropout != MaskForm::none) {
+        const bool pairs = job.dropout == MaskForm::pairs;
+        const float2 factor =
+            pairs ? float2{cuda::low_half<T>(gate[pair]), cuda::high_half<T>(gate[pair])} : dropout.factors(pair / 2, pair % 2);
+        g.x *= factor.x, g.y *= factor.y;
+      }
+      gate[pair] = cuda::pack<T>(g.x, g.y);
     }
 
     shared.full[w][1].wait(round & 1);
@@ -131,29 +146,25 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
     scale = rows.statistics(job.eps).scale;
     cuda::wait_products<0>();
 
-    shared.staged_free[w].wait((round & 1) ^ 1);
-    const int64_t position = static_cast<int64_t>(t) * tile + warp * 16 + lane / 4;
-    const auto at = [&](int64_t further) {
-      if constexpr (extras) return Extras(job, position + further);
-      else return 0;
-    };
-    [[maybe_unused]] const auto upper = at(0), lower = at(8);
+    shared.staged_free[w].wait(round & 1);
 #pragma unroll
     for (int j = 0; j < 16; j += 2) {  // two column tiles of 8
-      uint32_t result[4];
+      const uint32_t here =
+          cuda::swizzled(cuda::shared_address(shared.staged[w][j / 8]), warp * 16 + matrix % 2 * 8 + lane % 8, j % 8 + matrix / 2);
+      uint32_t result[4], residual[4]{};
+      if (extras && job.has_residual) cuda::load_matrices(residual, here);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {  // upper and lower of the first, then of the second
         const int pair = (j + i / 2) * 2 + i % 2;
         const float *bias = shared.bias + (j + i / 2) * 8 + column;
         const float s = i % 2 ? scale.lower : scale.upper;
-        float u[2] = {fmaf(sum[2 * pair], s, bias[0]) * cuda::low_half(gate[pair]),
-                      fmaf(sum[2 * pair + 1], s, bias[1]) * cuda::high_half(gate[pair])};
-        if constexpr (extras) (i % 2 ? lower : upper).finish(job, split * 128 + (j + i / 2) * 8 + column, u);
-        result[i] = cuda::pack(u[0], u[1]);
+        const float u0 = fmaf(sum[2 * pair], s, bias[0]), u1 = fmaf(sum[2 * pair + 1], s, bias[1]);
+        if constexpr (extras)
+          result[i] = cuda::pack<T>(fmaf(u0, cuda::low_half<T>(gate[pair]), cuda::low_half<T>(residual[i])),
+                                    fmaf(u1, cuda::high_half<T>(gate[pair]), cuda::high_half<T>(residual[i])));
+        else result[i] = cuda::pack<T>(u0 * cuda::low_half<T>(gate[pair]), u1 * cuda::high_half<T>(gate[pair]));
       }
-      cuda::store_matrices(
-          cuda::swizzled(cuda::shared_address(shared.staged[w][j / 8]), warp * 16 + matrix % 2 * 8 + lane % 8, j % 8 + matrix / 2),
-          result[0], result[1], result[2], result[3]);
+      cuda::store_matrices(here, result[0], result[1], result[2], result[3]);
     }
     cuda::publish_shared();
     __syncwarp();
@@ -162,11 +173,11 @@ __device__ void work_back(const BackJob &job, BackShared<C> &shared, int w, int 
 }
 
 // extras: there is a residual or a dropout mask.
-template <int C, bool extras>
+template <int C, bool extras, class T>
 __device__ void back(const BackJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  BackShared<C> &shared = *reinterpret_cast<BackShared<C> *>(dynamic);
-  static_assert(sizeof(BackShared<C>) == back_shape(C).shared_bytes && (back_workers + 1) * 128 == back_shape(C).threads);
+  BackShared<C, T> &shared = *reinterpret_cast<BackShared<C, T> *>(dynamic);
+  static_assert(sizeof(BackShared<C, T>) == back_shape(C).shared_bytes && (back_workers + 1) * 128 == back_shape(C).threads);
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   const int split = blockIdx.x % BackShape<C>::splits, step = gridDim.x / BackShape<C>::splits * back_workers;
   if (threadIdx.x == 0) {
@@ -185,11 +196,12 @@ __device__ void back(const BackJob &job) {
   __syncthreads();
   const int w = group < back_workers ? group : warp, first = blockIdx.x / BackShape<C>::splits + w * (gridDim.x / BackShape<C>::splits);
   if (group < back_workers) {
-    cuda::raise_registers<240>();
-    work_back<C, extras>(job, shared, w, split, first, step);
+    static_assert(cuda::registers_fit(back_workers, 232, 40));
+    cuda::raise_registers<232>();
+    work_back<C, extras, T>(job, shared, w, split, first, step);
   } else {
-    cuda::lower_registers<24>();
-    if (warp < back_workers && threadIdx.x % 32 == 0) serve_back<C>(job, shared, w, split, first, step);
+    cuda::lower_registers<40>();
+    if (warp < back_workers && threadIdx.x % 32 == 0) serve_back<C, extras, T>(job, shared, w, split, first, step);
   }
 }
 

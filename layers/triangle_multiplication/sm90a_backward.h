@@ -37,38 +37,40 @@ struct BackwardPlan {
     Cuts cuts;
     cuts.total = forward.workspace;
     x = cuts.take(planes), x_gradient = cuts.take(planes), a_gradient = cuts.take(planes), scale = cuts.take(cells * 4);
-    output_sums = cuts.take(blocks * 2 * sums_of_128 * 4), front_sums = cuts.take(blocks * backward_workers * sums_of_128 * 4);
+    output_sums = cuts.take(blocks * 2 * sums_of_128 * 4), front_sums = cuts.take(blocks * sums_of_128 * 4);
     totals = cuts.take(6 * sums_of_128 * 4);
     workspace = cuts.total;
   }
 };
 
-class BackwardLaunch {
+class BackwardLaunch : Launches {
  public:
   BackwardLaunch(const Gradients &g, const BackwardPlan &plan, char *workspace, const cuda::DeviceCode &code, cuda::Launcher &launcher)
-      : g_(g), p_(g.p), plan_(plan), wanted_(g), workspace_(workspace), code_(code), launcher_(launcher) {}
+      : Launches(g.p, plan.forward.pitch, plan.forward.per_batch, false, code, launcher),
+        g_(g),
+        plan_(plan),
+        wanted_(g),
+        workspace_(workspace) {}
 
   Status run(int64_t first, int64_t batches, Failure &failure) {
-    first_ = first, batches_ = batches, positions_ = batches * plan_.forward.per_batch;
-    tiles_ = static_cast<int>((positions_ + tile - 1) / tile);
+    begin(first, batches);
     const bool incoming = p_.settings.incoming;
     char *a = at(plan_.forward.a), *b = a + planes(), *o = at(plan_.forward.o), *of_a = at(plan_.a_gradient);
     LAMINA_TRY(front(failure));
-    LAMINA_TRY(incoming ? contract(Form::rows_rows, a, b, o, failure) : contract(Form::depth_depth, a, b, o, failure));
+    LAMINA_TRY(contract(incoming, a, b, o, failure));
     LAMINA_TRY(output(failure));
     LAMINA_TRY(residual(failure));
     if (!wanted_.operands) return Status::ok;
     // b's gradient takes b's place.
-    LAMINA_TRY(incoming ? contract(Form::depth_depth, b, o, of_a, failure) : contract(Form::mixed, o, b, of_a, failure));
-    LAMINA_TRY(incoming ? contract(Form::mixed, a, o, b, failure) : contract(Form::rows_rows, o, a, b, failure));
+    LAMINA_TRY(incoming ? contract(false, b, o, of_a, failure) : contract_mixed(o, b, of_a, failure));
+    LAMINA_TRY(incoming ? contract_mixed(a, o, b, failure) : contract(true, o, a, b, failure));
     if (wanted_.front_weights || wanted_.front_biases || wanted_.norm_in) LAMINA_TRY(weights(failure));
     return g_.pair.present ? input(failure) : Status::ok;
   }
 
   Status finish(Failure &failure) {
-    TotalsJob totals{floats(plan_.front_sums), floats(plan_.output_sums), quarter_blocks() * backward_workers, code_.processors,
-                     floats(plan_.totals)};
-    LAMINA_TRY(launch(kernel::hopper_total_sums, (6 * sums_of_128 + rows_threads - 1) / rows_threads, 1, finish_shape, totals, failure));
+    TotalsJob totals{floats(plan_.front_sums), floats(plan_.output_sums), quarter_blocks(), code_.processors, floats(plan_.totals)};
+    LAMINA_TRY(launch(kernel::hopper_total_sums, 6 * sums_of_128 * 4 / rows_threads, 1, finish_shape, totals, failure));
     const PackedLayout &layout = plan_.forward.layout;
     const int H = static_cast<int>(p_.H);
     FoldedFinishJob job{};
@@ -85,52 +87,29 @@ class BackwardLaunch {
     job.norm_weight[0] = g_.norm_in.weight, job.norm_bias[0] = g_.norm_in.bias;
     job.norm_weight[1] = g_.norm_out.weight, job.norm_bias[1] = g_.norm_out.bias;
     LAMINA_TRY(launch(kernel::hopper_finish_linear, 16, 6, finish_shape, job, failure));
-    return launch(kernel::hopper_finish_norms, 2, 1, norms_shape, job, failure);
+    return launch(kernel::hopper_finish_norms, 8, 1, norms_shape, job, failure);
   }
 
  private:
-  static constexpr uint64_t box = 64;
   char *at(int64_t offset) const { return workspace_ + offset; }
   float *floats(int64_t offset) const { return reinterpret_cast<float *>(at(offset)); }
   const char *packed(int64_t offset) const { return workspace_ + plan_.forward.packed + offset; }
   const float *packed_floats(int64_t offset) const { return reinterpret_cast<const float *>(packed(offset)); }
-  int64_t planes() const { return 128 * positions_ * 2; }
-  Cells cells() const {
-    return {static_cast<int>(p_.N), static_cast<int>(plan_.forward.pitch), static_cast<int>(plan_.forward.per_batch), positions_, false};
-  }
+  int64_t planes() const { return 128 * static_cast<int64_t>(positions_) * 2; }
   int quarter_blocks() const { return code_.processors / 4; }
 
-  Status map(const cuda::TensorBoxes &boxes, CUtensorMap &to, Failure &failure) const {
-    return cuda::make_tensor_map(*code_.driver, boxes, to, failure);
-  }
-  Status map(const void *data, uint64_t columns, uint64_t rows, uint32_t box_columns, uint32_t box_rows, CUtensorMap &to,
-             Failure &failure) const {
-    return map({data, {columns, rows, 1}, columns, 0, {box_columns, box_rows, 1}, 2}, to, failure);
-  }
   Status map_weights(const PackedPart &part, uint64_t rows, CUtensorMap &to, Failure &failure) const {
     return map(packed(part.weight), 128, rows, box, 128, to, failure);
   }
-  Status map_rows(int64_t rows, CUtensorMap &to, Failure &failure) const {
-    return map(at(rows), 128, static_cast<uint64_t>(positions_), box, 64, to, failure);
-  }
+  Status map_rows(int64_t rows, CUtensorMap &to, Failure &failure) const { return map(at(rows), 128, positions_, box, 64, to, failure); }
   Status map_planes(const void *data, uint64_t channels, uint32_t box_channels, CUtensorMap &to, Failure &failure) const {
-    return map(data, static_cast<uint64_t>(positions_), channels, box, box_channels, to, failure);
+    return map(data, positions_, channels, box, box_channels, to, failure);
   }
-  Status map_positions(const View &view, PositionMaps &to, Failure &failure) const {
-    const uint64_t C = 128, N = static_cast<uint64_t>(p_.N), lines = static_cast<uint64_t>(batches_) * N;
-    const bool padded = plan_.forward.pitch != p_.N;
-    const char *data = static_cast<const char *>(view.data) + first_ * p_.N * p_.N * 128 * 2;
-    cuda::TensorBoxes rows{data, {C, padded ? N : lines * N, padded ? lines : 1}, C, C * N, {box, 64, 1}, 3};
-    LAMINA_TRY(map(rows, to.whole, failure));
-    if (!padded) return Status::ok;
-    rows.box[1] = 8;
-    return map(rows, to.pieces, failure);
-  }
-
   template <class Job>
   Status launch(int index, int x, int y, const LaunchShape &shape, Job &job, Failure &failure) {
     void *parameters[] = {&job};
-    return launcher_.launch({index, {static_cast<unsigned>(x), static_cast<unsigned>(y), 1}, shape.threads}, parameters, failure);
+    const bool waits = index != kernel::copy_rows_kernel;  // for the kernel before it, by itself
+    return launcher_.launch({index, {static_cast<unsigned>(x), static_cast<unsigned>(y), 1}, shape.threads, waits}, parameters, failure);
   }
   template <class Job>
   void set_mask(Job &job) const {
@@ -150,41 +129,17 @@ class BackwardLaunch {
     LAMINA_TRY(map_planes(at(plan_.forward.a), 256, 64, job.planes, failure));
     job.norm_weight = packed_floats(layout.norm_in), job.norm_bias = job.norm_weight + 128;
     job.bias = packed_floats(layout.front.bias);
-    set_mask(job);
+    give_masks(job);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     return launch(kernel::hopper_front_128, tiles_ < code_.processors ? tiles_ : code_.processors, 1, front_shape(128), job, failure);
   }
 
-  // How the operands lie: along the depth, along their rows, or a so and b so.
-  enum class Form { depth_depth, rows_rows, mixed };
-  Status contract(Form form, const char *a, const char *b, char *out, Failure &failure) {
+  // out = left right, for every channel.
+  Status contract_mixed(const char *left, const char *right, char *out, Failure &failure) {
     ContractJob job{};
-    const bool square = p_.N <= 128 || (p_.N > 256 && p_.N <= 384);
-    const uint64_t N = static_cast<uint64_t>(p_.N), pitch = static_cast<uint64_t>(plan_.forward.pitch),
-                   matrices = static_cast<uint64_t>(p_.H * batches_);
-    const uint32_t columns = square ? 128 : 256;
-    job.matrices = static_cast<int>(matrices);
-    job.row_tiles = static_cast<int>((p_.N + 127) / 128), job.column_tiles = static_cast<int>((N + columns - 1) / columns);
-    job.chunks = static_cast<int>((p_.N + 63) / 64);
-    const unsigned together = form != Form::mixed && !square && job.row_tiles % 2 == 0 ? 2 : 1;
-    const auto boxes = [&](const void *data, uint32_t rows) {
-      return cuda::TensorBoxes{data, {N, N, matrices}, pitch, N * pitch, {box, rows, 1}, 3};
-    };
-    LAMINA_TRY(map(boxes(a, form == Form::rows_rows ? 64 : 128), job.a, failure));
-    LAMINA_TRY(map(boxes(b, form == Form::depth_depth ? columns / together : 64), job.b, failure));
-    LAMINA_TRY(map(boxes(out, 64), job.o, failure));
-    const int64_t total = static_cast<int64_t>(job.matrices) * job.row_tiles * job.column_tiles;
-    const unsigned ctas = static_cast<unsigned>(total < code_.processors ? total : code_.processors) / together * together;
-    const int of_form[] = {square          ? kernel::hopper_contract_square
-                           : together == 2 ? kernel::hopper_contract_paired
-                                           : kernel::hopper_contract_wide,
-                           square          ? kernel::hopper_contract_square_incoming
-                           : together == 2 ? kernel::hopper_contract_paired_incoming
-                                           : kernel::hopper_contract_wide_incoming,
-                           square ? kernel::hopper_contract_square_mixed : kernel::hopper_contract_wide_mixed};
-    void *parameters[] = {&job};
-    return launcher_.launch({of_form[static_cast<int>(form)], {ctas, 1, 1}, contract_shape(256).threads, false, 0, together}, parameters,
-                            failure);
+    LAMINA_TRY(contract_job(left, 128, right, 64, out, job, failure));
+    const int form = square(p_.N) ? kernel::hopper_contract_square_mixed : kernel::hopper_contract_wide_mixed;
+    return launch(form, static_cast<int>(contract_ctas(job)), 1, contract_shape(256), job, failure);
   }
 
   Status output(Failure &failure) {
@@ -239,14 +194,9 @@ class BackwardLaunch {
   }
 
   const Gradients &g_;
-  const Problem &p_;
   const BackwardPlan &plan_;
   const Wanted wanted_;
   char *workspace_;
-  const cuda::DeviceCode &code_;
-  cuda::Launcher &launcher_;
-  int64_t first_ = 0, batches_ = 0, positions_ = 0;
-  int tiles_ = 0;
 };
 
 inline uint64_t backward_workspace_bytes(const Gradients &g, const void *state, int threads) {

@@ -7,7 +7,7 @@
 namespace lamina::triangle_multiplication::hopper {
 
 template <int columns>
-__device__ void serve_contract_mixed(const ContractJob &job, ContractShared<columns> &shared, int total) {
+__device__ void serve_contract_mixed(const ContractJob &job, ContractShared<columns, bfloat16> &shared, int total) {
   int stage = 0, parity = 1;
   for (int index = blockIdx.x; index < total; index += gridDim.x) {
     const ContractTile at(job, index, columns);
@@ -23,7 +23,7 @@ __device__ void serve_contract_mixed(const ContractJob &job, ContractShared<colu
 }
 
 template <int columns>
-__device__ void work_contract_mixed(const ContractJob &job, ContractShared<columns> &shared, int total, int group) {
+__device__ void work_contract_mixed(const ContractJob &job, ContractShared<columns, bfloat16> &shared, int total, int group) {
   const int thread = threadIdx.x % 128;
   int stage = 0, parity = 0;
   for (int index = blockIdx.x; index < total; index += gridDim.x) {
@@ -46,7 +46,7 @@ __device__ void work_contract_mixed(const ContractJob &job, ContractShared<colum
     }
     cuda::wait_products<0>();
     if (thread == 0) shared.free[stage ? stage - 1 : contract_stages<columns> - 1].arrive();
-    store_tile<columns>(job, sum, shared.staged[group], ContractTile(job, index, columns), group);
+    store_tile<bfloat16, columns>(job, sum, shared.staged[group], ContractTile(job, index, columns), group);
   }
   if (thread == 0) cuda::wait_stores<0>();
 }
@@ -54,10 +54,11 @@ __device__ void work_contract_mixed(const ContractJob &job, ContractShared<colum
 template <int columns>
 __device__ void contract_mixed(const ContractJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  ContractShared<columns> &shared = *reinterpret_cast<ContractShared<columns> *>(dynamic);
-  static_assert(sizeof(ContractShared<columns>) == contract_shape(columns).shared_bytes);
+  ContractShared<columns, bfloat16> &shared = *reinterpret_cast<ContractShared<columns, bfloat16> *>(dynamic);
+  static_assert(sizeof(ContractShared<columns, bfloat16>) == contract_shape(columns).shared_bytes);
   const int group = threadIdx.x / 128, total = job.matrices * job.row_tiles * job.column_tiles;
   if (threadIdx.x == 0) {
+    cuda::allow_next_kernel();
     for (Barrier &barrier : shared.full) barrier.init(1);
     for (Barrier &barrier : shared.free) barrier.init(2);
     cuda::publish_barriers();
@@ -65,8 +66,12 @@ __device__ void contract_mixed(const ContractJob &job) {
   __syncthreads();
   if (group == 2) {
     cuda::lower_registers<40>();
-    if (threadIdx.x % 128 == 0) serve_contract_mixed<columns>(job, shared, total);
+    if (threadIdx.x % 128 == 0) {
+      cuda::wait_for_previous_kernel();
+      serve_contract_mixed<columns>(job, shared, total);
+    }
   } else {
+    static_assert(cuda::registers_fit(2, 232, 40));
     cuda::raise_registers<232>();
     work_contract_mixed<columns>(job, shared, total, group);
   }

@@ -29,6 +29,7 @@ __device__ inline void serve_front_backward(const FrontBackwardJob &job, FrontBa
     for (int box = 0; box < 2; ++box) cuda::load_box(map, full, to[box], box * 64, t * tile);
   };
   RingIndex<2> slot;
+  Walk at(job.cells, first * tile, step * tile);
   if (first < job.tiles) load_rows(job.x, shared.x_full[w], shared.x[w], first);
   for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
     for (int pass = 0; pass < 4; ++pass, slot.advance()) {
@@ -46,46 +47,75 @@ __device__ inline void serve_front_backward(const FrontBackwardJob &job, FrontBa
       }
     }
     shared.rows_done[w].wait(round & 1);
-    for (int box = 0; box < 2; ++box) store_positions(job.out, job.cells, shared.rows[w][box], box * 64, t * tile);
+    for (int box = 0; box < 2; ++box) store_positions(job.out, job.cells, shared.rows[w][box], box * 64, at);
     cuda::commit_stores();
+    at.advance();
   }
   cuda::wait_stores<0>();
 }
 
+struct CellFactors {  // of a lane's two positions
+  RowPair half_mask, scale;
+  __device__ CellFactors(const FrontBackwardJob &job, int t) : half_mask(half_masks(job, static_cast<int64_t>(t) * tile)) {
+    const Lane at;
+    const int64_t position = static_cast<int64_t>(t) * tile + at.row;
+    scale.upper = position < job.cells.count ? job.scale[position] : 0.0f;
+    scale.lower = position + 8 < job.cells.count ? job.scale[position + 8] : 0.0f;
+  }
+};
+
+// sum = x times 64 packed rows of the weights: half of what one of the four boxes holds.
+__device__ inline void multiply_half(float (&sum)[32], const Rows<128, bfloat16> &x, const bfloat16 (&weights)[4][2][128][64], int half) {
+  cuda::begin_products();
+#pragma unroll
+  for (int k = 0; k < 8; ++k) {
+    const uint64_t b = cuda::operand(cuda::shared_address(weights[half / 2][k / 4][half % 2 * 64]));
+    cuda::multiply(sum, x.a[k], cuda::deeper<Lines::along_k>(b, k % 4), k > 0);
+  }
+  cuda::commit_products();
+}
+
 __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBackwardShared &shared, int w, int first, int step) {
+  if (first >= job.tiles) return;
   const Lane at;
   RingIndex<2> slot;
+  CellFactors next(job, first);
   for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
-    const int64_t position = static_cast<int64_t>(t) * tile;
-    const RowPair half_mask = half_masks(job, position);
-    const auto scale_of = [&](int row) { return position + row < job.cells.count ? job.scale[position + row] : 0.0f; };
-    const RowPair scale{scale_of(at.row), scale_of(at.row + 8)};
-    Rows<128> x;
+    const auto [half_mask, scale] = next;
+    Rows<128, bfloat16> x;
     shared.x_full[w].wait(round & 1);
     x.load_by_position(shared.x[w]);
     x.release(shared.x_free[w], mixed(scale));
     if (round == 0) shared.weights_full.wait(0);
-    float sum[64], dx[64];
-    x.multiply(sum, shared.weights[0]);
+    float sum[2][32], dx[64];
+    multiply_half(sum[0], x, shared.weights, 0);
 #pragma unroll
-    for (int pass = 0; pass < 4; ++pass, slot.advance()) {
-      uint32_t of_sums[8][4];
-      shared.gradients_full[w][slot.at].wait(slot.parity);
-      cuda::wait_products<0>();
-      gate_backward(sum, shared.bias + pass * 128, half_mask, shared.gradients[w][slot.at], of_sums);
-      uint32_t read = 0;
+    for (int half = 0; half < 8; ++half) {  // while one half's sums become gradients, the next half's are under way
+      if (half % 2 == 0) shared.gradients_full[w][slot.at].wait(slot.parity);
+      if (half < 7) {
+        multiply_half(sum[(half + 1) % 2], x, shared.weights, half + 1);
+        cuda::wait_products<1>();
+      } else {
+        cuda::wait_products<0>();
+      }
+      uint32_t of_sums[4][4];
+      gate_backward<2>(sum[half % 2], shared.bias + half * 64, half_mask, shared.gradients[w][slot.at], half % 2 * 32, of_sums);
+      if (half % 2) {
+        uint32_t read = 0;
 #pragma unroll
-      for (int k = 0; k < 8; ++k) read ^= of_sums[k][0] ^ of_sums[k][1];
-      arrive_behind_loads(shared.gradients_free[w][slot.at], read);
+        for (int k = 0; k < 4; ++k) read ^= of_sums[k][0] ^ of_sums[k][1];
+        arrive_behind_loads(shared.gradients_free[w][slot.at], read);
+        slot.advance();
+      }
       cuda::begin_products();
 #pragma unroll
-      for (int k = 0; k < 8; ++k) {
-        const uint64_t b = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.weights[pass]), 16384), k);
-        cuda::multiply_by_rows(dx, of_sums[k], b, pass > 0 || k > 0);
+      for (int k = 0; k < 4; ++k) {
+        const uint64_t b = cuda::operand(cuda::shared_address(shared.weights[half / 2]), 16384);
+        cuda::multiply_by_rows(dx, of_sums[k], cuda::deeper<Lines::along_rows>(b, half % 2 * 4 + k), half > 0 || k > 0);
       }
       cuda::commit_products();
-      if (pass < 3) x.multiply(sum, shared.weights[pass + 1]);
     }
+    if (t + step < job.tiles) next = CellFactors(job, t + step);  // on its way while the last products run
     cuda::wait_products<0>();
 
     // The output gate's part; then through the LayerNorm.
@@ -126,7 +156,7 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
 __device__ inline void front_backward(const FrontBackwardJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   FrontBackwardShared &shared = *reinterpret_cast<FrontBackwardShared *>(dynamic);
-  static_assert(sizeof(FrontBackwardShared) <= front_backward_shape.shared_bytes);
+  static_assert(sizeof(FrontBackwardShared) <= front_backward_shape.shared_bytes && cuda::registers_fit(backward_workers, 232, 40));
   if (threadIdx.x == 0) {
     shared.weights_full.init(1);
     for (int w = 0; w < backward_workers; ++w) {
@@ -135,6 +165,8 @@ __device__ inline void front_backward(const FrontBackwardJob &job) {
     }
     cuda::publish_barriers();
   }
+  cuda::wait_for_previous_kernel();
+  if (threadIdx.x == 0) cuda::allow_next_kernel();
   for (int row = threadIdx.x; row < 512; row += blockDim.x) shared.bias[row] = job.bias[row];
   __syncthreads();
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4, step = gridDim.x * backward_workers;
@@ -175,43 +207,59 @@ __device__ inline void serve_front_weights(const FrontWeightsJob &job, FrontWeig
 
 __device__ inline void meet_group(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
 
-__device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeightsShared &shared, int w, int quarter, int first, int step) {
+// Among both workers.
+__device__ inline void meet_workers() { asm volatile("bar.sync 3, 256;" ::: "memory"); }
+
+// From one of a worker's tiles to its next.  Cheaper to compute than to keep: registers are short.
+__device__ inline int front_weights_step() { return static_cast<int>(gridDim.x) / 4 * backward_workers; }
+
+__device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeightsShared &shared, int w, int first) {
   const Lane at;
   float upper[64], lower[64], upper_sums[4], lower_sums[4];  // of packed rows 0..63 and 64..127
 #pragma unroll
   for (int i = 0; i < 64; ++i) upper[i] = 0, lower[i] = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) upper_sums[i] = 0, lower_sums[i] = 0;
-  RingIndex<2> slot;
-  shared.weights_full.wait(0);
-#pragma unroll 1
-  for (int t = first; t < job.tiles; t += step, slot.advance()) {
-    const RowPair half_mask = half_masks(job, static_cast<int64_t>(t) * tile);
-    const bfloat16(&x)[2][tile][64] = shared.x[w][slot.at];
-    shared.full[w][slot.at].wait(slot.parity);
-    uint32_t of_sums[8][4];
-    {
-      float sum[64];
-      cuda::begin_products();
+  const auto multiply = [&](float(&sum)[64], const bfloat16(&x)[2][tile][64]) {
+    cuda::begin_products();
 #pragma unroll
-      for (int k = 0; k < 8; ++k) {
-        const uint64_t a = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(x[k / 4])), k % 4);
-        const uint64_t b = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.weights[k / 4])), k % 4);
-        cuda::multiply_mixed<Lines::along_k, Lines::along_k>(sum, a, b, k > 0);
-      }
-      cuda::commit_products();
-      cuda::wait_products<0>();
-      gate_backward(sum, shared.bias, half_mask, shared.gradients[w][slot.at], of_sums);
+    for (int k = 0; k < 8; ++k) {
+      const uint64_t a = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(x[k / 4])), k % 4);
+      const uint64_t b = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.weights[k / 4])), k % 4);
+      cuda::multiply_mixed<Lines::along_k, Lines::along_k>(sum, a, b, k > 0);
     }
+    cuda::commit_products();
+  };
+  RingIndex<2> slot;
+  float sum[64];
+  RowPair half_mask{0, 0};
+  if (first < job.tiles) {
+    shared.weights_full.wait(0);
+    shared.full[w][0].wait(0);
+    multiply(sum, shared.x[w][0]);
+    half_mask = half_masks(job, static_cast<int64_t>(first) * tile);
+    cuda::wait_products<0>();
+  }
+#pragma unroll 1
+  for (int t = first; t < job.tiles; t += front_weights_step()) {
+    const bool more = t + front_weights_step() < job.tiles;
+    slot.advance();
+    const int now = slot.at ^ 1;
 #pragma unroll
-    for (int k = 0; k < 8; ++k)
-      cuda::store_matrices(at.by_position(shared.of_sums[w][k / 4], k % 4 * 2), of_sums[k][0], of_sums[k][1], of_sums[k][2], of_sums[k][3]);
+    for (int part = 0; part < 4; ++part) {  // small ones: registers are short
+      uint32_t of_sums[2][4];
+      gate_backward<1>(sum + part * 16, shared.bias + part * 32, half_mask, shared.gradients[w][now], part * 16, of_sums);
+#pragma unroll
+      for (int k = 0; k < 2; ++k)
+        cuda::store_matrices(at.by_position(shared.of_sums[w][part / 2], part % 2 * 4 + k * 2), of_sums[k][0], of_sums[k][1], of_sums[k][2],
+                             of_sums[k][3]);
+    }
     cuda::publish_shared();
     meet_group(w);
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const uint64_t b = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(x), 8192), k);
+      const uint64_t b = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.x[w][now]), 8192), k);
       const uint64_t one = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.ones)), k);
       const uint64_t first_rows = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.of_sums[w][0]), 8192), k);
       const uint64_t more_rows = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.of_sums[w][1]), 8192), k);
@@ -221,37 +269,58 @@ __device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeigh
       cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(lower_sums, more_rows, one, true);
     }
     cuda::commit_products();
+    if (more) {  // the next tile's sums, behind this one's products
+      shared.full[w][slot.at].wait(slot.parity);
+      multiply(sum, shared.x[w][slot.at]);
+      half_mask = half_masks(job, static_cast<int64_t>(t + front_weights_step()) * tile);
+    }
     cuda::wait_products<0>();
     meet_group(w);  // all four warps' products and loads are done
-    if (threadIdx.x % 128 == 0) shared.free[w][slot.at].arrive();
+    if (threadIdx.x % 128 == 0) shared.free[w][now].arrive();
   }
-  float *to = job.sums + (static_cast<int64_t>(blockIdx.x / 4 * backward_workers + w) * 4 + quarter) * sums_of_128;
-  write_sums(upper, to, job.add), write_sums(lower, to + 64 * 128, job.add);
-  write_row_sums(upper_sums, to + 128 * 128, job.add), write_row_sums(lower_sums, to + 128 * 128 + 64, job.add);
+  // The second worker's sums go through shared memory, which nobody reads any more.
+  float *staged = reinterpret_cast<float *>(shared.x);
+  static_assert(sums_of_128 * sizeof(float) <= sizeof shared.x + sizeof shared.gradients);
+  const auto write = [&](float *to, bool add) {
+    write_sums(upper, to, add), write_sums(lower, to + 64 * 128, add);
+    write_row_sums(upper_sums, to + 128 * 128, add), write_row_sums(lower_sums, to + 128 * 128 + 64, add);
+  };
+  meet_workers();
+  if (w == 1) write(staged, false);
+  meet_workers();
+  float *to = job.sums + static_cast<int64_t>(blockIdx.x) * sums_of_128;
+  if (w == 0) write(to, job.add);
+  __syncwarp();
+  if (w == 0) meet_group(w);
+  if (w == 0)
+    for (int i = threadIdx.x; i < sums_of_128; i += 128) to[i] += staged[i];
 }
 
 __device__ inline void front_weights(const FrontWeightsJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   FrontWeightsShared &shared = *reinterpret_cast<FrontWeightsShared *>(dynamic);
-  static_assert(sizeof(FrontWeightsShared) <= front_weights_shape.shared_bytes);
-  const int quarter = blockIdx.x % 4, ctas = gridDim.x / 4, first = blockIdx.x / 4, step = ctas * backward_workers;
+  static_assert(sizeof(FrontWeightsShared) <= front_weights_shape.shared_bytes && cuda::registers_fit(backward_workers, 240, 24));
+  const int quarter = blockIdx.x % 4, ctas = gridDim.x / 4, first = blockIdx.x / 4;
   if (threadIdx.x == 0) {
     shared.weights_full.init(1);
     for (int w = 0; w < backward_workers; ++w)
       for (int slot = 0; slot < 2; ++slot) shared.full[w][slot].init(1), shared.free[w][slot].init(1);
     cuda::publish_barriers();
   }
+  cuda::wait_for_previous_kernel();
+  if (threadIdx.x == 0) cuda::allow_next_kernel();
   for (int row = threadIdx.x; row < 128; row += blockDim.x) shared.bias[row] = job.bias[quarter * 128 + row];
   for (int one = threadIdx.x; one < 8 * 64; one += blockDim.x) shared.ones[0][one] = __float2bfloat16_rn(1.0f);
   cuda::publish_shared();
   __syncthreads();
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   if (group < backward_workers) {
-    cuda::raise_registers<232>();
-    work_front_weights(job, shared, group, quarter, first + group * ctas, step);
+    cuda::raise_registers<240>();
+    work_front_weights(job, shared, group, first + group * ctas);
   } else {
-    cuda::lower_registers<40>();
-    if (warp < backward_workers && threadIdx.x % 32 == 0) serve_front_weights(job, shared, warp, quarter, first + warp * ctas, step);
+    cuda::lower_registers<24>();
+    if (warp < backward_workers && threadIdx.x % 32 == 0)
+      serve_front_weights(job, shared, warp, quarter, first + warp * ctas, front_weights_step());
   }
 }
 

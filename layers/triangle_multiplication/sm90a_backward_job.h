@@ -50,7 +50,7 @@ struct FrontWeightsJob {  // the same -> sums for the weights; block b takes 128
   const float *bias;
   View pair_mask, token_mask;
   const void *flat_mask;
-  float *sums;  // [gridDim.x / 4 * backward_workers][4][sums_of_128]
+  float *sums;  // [gridDim.x / 4][4][sums_of_128]
   bool add;
   Cells cells;
   int tiles;

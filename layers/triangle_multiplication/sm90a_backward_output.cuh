@@ -21,7 +21,7 @@ struct OutputBackwardShared {
   float half_gate_bias[128], bias[128];
   float4 moments[8][tile / 2];  // of two positions each: sum and square of the first, of the second
   float2 over_rows[2][tile];    // slope and product of each half of the columns
-  float scale_o[tile];
+  float scale_o[2][tile];
   Barrier weights_full, full[2], free[2];
 };
 
@@ -32,14 +32,15 @@ __device__ inline void serve_output_backward(const OutputBackwardJob &job, Outpu
     cuda::load_box(job.weights, shared.weights_full, shared.weights[box], box * 64, 0);
   }
   RingIndex<2> slot;
-  for (int t = blockIdx.x; t < job.tiles; t += gridDim.x, slot.advance()) {
+  Walk walk(job.cells, blockIdx.x * tile, gridDim.x * tile);
+  for (int t = blockIdx.x; t < job.tiles; t += gridDim.x, slot.advance(), walk.advance()) {
     const int at = slot.at;
     shared.free[at].wait(slot.parity ^ 1);
     Barrier &full = shared.full[at];
     full.expect(3 * tile * 128 * 2);
-    for (int box = 0; box < 2; ++box) load_positions(job.pair, job.cells, full, shared.x[at][box], box * 64, t * tile);
+    for (int box = 0; box < 2; ++box) load_positions(job.pair, job.cells, full, shared.x[at][box], box * 64, walk);
     cuda::load_box(job.o, full, shared.o[at], t * tile, 0);
-    for (int box = 0; box < 2; ++box) load_positions(job.incoming, job.cells, full, shared.incoming[at][box], box * 64, t * tile);
+    for (int box = 0; box < 2; ++box) load_positions(job.incoming, job.cells, full, shared.incoming[at][box], box * 64, walk);
   }
 }
 
@@ -74,35 +75,39 @@ __device__ inline void normalise_pair(const OutputBackwardJob &job, bfloat16 (&x
   if (quarter == 0 && position < job.cells.count) job.scale[position] = scale;
 }
 
-// A warp's 16 channels of o: a lane holds two positions.
+// A warp's 16 channels of o: a lane holds two positions.  What lies in padding may be no number; it becomes zeros.
 struct ChannelsOfO {
-  uint32_t pairs[16];
+  const Cells &cells;
+  OutputBackwardShared &shared;
+  int at, t;
 
-  static __device__ uint32_t *pair_at(bfloat16 (&o)[128][tile], int c) {
+  __device__ uint32_t *pair_at(int c) const {
     const int channel = threadIdx.x / 32 * 16 + c, lane = threadIdx.x % 32;
-    return reinterpret_cast<uint32_t *>(reinterpret_cast<char *>(o) + channel * cuda::line_bytes + (((lane / 4) ^ (channel & 7)) << 4)) +
+    return reinterpret_cast<uint32_t *>(reinterpret_cast<char *>(shared.o[at]) + channel * cuda::line_bytes +
+                                        (((lane / 4) ^ (channel & 7)) << 4)) +
            lane % 4;
   }
-  // What lies in padding may be no number; it becomes zeros.
-  __device__ void load(OutputBackwardShared &shared, int at, const Cells &cells, int t) {
+  __device__ uint32_t kept() const {
+    if (cells.pitch == cells.N) return ~0u;
+    const int64_t position = static_cast<int64_t>(t) * tile + 2 * (threadIdx.x % 32);
+    return (triangle_multiplication::Cell(cells, position).inside ? 0xffffu : 0u) |
+           (triangle_multiplication::Cell(cells, position + 1).inside ? 0xffff0000u : 0u);
+  }
+  __device__ void sum() const {
     float4 moments = {0, 0, 0, 0};
-    uint32_t kept = ~0u;
-    if (cells.pitch != cells.N) {
-      const int64_t position = static_cast<int64_t>(t) * tile + 2 * (threadIdx.x % 32);
-      kept = (triangle_multiplication::Cell(cells, position).inside ? 0xffffu : 0u) |
-             (triangle_multiplication::Cell(cells, position + 1).inside ? 0xffff0000u : 0u);
-    }
+    const uint32_t keep = kept();
 #pragma unroll
     for (int c = 0; c < 16; ++c) {
-      pairs[c] = *pair_at(shared.o[at], c) & kept;
-      const float low = cuda::low_half(pairs[c]), high = cuda::high_half(pairs[c]);
+      const uint32_t pair = *pair_at(c) & keep;
+      const float low = cuda::low_half(pair), high = cuda::high_half(pair);
       moments.x += low, moments.y = fmaf(low, low, moments.y), moments.z += high, moments.w = fmaf(high, high, moments.w);
     }
     shared.moments[threadIdx.x / 32][threadIdx.x % 32] = moments;
   }
   // Behind a meeting.
-  __device__ void normalise(OutputBackwardShared &shared, int at, float eps) {
+  __device__ void normalise(float eps) const {
     float4 all = {0, 0, 0, 0};
+    const uint32_t keep = kept();
 #pragma unroll
     for (int warp = 0; warp < 8; ++warp) {
       const float4 one = shared.moments[warp][threadIdx.x % 32];
@@ -110,10 +115,12 @@ struct ChannelsOfO {
     }
     const float mean_0 = all.x / 128, scale_0 = inverse_deviation(mean_0, all.y / 128, eps);
     const float mean_1 = all.z / 128, scale_1 = inverse_deviation(mean_1, all.w / 128, eps);
-    if (threadIdx.x < 32) shared.scale_o[2 * threadIdx.x] = scale_0, shared.scale_o[2 * threadIdx.x + 1] = scale_1;
+    if (threadIdx.x < 32) shared.scale_o[at][2 * threadIdx.x] = scale_0, shared.scale_o[at][2 * threadIdx.x + 1] = scale_1;
 #pragma unroll
-    for (int c = 0; c < 16; ++c)
-      *pair_at(shared.o[at], c) = cuda::pack((cuda::low_half(pairs[c]) - mean_0) * scale_0, (cuda::high_half(pairs[c]) - mean_1) * scale_1);
+    for (int c = 0; c < 16; ++c) {
+      const uint32_t pair = *pair_at(c) & keep;
+      *pair_at(c) = cuda::pack((cuda::low_half(pair) - mean_0) * scale_0, (cuda::high_half(pair) - mean_1) * scale_1);
+    }
   }
 };
 
@@ -148,6 +155,13 @@ struct OutputBackwardWorker {
     cuda::commit_products();
   }
 
+  __device__ void sigmoids(float (&gate)[32]) const {
+#pragma unroll
+    for (int i = 0; i < 32; ++i)
+      gate[i] =
+          fmaf(cuda::tanh_approximate(fmaf(gate[i], 0.5f, shared.half_gate_bias[half * 64 + i / 4 * 8 + lane.column + i % 2])), 0.5f, 0.5f);
+  }
+
   // The gradients of the projection and of the gate's sum from the incoming one: in place, and beside it.
   __device__ void through_gate(const float (&gate)[32], const float (&projection)[32], int at, int t) const {
     const int64_t position = static_cast<int64_t>(t) * tile + lane.row;
@@ -163,7 +177,7 @@ struct OutputBackwardWorker {
         if (job.dropout_mask.present) drop(du, position + i % 2 * 8, channel);
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          const float t = cuda::tanh_approximate(fmaf(gate[first + e], 0.5f, shared.half_gate_bias[channel + e])), s = fmaf(t, 0.5f, 0.5f);
+          const float s = gate[first + e];
           dp[e] = du[e] * s;
           dg[e] = dp[e] * (projection[first + e] + shared.bias[channel + e]) * (1 - s);
         }
@@ -205,7 +219,7 @@ struct OutputBackwardWorker {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const float2 first = shared.over_rows[0][lane.row + r * 8], second = shared.over_rows[1][lane.row + r * 8];
-      slope[r] = (first.x + second.x) / 128, product[r] = (first.y + second.y) / 128, scale[r] = shared.scale_o[lane.row + r * 8];
+      slope[r] = (first.x + second.x) / 128, product[r] = (first.y + second.y) / 128, scale[r] = shared.scale_o[at][lane.row + r * 8];
     }
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -230,6 +244,32 @@ struct OutputBackwardWorker {
     }
   }
 
+  __device__ ChannelsOfO channels(int at, int t) const { return {job.cells, shared, at, t}; }
+  // x is normalised, and o's moments are summed; both while the products of the tile before run.
+  __device__ void prepare_rows(int at, int parity, int t) const {
+    shared.full[at].wait(parity);
+    normalise_pair(job, shared.x[at], t);
+    channels(at, t).sum();
+  }
+
+  // The weights' gradients: this half of their rows.
+  __device__ void add_to_sums(float (&of_gate)[64], float (&of_weights)[64], float (&gate_sums)[4], float (&weight_sums)[4], int at) const {
+    cuda::begin_products();
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const uint64_t dp = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.incoming[at][half]), 8192), k);
+      const uint64_t dg = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.gate_gradient[half]), 8192), k);
+      const uint64_t o = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.o[at])), k);
+      const uint64_t x = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.x[at]), 8192), k);
+      const uint64_t one = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.ones)), k);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(of_weights, dp, o, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows>(of_gate, dg, x, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(weight_sums, dp, one, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(gate_sums, dg, one, true);
+    }
+    cuda::commit_products();
+  }
+
   __device__ void work() const {
     float of_gate[64], of_weights[64], gate_sums[4], weight_sums[4];
 #pragma unroll
@@ -237,56 +277,47 @@ struct OutputBackwardWorker {
 #pragma unroll
     for (int i = 0; i < 4; ++i) gate_sums[i] = 0, weight_sums[i] = 0;
     RingIndex<2> slot;
-    shared.weights_full.wait(0);
-#pragma unroll 1
-    for (int t = blockIdx.x; t < job.tiles; t += gridDim.x, slot.advance()) {
-      const int at = slot.at;
-      float gate[32], projection[32];
-      shared.full[at].wait(slot.parity);
-      normalise_pair(job, shared.x[at], t);
-      ChannelsOfO channels;
-      channels.load(shared, at, job.cells, t);
-      cuda::publish_shared();
-      if (threadIdx.x == 0) cuda::wait_stores_read<0>();  // of the tile before: its staging and its slot are free
+    const int first = blockIdx.x, step = gridDim.x;
+    if (first < job.tiles) {
+      prepare_rows(0, 0, first);
       meet_both();
+      channels(0, first).normalise(job.eps);
+      cuda::publish_shared();
+      meet_both();
+      shared.weights_full.wait(0);
+    }
+#pragma unroll 1
+    for (int t = first; t < job.tiles; t += step) {
+      const int at = slot.at;
+      const bool more = t + step < job.tiles;
+      slot.advance();  // to the next tile's
+      float gate[32], projection[32];
       if (threadIdx.x == 0) {
-        if (t != static_cast<int>(blockIdx.x)) shared.free[at ^ 1].arrive();
         for (int box = 0; box < 2; ++box) cuda::store_box(job.x, shared.x[at][box], box * 64, t * tile);
         cuda::commit_stores();
       }
       forward_product<Lines::along_k>(gate, shared.x[at], shared.gate);
-      channels.normalise(shared, at, job.eps);
-      cuda::publish_shared();
-      meet_both();
       forward_product<Lines::along_rows>(projection, shared.o[at], shared.weights);
+      cuda::wait_products<1>();
+      sigmoids(gate);
       cuda::wait_products<0>();
       through_gate(gate, projection, at, t);
       cuda::publish_shared();
+      if (threadIdx.x == 0) cuda::wait_stores_read<0>();  // staging and x are read
       meet_both();
       backward_product(projection, shared.incoming[at], shared.weights);
-      backward_product(gate, shared.gate_gradient, shared.gate);
-      cuda::begin_products();
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const uint64_t dp = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.incoming[at][half]), 8192), k);
-        const uint64_t dg = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.gate_gradient[half]), 8192), k);
-        const uint64_t o = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.o[at])), k);
-        const uint64_t x = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.x[at]), 8192), k);
-        const uint64_t one = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.ones)), k);
-        cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(of_weights, dp, o, true);
-        cuda::multiply_mixed<Lines::along_rows, Lines::along_rows>(of_gate, dg, x, true);
-        cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(weight_sums, dp, one, true);
-        cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(gate_sums, dg, one, true);
-      }
-      cuda::commit_products();
-      cuda::wait_products<2>();
-      through_norm(projection, at);
+      add_to_sums(of_gate, of_weights, gate_sums, weight_sums, at);
+      if (more) prepare_rows(slot.at, slot.parity, t + step);
       cuda::wait_products<1>();
+      through_norm(projection, at);
+      backward_product(gate, shared.gate_gradient, shared.gate);
+      if (more) channels(slot.at, t + step).normalise(job.eps);
+      cuda::wait_products<0>();
       stage_x_gradient(gate);
       cuda::publish_shared();
-      cuda::wait_products<0>();
       meet_both();
       if (threadIdx.x == 0) {
+        shared.free[at].arrive();
         cuda::store_box(job.o, shared.staged_o, t * tile, 0);
         for (int box = 0; box < 2; ++box) cuda::store_box(job.x_gradient, shared.staged_x[box], box * 64, t * tile);
         cuda::commit_stores();
@@ -303,22 +334,24 @@ struct OutputBackwardWorker {
 __device__ inline void output_backward(const OutputBackwardJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   OutputBackwardShared &shared = *reinterpret_cast<OutputBackwardShared *>(dynamic);
-  static_assert(sizeof(OutputBackwardShared) <= output_backward_shape.shared_bytes);
+  static_assert(sizeof(OutputBackwardShared) <= output_backward_shape.shared_bytes && cuda::registers_fit(2, 240, 24));
   if (threadIdx.x == 0) {
     shared.weights_full.init(1);
     for (int slot = 0; slot < 2; ++slot) shared.full[slot].init(1), shared.free[slot].init(1);
     cuda::publish_barriers();
   }
+  cuda::wait_for_previous_kernel();
+  if (threadIdx.x == 0) cuda::allow_next_kernel();
   if (threadIdx.x < 128)
     shared.half_gate_bias[threadIdx.x] = 0.5f * job.gate_bias[threadIdx.x], shared.bias[threadIdx.x] = job.bias[threadIdx.x];
   for (int at = threadIdx.x; at < 8 * 64; at += blockDim.x) shared.ones[0][at] = __float2bfloat16_rn(1.0f);
   cuda::publish_shared();
   __syncthreads();
   if (threadIdx.x / 128 == 2) {
-    cuda::lower_registers<40>();
+    cuda::lower_registers<24>();
     if (threadIdx.x % 128 == 0) serve_output_backward(job, shared);
   } else {
-    cuda::raise_registers<232>();
+    cuda::raise_registers<240>();
     OutputBackwardWorker{job, shared}.work();
   }
 }

@@ -77,14 +77,16 @@ __device__ RowPair half_masks(const Job &job, int64_t first) {
 }
 
 // `sum` holds column tiles of 8 projections, then their 8 halved gates, without their biases; `gradients` is a box [64 channels][64 positions]
-// of a's or b's.  Out come the gradients of both, as operand of the next product: of each 16 packed rows one a[4].
-__device__ inline void gate_backward(const float (&sum)[64], const float *bias, RowPair half_mask, const void *gradients,
-                                     uint32_t (&out)[8][4]) {
+// of a's or b's, of which this takes 16 * groups channels from `first` on.  Out come the gradients of both, as operand of the next product:
+// of each 16 packed rows one a[4].
+template <int groups>
+__device__ void gate_backward(const float *sum, const float *bias, RowPair half_mask, const void *gradients, int first,
+                              uint32_t (&out)[groups * 2][4]) {
   const Lane at;
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {  // 16 channels: 32 packed rows
-    uint32_t incoming[4];        // upper and lower of the first 8 channels, then of the next
-    cuda::load_matrices_transposed(incoming, at.by_channel(gradients, k * 16));
+  for (int k = 0; k < groups; ++k) {  // 16 channels: 32 packed rows
+    uint32_t incoming[4];             // upper and lower of the first 8 channels, then of the next
+    cuda::load_matrices_transposed(incoming, at.by_channel(gradients, first + k * 16));
 #pragma unroll
     for (int group = 0; group < 2; ++group) {
       const int j = 4 * k + 2 * group;  // column tile of the projections; the gates' follows

@@ -10,18 +10,17 @@
 namespace lamina::triangle_multiplication::hopper {
 
 using cuda::Barrier, cuda::Lines;
-using bfloat16 = __nv_bfloat16;
 
 constexpr int contract_rows = 128;
 template <int columns>
 constexpr int contract_stages = columns == 256 ? 4 : 5;
 
-template <int columns>
+template <int columns, class T>
 struct ContractShared {
   static constexpr int stages = contract_stages<columns>;
-  alignas(1024) bfloat16 a[stages][contract_rows][64];
-  alignas(1024) bfloat16 b[stages][columns][64];
-  alignas(1024) bfloat16 staged[2][2][64][64];  // per warpgroup, two boxes in turn
+  alignas(1024) T a[stages][contract_rows][64];
+  alignas(1024) T b[stages][columns][64];
+  alignas(1024) T staged[2][2][64][64];  // per warpgroup, two boxes in turn
   Barrier full[stages], free[stages];
 };
 
@@ -37,8 +36,8 @@ struct ContractTile {
 };
 
 // `together`: CTAs of a cluster that multiply neighbouring rows with the same columns; each brings its share of b to all of them.
-template <int columns, Lines lines, int together>
-__device__ void serve_contract(const ContractJob &job, ContractShared<columns> &shared, int total) {
+template <class T, int columns, Lines lines, int together>
+__device__ void serve_contract(const ContractJob &job, ContractShared<columns, T> &shared, int total) {
   constexpr int share = columns / together, b_rows = lines == Lines::along_k ? share : 64,
                 a_rows = lines == Lines::along_k ? contract_rows : 64;
   const int rank = together > 1 ? cuda::cluster_rank() : 0;
@@ -50,7 +49,7 @@ __device__ void serve_contract(const ContractJob &job, ContractShared<columns> &
       Barrier &full = shared.full[stage];
       full.expect((contract_rows + columns) * 64 * 2);
       // A box is 64 deep and has its lines along k, or along the rows.
-      const auto load = [&](const CUtensorMap &map, bfloat16 *to, int row, auto copy) {
+      const auto load = [&](const CUtensorMap &map, T *to, int row, auto copy) {
         if constexpr (lines == Lines::along_k) copy(map, full, to, chunk * 64, row, at.matrix);
         else copy(map, full, to, row, chunk * 64, at.matrix);
       };
@@ -70,8 +69,8 @@ __device__ void serve_contract(const ContractJob &job, ContractShared<columns> &
 __device__ inline void meet(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
 
 // 64 rows of o, 64 columns at a time: registers -> shared memory -> TMA.
-template <int columns>
-__device__ void store_tile(const ContractJob &job, const float *sum, bfloat16 (&staged)[2][64][64], const ContractTile &at, int group) {
+template <class T, int columns>
+__device__ void store_tile(const ContractJob &job, const float *sum, T (&staged)[2][64][64], const ContractTile &at, int group) {
   const int thread = threadIdx.x % 128, lane = thread % 32, matrix = lane / 8;
 #pragma unroll
   for (int box = 0; box < columns / 64; ++box) {
@@ -81,8 +80,8 @@ __device__ void store_tile(const ContractJob &job, const float *sum, bfloat16 (&
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
       const float *s = sum + box * 32 + j * 4;
-      cuda::store_matrices(cuda::swizzled(to, thread / 32 * 16 + matrix % 2 * 8 + lane % 8, j + matrix / 2), cuda::pack(s[0], s[1]),
-                           cuda::pack(s[2], s[3]), cuda::pack(s[4], s[5]), cuda::pack(s[6], s[7]));
+      cuda::store_matrices(cuda::swizzled(to, thread / 32 * 16 + matrix % 2 * 8 + lane % 8, j + matrix / 2), cuda::pack<T>(s[0], s[1]),
+                           cuda::pack<T>(s[2], s[3]), cuda::pack<T>(s[4], s[5]), cuda::pack<T>(s[6], s[7]));
     }
     cuda::publish_shared();
     meet(group);
@@ -101,8 +100,8 @@ __device__ void free_stage(Barrier &free) {
     for (int rank = 0; rank < together; ++rank) cuda::arrive_at(free, rank);
 }
 
-template <int columns, Lines lines, int together>
-__device__ void work_contract(const ContractJob &job, ContractShared<columns> &shared, int total, int group) {
+template <class T, int columns, Lines lines, int together>
+__device__ void work_contract(const ContractJob &job, ContractShared<columns, T> &shared, int total, int group) {
   const int thread = threadIdx.x % 128;
   int stage = 0, parity = 0;
   for (int index = blockIdx.x; index < total; index += gridDim.x) {
@@ -113,7 +112,7 @@ __device__ void work_contract(const ContractJob &job, ContractShared<columns> &s
       const uint64_t b = cuda::operand(cuda::shared_address(shared.b[stage]), 8192);
       cuda::begin_products();
 #pragma unroll
-      for (int k = 0; k < 4; ++k) cuda::multiply<lines>(sum, cuda::deeper<lines>(a, k), cuda::deeper<lines>(b, k), chunk > 0 || k > 0);
+      for (int k = 0; k < 4; ++k) cuda::multiply<lines, T>(sum, cuda::deeper<lines>(a, k), cuda::deeper<lines>(b, k), chunk > 0 || k > 0);
       cuda::commit_products();
       if (chunk > 0) {  // the products of the stage before are done: hand it back
         cuda::wait_products<1>();
@@ -123,16 +122,16 @@ __device__ void work_contract(const ContractJob &job, ContractShared<columns> &s
     }
     cuda::wait_products<0>();
     if (thread == 0) free_stage<together>(shared.free[stage ? stage - 1 : contract_stages<columns> - 1]);
-    store_tile<columns>(job, sum, shared.staged[group], ContractTile(job, index, columns), group);
+    store_tile<T, columns>(job, sum, shared.staged[group], ContractTile(job, index, columns), group);
   }
   if (thread == 0) cuda::wait_stores<0>();
 }
 
-template <int columns, Lines lines, int together>
+template <class T, int columns, Lines lines, int together>
 __device__ void contract(const ContractJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  ContractShared<columns> &shared = *reinterpret_cast<ContractShared<columns> *>(dynamic);
-  static_assert(sizeof(ContractShared<columns>) == contract_shape(columns).shared_bytes);
+  ContractShared<columns, T> &shared = *reinterpret_cast<ContractShared<columns, T> *>(dynamic);
+  static_assert(sizeof(ContractShared<columns, T>) == contract_shape(columns).shared_bytes);
   const int group = threadIdx.x / 128, total = job.matrices * job.row_tiles * job.column_tiles;
   if (threadIdx.x == 0) {
     cuda::allow_next_kernel();
@@ -143,15 +142,16 @@ __device__ void contract(const ContractJob &job) {
   if constexpr (together > 1) cuda::meet_cluster();
   else __syncthreads();
   if (group == 2) {
+    static_assert(cuda::registers_fit(2, 232, 40));
     cuda::lower_registers<40>();
     if (threadIdx.x % 128 == 0) {
       cuda::wait_for_previous_kernel();
-      serve_contract<columns, lines, together>(job, shared, total);
+      serve_contract<T, columns, lines, together>(job, shared, total);
     }
     __syncwarp();
   } else {
     cuda::raise_registers<232>();
-    work_contract<columns, lines, together>(job, shared, total, group);
+    work_contract<T, columns, lines, together>(job, shared, total, group);
   }
   if constexpr (together > 1) cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }

@@ -10,44 +10,63 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
-template <int C>
+// narrow: pair comes normalised already, in 16 bits, and behind a and b lie the channels of the output gate (sm90a_narrow.cuh).
+template <int channels, class T, bool is_narrow>
 struct FrontShape {
-  static constexpr int splits = front_splits(C), passes = 4 * C / splits / 128, workers = front_workers(C);
+  using Element = T;
+  static constexpr int C = channels;
+  static constexpr bool narrow = is_narrow, folds = !narrow && front_folds(C), normalises = !narrow && !folds;
+  static constexpr int splits = narrow ? narrow_splits(C) : front_splits(C), workers = narrow ? narrow_workers : front_workers(C);
+  static constexpr int gate_rows = narrow ? narrow_hidden : 0, passes = (4 * (narrow ? narrow_hidden : C) + gate_rows) / splits / 128;
   static constexpr int slots = workers;  // of the ring of tiles
   static constexpr int buffers = 2;      // staged passes of a worker
-  static constexpr int worker_registers = workers == 3 ? 152 : 232, service_registers = workers == 3 ? 56 : 40;
+  static constexpr int worker_registers = workers == 3 ? 152 : narrow ? 224 : 232, service_registers = workers == 3 || narrow ? 56 : 40;
+  static_assert(cuda::registers_fit(workers, worker_registers, service_registers));
 };
 
-template <int C>
+template <class Shape>
 struct FrontShared {
-  using Shape = FrontShape<C>;
-  alignas(1024) bfloat16 weights[Shape::passes * C / 64][128][64];
-  alignas(1024) bfloat16 pair[Shape::slots][C / 64][tile][64];
-  alignas(1024) bfloat16 staged[Shape::workers][Shape::buffers][64][tile];  // [channel][position]
-  NormPair norm[front_folds(C) ? 1 : C / 2];
-  float bias[front_folds(C) ? Shape::passes * 128 : 1];
+  using T = typename Shape::Element;
+  static constexpr int C = Shape::C;
+  alignas(1024) T weights[Shape::passes * C / 64][128][64];
+  alignas(1024) T pair[Shape::slots][C / 64][tile][64];
+  alignas(1024) T staged[Shape::workers][Shape::buffers][64][tile];  // [channel][position]
+  NormPair norm[Shape::normalises ? C / 2 : 1];
+  float bias[Shape::folds ? Shape::passes * 128 : 1];
   float half_mask[Shape::slots][tile];
   // pair_full is a worker's, not a slot's: who waits for a phase must see every phase of that parity before it.
   Barrier weights_full[Shape::passes], pair_full[Shape::workers], pair_free[Shape::slots];
   Barrier staged_full[Shape::workers][Shape::buffers], staged_free[Shape::workers][Shape::buffers];
 
   // Of a pass and 64 channels of pair.  Where one product takes both passes, their rows lie behind each other.
-  __device__ bfloat16 *weight_box(int pass, int box) {
-    return weights[front_folds(C) ? box * Shape::passes + pass : pass * C / 64 + box][0];
-  }
+  __device__ T *weight_box(int pass, int box) { return weights[Shape::folds ? box * Shape::passes + pass : pass * C / 64 + box][0]; }
 };
 
-// The mask of a position, halved for gate_and_stage.
-__device__ inline float half_mask_of(const FrontJob &job, int position) {
-  if (job.flat_mask) return 0.5f * gpu::load_any(job.flat_mask, job.pair_mask.dtype, position);
-  const triangle_multiplication::Cell cell(job.cells, position);
-  return cell.inside ? 0.5f * mask_of(job.pair_mask, job.token_mask, cell) : 0.0f;
+// The masks of a position and the next on their way from memory: value_of makes numbers of them.  What padding gets is never read, so it
+// gets its neighbour's.
+__device__ inline void look_up_masks(const FrontJob &job, const Walk &at, uint64_t (&bits)[2]) {
+  const MaskLines &mask = job.mask_lines;
+  if (!mask.data) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const triangle_multiplication::Cell cell(job.cells, at.position + half);
+      bits[half] = cell.inside ? __float_as_uint(mask_of(job.pair_mask, job.token_mask, cell)) : 0;
+    }
+    return;
+  }
+  const int64_t line = min(at.line, mask.last_line) * mask.line;
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+    bits[half] = gpu::load_bits(mask.data, size_of(mask.dtype), line + min(at.j + half, mask.last) * mask.element);
+}
+__device__ inline float value_of(const FrontJob &job, uint64_t mask) {
+  return job.mask_lines.data ? gpu::value_of(mask, job.mask_lines.dtype) : __uint_as_float(static_cast<uint32_t>(mask));
 }
 
 // The warp that fills the ring: weights first, then tile after tile.
-template <int C>
-__device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int split, int first, int step) {
-  using Shape = FrontShape<C>;
+template <class Shape>
+__device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int split, int first, int step) {
+  constexpr int C = Shape::C;
   const int lane = threadIdx.x % 32;
   if (lane == 0) {
     for (int pass = 0; pass < Shape::passes; ++pass) {
@@ -58,12 +77,9 @@ __device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int spli
     }
   }
   // A mask's way from memory is long: it is under way while this warp waits for a slot, and a lane's two positions share a sector.
-  float mask[2];
-  const auto look_up = [&](int t) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) mask[half] = half_mask_of(job, t * tile + 2 * lane + half);
-  };
-  if (first < job.tiles) look_up(first);
+  uint64_t mask[2];
+  Walk at(job.cells, first * tile + 2 * lane, step * tile);
+  if (first < job.tiles) look_up_masks(job, at, mask);
   RingIndex<Shape::slots> slot;
   RingIndex<Shape::workers> worker;
   for (int t = first; t < job.tiles; t += step, slot.advance(), worker.advance()) {
@@ -71,39 +87,56 @@ __device__ void load_front(const FrontJob &job, FrontShared<C> &shared, int spli
     shared.pair_free[slot.at].wait(slot.parity ^ 1);
     if (lane == 0) {
       full.expect(tile * C * 2);
-      for (int box = 0; box < C / 64; ++box) load_positions(job.pair, job.cells, full, shared.pair[slot.at][box], box * 64, t * tile);
+      for (int box = 0; box < C / 64; ++box) load_positions(job.pair, job.cells, full, shared.pair[slot.at][box], box * 64, at);
     }
-    shared.half_mask[slot.at][2 * lane] = mask[0], shared.half_mask[slot.at][2 * lane + 1] = mask[1];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) shared.half_mask[slot.at][2 * lane + half] = 0.5f * value_of(job, mask[half]);
     __syncwarp();
     if (lane == 0) full.arrive();
-    if (t + step < job.tiles) look_up(t + step);
+    at.advance();
+    if (t + step < job.tiles) look_up_masks(job, at, mask);
   }
 }
 
+// The first channel of a, b and output gate that a pass makes: 64 of 128 rows of a and b, all 128 of the gate.
+template <class Shape>
+__device__ int first_plane(int split, int pass) {
+  const int row = (split * Shape::passes + pass) * 128, gated = Shape::narrow ? 4 * narrow_hidden : row;
+  return row <= gated ? row / 2 : gated / 2 + row - gated;
+}
+
 // The thread that stores what worker w stages.
-template <int C>
-__device__ void store_front(const FrontJob &job, FrontShared<C> &shared, int w, int split, int first, int step) {
-  using Shape = FrontShape<C>;
+template <class Shape>
+__device__ void store_front(const FrontJob &job, FrontShared<Shape> &shared, int w, int split, int first, int step) {
+  static_assert(Shape::buffers == 2);
   RingIndex<Shape::buffers> buffer;
+  bool before = false;
   for (int t = first; t < job.tiles; t += step) {
-    for (int pass = 0; pass < Shape::passes; ++pass, buffer.advance()) {
+    const int from = first_plane<Shape>(split, 0), to = first_plane<Shape>(split, Shape::passes);
+    for (int plane = from; plane < to; plane += 64, buffer.advance()) {
       shared.staged_full[w][buffer.at].wait(buffer.parity);
-      cuda::store_box(job.planes, shared.staged[w][buffer.at], t * tile, (split * Shape::passes + pass) * 64);
+      cuda::store_box(job.planes, shared.staged[w][buffer.at], t * tile, plane);
       cuda::commit_stores();
       // A buffer is free when its store has read it: with two buffers, look at the store before.
-      cuda::wait_stores_read<Shape::buffers - 1>();
-      const bool before = Shape::buffers == 1 || t > first || pass > 0;
-      if (before) shared.staged_free[w][Shape::buffers == 1 ? 0 : buffer.at ^ 1].arrive();
+      cuda::wait_stores_read<1>();
+      if (before) shared.staged_free[w][buffer.at ^ 1].arrive();
+      before = true;
     }
   }
   cuda::wait_stores<0>();
 }
 
+// Where a lane's lines of the first 16 staged channels are.
+__device__ inline uint32_t staged_line(void *staged) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8, within = lane % 8;
+  return cuda::swizzled(cuda::shared_address(staged), matrix / 2 * 8 + within, warp * 2 + matrix % 2);
+}
+
 // value * sigmoid(gate) * mask of the 64 channels of one pass, into [channel][position].  `sum` holds column tiles of 8 values, then
 // their 8 halved gates: (v m / 2) (1 + tanh(g)).
-__device__ inline void gate_and_stage(const float *sum, RowPair half_mask, void *staged) {
-  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8, within = lane % 8;
-  const uint32_t line = cuda::swizzled(cuda::shared_address(staged), matrix / 2 * 8 + within, warp * 2 + matrix % 2);
+template <class T, bool exact>
+__device__ void gate_and_stage(const float *sum, RowPair half_mask, void *staged) {
+  const uint32_t line = staged_line(staged);
 #pragma unroll
   for (int group = 0; group < 8; group += 2) {  // of 8 channels
     uint32_t result[4];
@@ -112,7 +145,24 @@ __device__ inline void gate_and_stage(const float *sum, RowPair half_mask, void 
       const float mask = i % 2 ? half_mask.lower : half_mask.upper;
       const float *value = sum + (group + i / 2) * 8 + i % 2 * 2, *gate = value + 4;
       const float v0 = value[0] * mask, v1 = value[1] * mask;
-      result[i] = cuda::pack(fmaf(v0, cuda::tanh_approximate(gate[0]), v0), fmaf(v1, cuda::tanh_approximate(gate[1]), v1));
+      if constexpr (exact) result[i] = cuda::pack<T>(2 * v0 * gpu::sigmoid(2 * gate[0]), 2 * v1 * gpu::sigmoid(2 * gate[1]));
+      else result[i] = cuda::pack<T>(fmaf(v0, cuda::tanh_approximate(gate[0]), v0), fmaf(v1, cuda::tanh_approximate(gate[1]), v1));
+    }
+    cuda::store_matrices_transposed(line + group * 8 * cuda::line_bytes, result[0], result[1], result[2], result[3]);
+  }
+}
+
+// Of 64 channels of the output gate, alike.
+template <class T>
+__device__ void sigmoid_and_stage(const float *sum, void *staged) {
+  const uint32_t line = staged_line(staged);
+#pragma unroll
+  for (int group = 0; group < 8; group += 2) {
+    uint32_t result[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float *x = sum + (group + i / 2) * 4 + i % 2 * 2;
+      result[i] = cuda::pack<T>(gpu::sigmoid(x[0]), gpu::sigmoid(x[1]));
     }
     cuda::store_matrices_transposed(line + group * 8 * cuda::line_bytes, result[0], result[1], result[2], result[3]);
   }
@@ -135,29 +185,62 @@ __device__ void scale_and_shift(float *sum, const float *bias, RowPair scale) {
 }
 
 // What a worker warpgroup knows of itself.
-template <int C>
+template <class Shape>
 struct FrontWorker {
-  using Shape = FrontShape<C>;
+  using T = typename Shape::Element;
+  static constexpr int C = Shape::C;
   const FrontJob &job;
-  FrontShared<C> &shared;
+  FrontShared<Shape> &shared;
   int w, split;
   RingIndex<Shape::buffers> buffer{};
 
-  // Products of one pass to the thread that stores them.
-  __device__ void finish_pass(float *sum, int pass, RowPair scale, RowPair half_mask) {
-    if constexpr (front_folds(C)) scale_and_shift<true>(sum, shared.bias + pass * 128, scale);
-    else if (job.bias) scale_and_shift<false>(sum, job.bias + (split * Shape::passes + pass) * 128, scale);
+  // 64 channels by way of `put(staged)` to the thread that stores them.
+  template <class Put>
+  __device__ void stage(Put put) {
     shared.staged_free[w][buffer.at].wait(buffer.parity ^ 1);
-    gate_and_stage(sum, half_mask, shared.staged[w][buffer.at]);
+    put(shared.staged[w][buffer.at]);
     cuda::publish_shared();
     __syncwarp();
     if (threadIdx.x % 32 == 0) shared.staged_full[w][buffer.at].arrive();
     buffer.advance();
   }
 
+  // Products of one pass.
+  __device__ void finish_pass(float *sum, int pass, RowPair scale, RowPair half_mask) {
+    const int row = (split * Shape::passes + pass) * 128;
+    if constexpr (Shape::folds) scale_and_shift<true>(sum, shared.bias + pass * 128, scale);
+    else if (job.bias) scale_and_shift<false>(sum, job.bias + row, scale);
+    if (Shape::narrow && row >= 4 * narrow_hidden) {
+      for (int half = 0; half < 2; ++half) stage([&](void *staged) { sigmoid_and_stage<T>(sum + 32 * half, staged); });
+    } else {
+      stage([&](void *staged) { gate_and_stage<T, Shape::narrow>(sum, half_mask, staged); });
+    }
+  }
+
+  // Pair comes as the products need it.
+  __device__ void work_as_it_comes(int slot, RowPair half_mask, bool first) {
+#pragma unroll 1
+    for (int pass = 0; pass < Shape::passes; ++pass) {
+      float sum[64];
+      if (first) shared.weights_full[pass].wait(0);
+      cuda::begin_products();
+#pragma unroll
+      for (int k = 0; k < C / 16; ++k) {
+        const uint64_t a = cuda::operand(cuda::shared_address(shared.pair[slot][k / 4]));
+        const uint64_t b = cuda::operand(cuda::shared_address(shared.weight_box(pass, k / 4)));
+        cuda::multiply<cuda::Lines::along_k, T>(sum, cuda::deeper<cuda::Lines::along_k>(a, k % 4),
+                                                cuda::deeper<cuda::Lines::along_k>(b, k % 4), k > 0);
+      }
+      cuda::commit_products();
+      cuda::wait_products<0>();
+      if (pass == Shape::passes - 1) arrive_behind_loads(shared.pair_free[slot], mixed(half_mask));
+      finish_pass(sum, pass, {}, half_mask);
+    }
+  }
+
   // The row's LayerNorm in registers, then pass after pass.
   __device__ void work_from_registers(int slot, RowPair half_mask, bool first) {
-    Rows<C> rows;
+    Rows<C, T> rows;
     rows.load_by_position(shared.pair[slot]);
     rows.release(shared.pair_free[slot], mixed(half_mask));
     rows.normalise(shared.norm, job.eps);
@@ -173,7 +256,7 @@ struct FrontWorker {
 
   // Both passes by one product from shared memory; while it runs, these warps compute the rows' statistics.
   __device__ void work_from_shared(int slot, RowPair half_mask, bool first) {
-    static_assert(!front_folds(C) || Shape::passes == 2);
+    static_assert(!Shape::folds || Shape::passes == 2);
     float sum[128];
     if (first) shared.weights_full[0].wait(0), shared.weights_full[1].wait(0);
     cuda::begin_products();
@@ -181,11 +264,11 @@ struct FrontWorker {
     for (int k = 0; k < C / 16; ++k) {
       const uint64_t a = cuda::operand(cuda::shared_address(shared.pair[slot][k / 4]));
       const uint64_t b = cuda::operand(cuda::shared_address(shared.weight_box(0, k / 4)));
-      cuda::multiply<cuda::Lines::along_k>(sum, cuda::deeper<cuda::Lines::along_k>(a, k % 4), cuda::deeper<cuda::Lines::along_k>(b, k % 4),
-                                           k > 0);
+      cuda::multiply<cuda::Lines::along_k, T>(sum, cuda::deeper<cuda::Lines::along_k>(a, k % 4),
+                                              cuda::deeper<cuda::Lines::along_k>(b, k % 4), k > 0);
     }
     cuda::commit_products();
-    const RowPair scale = statistics_of<C>(shared.pair[slot], job.eps).scale;
+    const RowPair scale = statistics_of<C, T>(shared.pair[slot], job.eps).scale;
     cuda::wait_products<0>();
     arrive_behind_loads(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
     finish_pass(sum, 0, scale, half_mask);
@@ -193,26 +276,27 @@ struct FrontWorker {
   }
 };
 
-template <int C>
-__device__ void work_front(const FrontJob &job, FrontShared<C> &shared, int w, int split, int first, int step) {
-  using Shape = FrontShape<C>;
-  FrontWorker<C> worker{job, shared, w, split};
+template <class Shape>
+__device__ void work_front(const FrontJob &job, FrontShared<Shape> &shared, int w, int split, int first, int step) {
+  FrontWorker<Shape> worker{job, shared, w, split};
   RingIndex<Shape::slots> slot;
   slot.advance(w);
   for (int t = first, round = 0; t < job.tiles; t += step, ++round, slot.advance(Shape::workers)) {
     shared.pair_full[w].wait(round & 1);
     const RowPair half_mask = pair_of(shared.half_mask[slot.at]);
-    if constexpr (front_folds(C)) worker.work_from_shared(slot.at, half_mask, t == first);
+    if constexpr (Shape::narrow) worker.work_as_it_comes(slot.at, half_mask, t == first);
+    else if constexpr (Shape::folds) worker.work_from_shared(slot.at, half_mask, t == first);
     else worker.work_from_registers(slot.at, half_mask, t == first);
   }
 }
 
-template <int C>
+template <int C, class T, bool narrow = false>
 __device__ void front(const FrontJob &job) {
-  using Shape = FrontShape<C>;
-  static_assert(sizeof(FrontShared<C>) == front_shape(C).shared_bytes && (Shape::workers + 1) * 128 == front_shape(C).threads);
+  using Shape = FrontShape<C, T, narrow>;
+  constexpr LaunchShape launched = narrow ? narrow_front_shape(C) : front_shape(C);
+  static_assert(sizeof(FrontShared<Shape>) == launched.shared_bytes && (Shape::workers + 1) * 128 == launched.threads);
   extern __shared__ __align__(1024) char dynamic[];
-  FrontShared<C> &shared = *reinterpret_cast<FrontShared<C> *>(dynamic);
+  FrontShared<Shape> &shared = *reinterpret_cast<FrontShared<Shape> *>(dynamic);
   // In this order: whoever starts early behind this kernel may then read packed weights before it waits itself.
   cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) {
@@ -226,8 +310,8 @@ __device__ void front(const FrontJob &job) {
     cuda::publish_barriers();
   }
   const int split = blockIdx.x % Shape::splits;
-  if constexpr (!front_folds(C)) load_norm<C>(shared.norm, job.norm_weight, job.norm_bias);
-  else
+  if constexpr (Shape::normalises) load_norm<C>(shared.norm, job.norm_weight, job.norm_bias);
+  if constexpr (Shape::folds)
     for (int row = threadIdx.x; row < Shape::passes * 128; row += blockDim.x)
       shared.bias[row] = job.bias[split * Shape::passes * 128 + row];
   __syncthreads();
@@ -235,11 +319,11 @@ __device__ void front(const FrontJob &job) {
   const int ctas = gridDim.x / Shape::splits, first = blockIdx.x / Shape::splits, step = ctas * Shape::workers;
   if (group < Shape::workers) {
     cuda::raise_registers<Shape::worker_registers>();
-    work_front<C>(job, shared, group, split, first + group * ctas, step);
+    work_front<Shape>(job, shared, group, split, first + group * ctas, step);
   } else {
     cuda::lower_registers<Shape::service_registers>();
-    if (warp == 3) load_front<C>(job, shared, split, first, ctas);
-    else if (warp < Shape::workers && threadIdx.x % 32 == 0) store_front<C>(job, shared, warp, split, first + warp * ctas, step);
+    if (warp == 3) load_front<Shape>(job, shared, split, first, ctas);
+    else if (warp < Shape::workers && threadIdx.x % 32 == 0) store_front<Shape>(job, shared, warp, split, first + warp * ctas, step);
   }
 }
 

@@ -1,5 +1,5 @@
-// What the Hopper kernels get from the host: tensor maps instead of pointers.  They serve bf16 tensors of 128 or 256 channels, hidden
-// width equal, dense, N a multiple of 8; whatever else comes goes to the portable kernels of cuda_job.h.
+// What the Hopper kernels get from the host: tensor maps instead of pointers.  They serve 16-bit tensors of 128 or 256 channels,
+// hidden width equal, dense, and float ones as `narrow` says; whatever else comes goes to the portable kernels of cuda_job.h.
 #pragma once
 #include <cuda.h>
 
@@ -25,22 +25,47 @@ constexpr int front_workers(int C) { return C == 128 ? 3 : 2; }  // warpgroups t
 constexpr int back_workers = 2;
 constexpr int back_splits(int C) { return C / 128; }
 
+// Narrow: float tensors computed in 16 bits (attribute `compute`), the output gate before the projection, 128 hidden channels.  A kernel
+// before the others normalises the rows once, the front makes the output gate beside a and b.
+constexpr int narrow_hidden = 128, narrow_workers = 2;
+constexpr bool narrow_width(int64_t C) { return C == 128 || C == 384; }
+constexpr int narrow_splits(int C) { return C == 128 ? 1 : 5; }
+constexpr LaunchShape narrow_front_shape(int) { return {384, 230400}; }
+constexpr LaunchShape narrow_back_shape(int C) { return {384, C == 128 ? 165888u : 232448u}; }
+constexpr LaunchShape narrow_rows_shape() { return {256, 0}; }
+
 // Rows of channels [lines][N][C], or [1][positions][C] where planes pad no row.
 struct PositionMaps {
-  CUtensorMap whole, pieces;  // boxes of 64 channels x 64, or x 8 positions: made where rows are padded
+  CUtensorMap whole, pieces;  // boxes of 128 bytes of channels x 64, or x 8 positions: these made where rows are padded
+  bool flat;                  // planes pad no row
+};
+
+// pair_mask, where its lines of N positions lie evenly behind each other, whatever the batch.  No data: any other mask, or none.
+struct MaskLines {
+  const void *data;
+  DType dtype;
+  int64_t line, element;  // strides
+  int last_line, last;    // of a line
 };
 
 struct FrontJob {
   PositionMaps pair;
   CUtensorMap weights;                   // packed front, folded or not: [4 C, C], boxes of 128 rows x 64
-  CUtensorMap planes;                    // a and b: [2 C, positions], boxes of 64 channels x 64 positions
+  CUtensorMap planes;                    // a, b (narrow: and the output gate): [channels, positions], boxes of 64 channels x 64 positions
   const float *norm_weight, *norm_bias;  // where the LayerNorm is not folded in
   const float *bias;                     // of the packed rows; null where all are zero
   View pair_mask, token_mask;
-  const void *flat_mask;  // pair_mask, where position p's number is its p-th; else null
+  MaskLines mask_lines;
   Cells cells;
   int tiles;
   float eps;
+};
+
+struct NarrowRowsJob {  // LayerNorm of rows of floats, written as 16-bit ones in the order of the planes' positions
+  View pair;
+  void *rows;  // [positions, C]
+  Cells cells;
+  PackedNorm norm;
 };
 
 struct ContractJob {
@@ -49,12 +74,28 @@ struct ContractJob {
   int row_tiles, column_tiles, chunks;
 };
 
+// How a dropout mask is read: pairs of neighbouring channels are aligned words of the tensors' dtype, or element by element.
+enum class MaskForm { none, pairs, elements };
+
 struct BackJob {
-  PositionMaps pair, out;
+  PositionMaps pair, out, residual;
   CUtensorMap o;                  // [C, positions]
   CUtensorMap gate, weights;      // packed, folded: [C, C] each, boxes of 128 rows x 64
   const float *gate_bias, *bias;  // of the packed rows
-  View residual, dropout_mask;
+  View dropout_mask;
+  MaskForm dropout;
+  bool has_residual;
+  Cells cells;
+  int tiles;
+  float eps;
+};
+
+struct NarrowBackJob {
+  CUtensorMap o, gate;  // [128, positions] each, boxes of 128 channels x 64 positions
+  CUtensorMap weights;  // packed [C, 128], boxes of 128 rows x 64
+  PositionMaps out;     // floats
+  const float *bias;    // of the packed rows; zeros where missing
+  const float *norm_weight, *norm_bias;
   Cells cells;
   int tiles;
   float eps;

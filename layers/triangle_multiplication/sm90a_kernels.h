@@ -2,20 +2,30 @@
 #pragma once
 
 // clang-format off
-#define LAMINA_HOPPER_KERNELS(row)                                                                                                \
-  row(hopper_front_128, hopper::front_shape(128), hopper::FrontJob, (hopper::front<128>))                                         \
-  row(hopper_front_256, hopper::front_shape(256), hopper::FrontJob, (hopper::front<256>))                                         \
-  row(hopper_contract_paired, hopper::contract_shape(256), hopper::ContractJob, (hopper::contract<256, cuda::Lines::along_k, 2>)) \
-  row(hopper_contract_paired_incoming, hopper::contract_shape(256), hopper::ContractJob,                                          \
-      (hopper::contract<256, cuda::Lines::along_rows, 2>))                                                                        \
-  row(hopper_contract_wide, hopper::contract_shape(256), hopper::ContractJob, (hopper::contract<256, cuda::Lines::along_k, 1>))   \
-  row(hopper_contract_wide_incoming, hopper::contract_shape(256), hopper::ContractJob,                                            \
-      (hopper::contract<256, cuda::Lines::along_rows, 1>))                                                                        \
-  row(hopper_contract_square, hopper::contract_shape(128), hopper::ContractJob, (hopper::contract<128, cuda::Lines::along_k, 1>)) \
-  row(hopper_contract_square_incoming, hopper::contract_shape(128), hopper::ContractJob,                                          \
-      (hopper::contract<128, cuda::Lines::along_rows, 1>))                                                                        \
-  row(hopper_back_128, hopper::back_shape(128), hopper::BackJob, (hopper::back<128, false>))                                      \
-  row(hopper_back_256, hopper::back_shape(256), hopper::BackJob, (hopper::back<256, false>))                                      \
-  row(hopper_back_128_extras, hopper::back_shape(128), hopper::BackJob, (hopper::back<128, true>))                                \
-  row(hopper_back_256_extras, hopper::back_shape(256), hopper::BackJob, (hopper::back<256, true>))
+#define LAMINA_HOPPER_KERNELS_OF(row, suffix, T)                                                                                              \
+  row(hopper_front_128##suffix, hopper::front_shape(128), hopper::FrontJob, (hopper::front<128, T>))                                       \
+  row(hopper_front_256##suffix, hopper::front_shape(256), hopper::FrontJob, (hopper::front<256, T>))                                       \
+  row(hopper_contract_paired##suffix, hopper::contract_shape(256), hopper::ContractJob, (hopper::contract<T, 256, cuda::Lines::along_k, 2>)) \
+  row(hopper_contract_paired_incoming##suffix, hopper::contract_shape(256), hopper::ContractJob,                                           \
+      (hopper::contract<T, 256, cuda::Lines::along_rows, 2>))                                                                               \
+  row(hopper_contract_wide##suffix, hopper::contract_shape(256), hopper::ContractJob, (hopper::contract<T, 256, cuda::Lines::along_k, 1>)) \
+  row(hopper_contract_wide_incoming##suffix, hopper::contract_shape(256), hopper::ContractJob,                                             \
+      (hopper::contract<T, 256, cuda::Lines::along_rows, 1>))                                                                               \
+  row(hopper_contract_square##suffix, hopper::contract_shape(128), hopper::ContractJob, (hopper::contract<T, 128, cuda::Lines::along_k, 1>)) \
+  row(hopper_contract_square_incoming##suffix, hopper::contract_shape(128), hopper::ContractJob,                                           \
+      (hopper::contract<T, 128, cuda::Lines::along_rows, 1>))                                                                               \
+  row(hopper_back_128##suffix, hopper::back_shape(128), hopper::BackJob, (hopper::back<128, false, T>))                                    \
+  row(hopper_back_256##suffix, hopper::back_shape(256), hopper::BackJob, (hopper::back<256, false, T>))                                    \
+  row(hopper_back_128_extras##suffix, hopper::back_shape(128), hopper::BackJob, (hopper::back<128, true, T>))                              \
+  row(hopper_back_256_extras##suffix, hopper::back_shape(256), hopper::BackJob, (hopper::back<256, true, T>))
+
+#define LAMINA_HOPPER_KERNELS(row)                                                                                                          \
+  LAMINA_HOPPER_KERNELS_OF(row, , hopper::bfloat16)                                                                                 \
+  LAMINA_HOPPER_KERNELS_OF(row, _float16, hopper::float16)                                                                                   \
+  row(hopper_narrow_rows_128, hopper::narrow_rows_shape(), hopper::NarrowRowsJob, (hopper::narrow_rows<128, hopper::float16>))              \
+  row(hopper_narrow_rows_384, hopper::narrow_rows_shape(), hopper::NarrowRowsJob, (hopper::narrow_rows<384, hopper::float16>))              \
+  row(hopper_narrow_front_128, hopper::narrow_front_shape(128), hopper::FrontJob, (hopper::front<128, hopper::float16, true>))              \
+  row(hopper_narrow_front_384, hopper::narrow_front_shape(384), hopper::FrontJob, (hopper::front<384, hopper::float16, true>))              \
+  row(hopper_narrow_back_128, hopper::narrow_back_shape(128), hopper::NarrowBackJob, (hopper::narrow_back<128, hopper::float16>))           \
+  row(hopper_narrow_back_384, hopper::narrow_back_shape(384), hopper::NarrowBackJob, (hopper::narrow_back<384, hopper::float16>))
 // clang-format on

@@ -11,6 +11,7 @@ namespace lamina::triangle_multiplication::hopper {
 
 using cuda::Barrier;
 using bfloat16 = __nv_bfloat16;
+using float16 = __half;
 
 struct alignas(16) NormPair {  // of two neighbouring channels
   float weight[2], bias[2];
@@ -42,11 +43,12 @@ __device__ inline void arrive_behind_loads(Barrier &free, uint32_t read) {
 // Sums over channels of a lane's share of its two positions.
 class Moments {
  public:
+  template <class T>
   __device__ void add(const uint32_t (&a)[4]) {
 #pragma unroll
     for (int half = 0; half < 4; half += 2) {
-      add(a[half], sum_.upper, square_.upper);
-      add(a[half + 1], sum_.lower, square_.lower);
+      add<T>(a[half], sum_.upper, square_.upper);
+      add<T>(a[half + 1], sum_.lower, square_.lower);
     }
   }
   // Mean and 1 / deviation, in one pass.  Float sums of squares lose (mean / deviation)^2 * 2^-24 of the variance; of bf16 numbers with a
@@ -59,8 +61,9 @@ class Moments {
   }
 
  private:
+  template <class T>
   __device__ static void add(uint32_t pair, float &sum, float &square) {
-    const float low = cuda::low_half(pair), high = cuda::high_half(pair);
+    const float low = cuda::low_half<T>(pair), high = cuda::high_half<T>(pair);
     sum += low, square = fmaf(low, low, square);
     sum += high, square = fmaf(high, high, square);
   }
@@ -74,31 +77,53 @@ class Moments {
   RowPair sum_{0, 0}, square_{0, 0};
 };
 
-// 64 positions from `first` on, 64 channels from `channel` on, into [64][64].  A tile across the end of a padded row comes as boxes of 8
-// positions, which never cross it.  What lies outside reads as zero.
-__device__ inline void load_positions(const PositionMaps &maps, const Cells &cells, Barrier &full, void *to, int channel, int first) {
-  if (cells.pitch == cells.N) return cuda::load_box(maps.whole, full, to, channel, first, 0);
-  int line = first / cells.pitch, j = first - line * cells.pitch;
-  if (j + tile <= cells.pitch) return cuda::load_box(maps.whole, full, to, channel, j, line);
-  for (int at = 0; at < tile; at += 8) {
-    cuda::load_box(maps.pieces, full, static_cast<char *>(to) + at * cuda::line_bytes, channel, j, line);
-    j += 8;
-    if (j == cells.pitch) j = 0, ++line;
+// A position in lines of `pitch`, kept up from step to step: divisions would hold up the one thread that feeds all others.
+class Walk {
+ public:
+  int line, j;  // of the position
+  int position;
+  __device__ Walk(const Cells &cells, int from, int step)
+      : line(from / cells.pitch),
+        j(from % cells.pitch),
+        position(from),
+        pitch_(cells.pitch),
+        step_(step),
+        lines_(step / pitch_),
+        rest_(step % pitch_) {}
+  __device__ void advance() {
+    position += step_, line += lines_, j += rest_;
+    if (j >= pitch_) j -= pitch_, ++line;
   }
+
+ private:
+  int pitch_, step_, lines_, rest_;
+};
+
+// Calls copy(map, to, channel, j, line) for the boxes of 64 positions from `at` on: for one, or, where the tile crosses the end of a
+// padded row, for boxes of 8 positions, which never cross it.
+template <class Copy>
+__device__ void for_boxes(const PositionMaps &maps, int pitch, const Walk &at, void *box, Copy copy) {
+  if (maps.flat) return copy(maps.whole, box, at.position, 0);
+  if (at.j + tile <= pitch) return copy(maps.whole, box, at.j, at.line);
+  int line = at.line, j = at.j;
+  for (int piece = 0; piece < tile; piece += 8) {
+    copy(maps.pieces, static_cast<char *>(box) + piece * cuda::line_bytes, j, line);
+    j += 8;
+    if (j == pitch) j = 0, ++line;
+  }
+}
+// 64 positions, 64 channels from `channel` on, into [64][64].  What lies outside reads as zero.
+__device__ inline void load_positions(const PositionMaps &maps, const Cells &cells, Barrier &full, void *to, int channel, const Walk &at) {
+  for_boxes(maps, cells.pitch, at, to,
+            [&](const CUtensorMap &map, void *box, int j, int line) { cuda::load_box(map, full, box, channel, j, line); });
 }
 // And back: what lies outside is not written.
-__device__ inline void store_positions(const PositionMaps &maps, const Cells &cells, const void *from, int channel, int first) {
-  if (cells.pitch == cells.N) return cuda::store_box(maps.whole, from, channel, first, 0);
-  int line = first / cells.pitch, j = first - line * cells.pitch;
-  if (j + tile <= cells.pitch) return cuda::store_box(maps.whole, from, channel, j, line);
-  for (int at = 0; at < tile; at += 8) {
-    cuda::store_box(maps.pieces, static_cast<const char *>(from) + at * cuda::line_bytes, channel, j, line);
-    j += 8;
-    if (j == cells.pitch) j = 0, ++line;
-  }
+__device__ inline void store_positions(const PositionMaps &maps, const Cells &cells, void *from, int channel, const Walk &at) {
+  for_boxes(maps, cells.pitch, at, from,
+            [&](const CUtensorMap &map, void *box, int j, int line) { cuda::store_box(map, box, channel, j, line); });
 }
 
-template <int C>
+template <int C, class T>
 struct Rows {
   uint32_t a[C / 16][4];
 
@@ -131,20 +156,28 @@ struct Rows {
   __device__ Statistics statistics(float eps) const {
     Moments moments;
 #pragma unroll
-    for (int k = 0; k < C / 16; ++k) moments.add(a[k]);
+    for (int k = 0; k < C / 16; ++k) moments.add<T>(a[k]);
     return moments.over(C, eps);
   }
 
   // LayerNorm in place.
   __device__ void normalise(const NormPair *norm, float eps) {
+    normalise(norm, eps, [](uint32_t &pair, int, int, float low, float high) { pair = cuda::pack<T>(low, high); });
+  }
+  // put(a[k][i], k, i, low, high) rounds what it makes of them.
+  template <class Put>
+  __device__ void normalise(const NormPair *norm, float eps, Put put) {
     const auto [m, s] = statistics(eps);
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < C / 16; ++k)
 #pragma unroll
-      for (int half = 0; half < 4; half += 2) {
-        const NormPair n = norm[k * 8 + half * 2 + lane % 4];
-        apply(a[k][half], s.upper, -m.upper * s.upper, n), apply(a[k][half + 1], s.lower, -m.lower * s.lower, n);
+      for (int i = 0; i < 4; ++i) {
+        const NormPair n = norm[k * 8 + i / 2 * 4 + lane % 4];
+        const float scale = i % 2 ? s.lower : s.upper, shift = -(i % 2 ? m.lower : m.upper) * scale;
+        const uint32_t x = a[k][i];
+        put(a[k][i], k, i, fmaf(fmaf(cuda::low_half<T>(x), scale, shift), n.weight[0], n.bias[0]),
+            fmaf(fmaf(cuda::high_half<T>(x), scale, shift), n.weight[1], n.bias[1]));
       }
   }
 
@@ -154,20 +187,14 @@ struct Rows {
 #pragma unroll
     for (int k = 0; k < C / 16; ++k) {
       const uint64_t box = cuda::operand(cuda::shared_address(weights) + k / 4 * 16384);
-      cuda::multiply(sum, a[k], cuda::deeper<cuda::Lines::along_k>(box, k % 4), k > 0);
+      cuda::multiply<T>(sum, a[k], cuda::deeper<cuda::Lines::along_k>(box, k % 4), k > 0);
     }
     cuda::commit_products();
-  }
-
- private:
-  __device__ static void apply(uint32_t &pair, float scale, float shift, const NormPair &n) {
-    pair = cuda::pack(fmaf(fmaf(cuda::low_half(pair), scale, shift), n.weight[0], n.bias[0]),
-                      fmaf(fmaf(cuda::high_half(pair), scale, shift), n.weight[1], n.bias[1]));
   }
 };
 
 // The same statistics straight from boxes [C / 64][64 positions][64 channels], where wgmma takes the tile from shared memory.
-template <int C>
+template <int C, class T>
 __device__ Statistics statistics_of(const void *boxes, float eps) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8, line = warp * 16 + matrix % 2 * 8 + lane % 8;
   Moments moments;
@@ -175,7 +202,7 @@ __device__ Statistics statistics_of(const void *boxes, float eps) {
   for (int k = 0; k < C / 16; ++k) {
     uint32_t a[4];
     cuda::load_matrices(a, cuda::swizzled(cuda::shared_address(boxes) + k / 4 * 8192, line, k % 4 * 2 + matrix / 2));
-    moments.add(a);
+    moments.add<T>(a);
   }
   return moments.over(C, eps);
 }

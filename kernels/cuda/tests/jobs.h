@@ -41,7 +41,13 @@ struct GroupProductJob {
   row(product_float32, 0, 32, ProductJob, (product_of<float, Along::k>))           \
   row(product_rows_bfloat16, 0, 32, ProductJob, (product_of<bfloat16, Along::rows>)) \
   row(product_rows_float16, 0, 32, ProductJob, (product_of<float16, Along::rows>))   \
-  row(product_rows_float32, 0, 32, ProductJob, (product_of<float, Along::rows>))
+  row(product_rows_float32, 0, 32, ProductJob, (product_of<float, Along::rows>))           \
+  row(product_b_rows_bfloat16, 0, 32, ProductJob, (product_of<bfloat16, Along::k, Along::rows>)) \
+  row(product_b_rows_float16, 0, 32, ProductJob, (product_of<float16, Along::k, Along::rows>))   \
+  row(product_b_rows_float32, 0, 32, ProductJob, (product_of<float, Along::k, Along::rows>))     \
+  row(product_both_rows_bfloat16, 0, 32, ProductJob, (product_of<bfloat16, Along::rows, Along::rows>)) \
+  row(product_both_rows_float16, 0, 32, ProductJob, (product_of<float16, Along::rows, Along::rows>))   \
+  row(product_both_rows_float32, 0, 32, ProductJob, (product_of<float, Along::rows, Along::rows>))
 
 #define LAMINA_HOPPER_TESTS(row)                                             \
   row(barrier_ring, 0, 64, BufferJob, barrier_ring_of)                       \
@@ -57,7 +63,16 @@ struct GroupProductJob {
   row(group_product_k_256, 65536, 128, GroupProductJob, (group_product_of<256, Lines::along_k>))       \
   row(group_product_rows_128, 65536, 128, GroupProductJob, (group_product_of<128, Lines::along_rows>)) \
   row(group_product_rows_256, 65536, 128, GroupProductJob, (group_product_of<256, Lines::along_rows>)) \
-  row(group_product_registers, 65536, 128, GroupProductJob, group_product_from_registers)
+  row(group_product_registers, 65536, 128, GroupProductJob, group_product_from_registers)              \
+  row(mixed_product_8, 65536, 128, GroupProductJob, (mixed_product_of<8, Lines::along_rows, Lines::along_k>))             \
+  row(mixed_product_64, 65536, 128, GroupProductJob, (mixed_product_of<64, Lines::along_k, Lines::along_k>))              \
+  row(mixed_product_64_rows_k, 65536, 128, GroupProductJob, (mixed_product_of<64, Lines::along_rows, Lines::along_k>))    \
+  row(mixed_product_64_k_rows, 65536, 128, GroupProductJob, (mixed_product_of<64, Lines::along_k, Lines::along_rows>))    \
+  row(mixed_product_128_rows_k, 65536, 128, GroupProductJob, (mixed_product_of<128, Lines::along_rows, Lines::along_k>))  \
+  row(mixed_product_128_rows, 65536, 128, GroupProductJob, (mixed_product_of<128, Lines::along_rows, Lines::along_rows>)) \
+  row(mixed_product_256_k_rows, 65536, 128, GroupProductJob, (mixed_product_of<256, Lines::along_k, Lines::along_rows>))  \
+  row(mixed_product_registers_64, 65536, 128, GroupProductJob, (mixed_product_from_registers<64, Lines::along_k>))        \
+  row(mixed_product_registers_128, 65536, 128, GroupProductJob, (mixed_product_from_registers<128, Lines::along_rows>))
 
 #define LAMINA_FAULTS(row)                                \
   row(fault_none, 0, 64, BufferJob, no_fault)             \

@@ -1,7 +1,7 @@
 // One tiny kernel for each primitive of kernels/cuda: what it reads, moves or multiplies is written out for the host to check.
 #include "jobs.h"
-#include "kernels/cuda/mma.cuh"
-#include "kernels/cuda/wgmma.cuh"
+#include "kernels/cuda/mma_rows.cuh"
+#include "kernels/cuda/wgmma_mixed.cuh"
 
 namespace lamina::cuda::tests {
 
@@ -40,21 +40,26 @@ __device__ void matrices_of(const BufferJob &job) {
   for (int i = 0; i < 4; ++i) static_cast<uint32_t *>(job.out)[lane * 4 + i] = to[i];
 }
 
-// 32 x 16 = A [32][chunk] or [chunk][32] times B [16][chunk], by one warp.
-template <class T, Along along>
+// 32 x 16 = A [32][chunk] or [chunk][32] times B [16][chunk] or [chunk][16], by one warp.
+template <class T, Along along, Along b_along = Along::k>
 __device__ void product_of(const ProductJob &job) {
   constexpr int depth = chunk<T>, rows = 32, columns = 16;
-  constexpr int a_line = (along == Along::k ? depth : rows) + line_padding<T>, b_line = depth + line_padding<T>;
-  __shared__ alignas(16) T a[(along == Along::k ? rows : depth) * a_line], b[columns * b_line];
+  constexpr int a_line = (along == Along::k ? depth : rows) + line_padding<T>,
+                b_line = (b_along == Along::k ? depth : columns) + line_padding<T>;
+  __shared__ alignas(16) T a[(along == Along::k ? rows : depth) * a_line], b[(b_along == Along::k ? columns : depth) * b_line];
   const T *from_a = static_cast<const T *>(job.a), *from_b = static_cast<const T *>(job.b);
   for (int i = threadIdx.x; i < rows * depth; i += 32) {
     const int row = i / depth, k = i % depth;
     a[along == Along::k ? row * a_line + k : k * a_line + row] = from_a[i];
   }
-  for (int i = threadIdx.x; i < columns * depth; i += 32) b[i / depth * b_line + i % depth] = from_b[i];
+  for (int i = threadIdx.x; i < columns * depth; i += 32) {
+    const int column = i / depth, k = i % depth;
+    b[b_along == Along::k ? column * b_line + k : k * b_line + column] = from_b[i];
+  }
   __syncwarp();
   WarpTile<2, 2> tile;
-  tile.multiply<T, along>(a, a_line, b, b_line);
+  if constexpr (b_along == Along::k) tile.multiply<T, along>(a, a_line, b, b_line);
+  else RowsProduct<T, 2, 2>::template multiply<along, b_along>(tile, a, a_line, b, b_line);
   tile.for_each([&](int row, int column, float &value) { job.sum[row * columns + column] = value; });
 }
 
@@ -217,7 +222,48 @@ __device__ void group_product_of(const GroupProductJob &job) {
   write_sums<columns>(job, sum);
 }
 
-// The same with A in registers.
+// The same where the two may lie differently.
+template <int columns, Lines a_lines, Lines b_lines>
+__device__ void mixed_product_of(const GroupProductJob &job) {
+  extern __shared__ __align__(1024) char dynamic[];
+  Barrier &full = *reinterpret_cast<Barrier *>(dynamic + 49152);
+  char *a = dynamic, *b = dynamic + 8192;
+  load_operands<columns, b_lines>(job, full, a, b);
+  const uint64_t left = operand(shared_address(a), 8192), right = operand(shared_address(b), 8192);
+  float sum[columns / 2];
+  begin_products();
+#pragma unroll
+  for (int k = 0; k < 8; ++k) multiply_mixed<a_lines, b_lines>(sum, deeper<a_lines>(left, k % 4), deeper<b_lines>(right, k % 4), k > 0);
+  commit_products();
+  wait_products<0>();
+  write_sums<columns>(job, sum);
+}
+
+// The same with A in registers; b_lines of wgmma_mixed.cuh: 64 columns along k, 128 along their rows.
+template <int columns, Lines b_lines>
+__device__ void mixed_product_from_registers(const GroupProductJob &job) {
+  extern __shared__ __align__(1024) char dynamic[];
+  Barrier &full = *reinterpret_cast<Barrier *>(dynamic + 49152);
+  char *a = dynamic, *b = dynamic + 8192;
+  load_operands<columns, b_lines>(job, full, a, b);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, matrix = lane / 8;
+  uint32_t left[4][4];
+  for (int k = 0; k < 4; ++k)
+    load_matrices(left[k], swizzled(shared_address(a), warp * 16 + matrix % 2 * 8 + lane % 8, 2 * k + matrix / 2));
+  const uint64_t right = operand(shared_address(b), 8192);
+  float sum[columns / 2];
+  begin_products();
+#pragma unroll
+  for (int k = 0; k < 8; ++k) {
+    if constexpr (b_lines == Lines::along_k) multiply(sum, left[k % 4], deeper<b_lines>(right, k % 4), k > 0);
+    else multiply_by_rows(sum, left[k % 4], deeper<b_lines>(right, k % 4), k > 0);
+  }
+  commit_products();
+  wait_products<0>();
+  write_sums<columns>(job, sum);
+}
+
+// A in registers, 128 columns along k.
 __device__ void group_product_from_registers(const GroupProductJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   Barrier &full = *reinterpret_cast<Barrier *>(dynamic + 49152);  // beside nothing static, so that `dynamic` begins at a multiple of 1024

@@ -142,7 +142,7 @@ std::function<void(std::vector<char> &, float)> appending(Bits bits) {
   };
 }
 
-TEST_CASE("a warp's tile of products, 16-bit by mma.sync and float by FMAs, A along k or along its rows") {
+TEST_CASE("a warp's tile of products, 16-bit by mma.sync and float by FMAs, A and B along k or along their rows") {
   with(portable_image, [](Machine &machine) {
     const auto exact = [](float x) { return x; };
     check_product(machine, Kernel::product_bfloat16, 32, appending(bfloat16_bits));
@@ -151,6 +151,12 @@ TEST_CASE("a warp's tile of products, 16-bit by mma.sync and float by FMAs, A al
     check_product(machine, Kernel::product_rows_float16, 32, appending(float16_bits));
     check_product(machine, Kernel::product_float32, 16, appending(exact));
     check_product(machine, Kernel::product_rows_float32, 16, appending(exact));
+    for (const Kernel kernel : {Kernel::product_b_rows_bfloat16, Kernel::product_both_rows_bfloat16})
+      check_product(machine, kernel, 32, appending(bfloat16_bits));
+    for (const Kernel kernel : {Kernel::product_b_rows_float16, Kernel::product_both_rows_float16})
+      check_product(machine, kernel, 32, appending(float16_bits));
+    for (const Kernel kernel : {Kernel::product_b_rows_float32, Kernel::product_both_rows_float32})
+      check_product(machine, kernel, 16, appending(exact));
   });
 }
 
@@ -273,9 +279,9 @@ TEST_CASE("two floats as a pair of bf16, rounded to nearest even; tanh to eleven
   });
 }
 
-// 64 x columns x 64, twice.  along_rows: operands lie as [k][row].
-void check_group_product(Machine &machine, Kernel kernel, int columns, bool along_rows) {
-  const auto operand = [&](int height, size_t first) {
+// 64 x columns x 64, twice.  along_rows: an operand lies as [k][row].
+void check_mixed_product(Machine &machine, Kernel kernel, int columns, bool a_along_rows, bool b_along_rows) {
+  const auto operand = [&](int height, size_t first, bool along_rows) {
     std::vector<uint16_t> bits(static_cast<size_t>(height) * 64);
     for (int row = 0; row < height; ++row)
       for (int k = 0; k < 64; ++k)
@@ -283,15 +289,35 @@ void check_group_product(Machine &machine, Kernel kernel, int columns, bool alon
             bfloat16_bits(small(first + static_cast<size_t>(row * 64 + k)));
     return machine.put(bits);
   };
-  const auto a = operand(64, 0), b = operand(columns, 1000), sum = machine.room(static_cast<size_t>(64 * columns * 4));
-  const auto boxes = [&](const conformance::Buffer &buffer, int height) {
+  const auto a = operand(64, 0, a_along_rows), b = operand(columns, 1000, b_along_rows),
+             sum = machine.room(static_cast<size_t>(64 * columns * 4));
+  const auto boxes = [&](const conformance::Buffer &buffer, int height, bool along_rows) {
     const uint64_t inner = along_rows ? static_cast<uint64_t>(height) : 64, outer = along_rows ? 64 : static_cast<uint64_t>(height);
     return TensorBoxes{buffer.data(), {inner, outer, 1}, inner, 0, {64, static_cast<uint32_t>(outer), 1}, 2};
   };
   launch(machine, kernel,
-         GroupProductJob{map_of(machine, boxes(*a, 64)), map_of(machine, boxes(*b, columns)), static_cast<float *>(sum->data())});
+         GroupProductJob{map_of(machine, boxes(*a, 64, a_along_rows)), map_of(machine, boxes(*b, columns, b_along_rows)),
+                         static_cast<float *>(sum->data())});
   machine.wait();
   if (!load_only) CHECK(contents<float>(*sum) == product(64, columns, 64, 2));
+}
+
+void check_group_product(Machine &machine, Kernel kernel, int columns, bool along_rows) {
+  check_mixed_product(machine, kernel, columns, along_rows, along_rows);
+}
+
+TEST_CASE("wgmma multiplies operands that lie differently") {
+  with(hopper_image, [](Machine &machine) {
+    check_mixed_product(machine, Kernel::mixed_product_8, 8, true, false);
+    check_mixed_product(machine, Kernel::mixed_product_64, 64, false, false);
+    check_mixed_product(machine, Kernel::mixed_product_64_rows_k, 64, true, false);
+    check_mixed_product(machine, Kernel::mixed_product_64_k_rows, 64, false, true);
+    check_mixed_product(machine, Kernel::mixed_product_128_rows_k, 128, true, false);
+    check_mixed_product(machine, Kernel::mixed_product_128_rows, 128, true, true);
+    check_mixed_product(machine, Kernel::mixed_product_256_k_rows, 256, false, true);
+    check_mixed_product(machine, Kernel::mixed_product_registers_64, 64, false, false);
+    check_mixed_product(machine, Kernel::mixed_product_registers_128, 128, false, true);
+  });
 }
 
 TEST_CASE("wgmma multiplies operands along k, along their rows, and from registers") {

@@ -1,6 +1,6 @@
 """Gradients through the generated Python package, on host modules written in plain torch.
 
-Usage: python_training.py STEP BUNDLE.  Steps: exact (BUNDLE holds the reference build, in float64), builds, operators, kernelize, refusals.
+Usage: python_training.py STEP BUNDLE.  Steps: exact and parts (BUNDLE holds the reference build, in float64), builds, operators, kernelize, refusals.
        python_training.py reference BUNDLE BUILD OUT: BUNDLE with that build alone.
 """
 import copy
@@ -124,6 +124,51 @@ def exact(bundle):
     assert (given.grad - plain.grad).norm() <= 1e-12 * plain.grad.norm()
     for name, parameter in esmfold2.named_parameters():
         assert (parameter.grad - expected[name]).norm() <= 1e-12 * expected[name].norm(), name
+
+
+def parts(bundle):
+    """A host that no binding has yet: one parameter feeds two arguments, two parameters one, a third of one feeds nothing, one is transposed."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(bundle, folder, dirs_exist_ok=True)
+        manifest = next(Path(folder).glob("build/*/manifest.json"))
+        content = json.loads(manifest.read_text())
+        host = content["hosts"]["boltz"]
+        host["parameters"].update({"g_in.weight": {"shape": ["H", "C"]}, "p_in.weight": {"shape": ["3*H", "C"]}, "g_out.weight": {"shape": ["C", "C"]},
+                                   "p_out.weight": {"shape": ["C/2", "H"]}, "more.weight": {"shape": ["C/2", "H"]}})
+        host["dims"]["H"] = {"parameter": "g_in.weight", "axis": 0}
+        whole = {"parameter": "g_in.weight"}
+        host["arguments"].update({"a_gate_weight": whole, "b_gate_weight": whole, "out_gate_weight": {"parameter": "g_out.weight", "transpose": True},
+                                  "out_projection_weight": {"concatenate": [{"parameter": "p_out.weight"}, {"parameter": "more.weight"}], "axis": 0}})
+        manifest.write_text(json.dumps(content))
+        kernel = load(folder)
+
+    nn = torch.nn
+
+    class TriangleMultiplicationOutgoing(nn.Module):
+        def __init__(self, dim):
+            super().__init__()
+            self.norm_in, self.norm_out = nn.LayerNorm(dim), nn.LayerNorm(dim)
+            self.g_in, self.p_in, self.g_out = (nn.Linear(dim, width, bias=False) for width in (dim, 3 * dim, dim))
+            self.p_out, self.more = (nn.Linear(dim, dim // 2, bias=False) for _ in range(2))
+
+        def forward(self, x, mask, use_kernels=False):
+            z = self.norm_in(x)
+            gate = self.g_in(z).sigmoid() * mask.unsqueeze(-1)
+            a, b, _ = (self.p_in(z).unflatten(-1, (3, -1)) * gate.unsqueeze(-2)).unbind(-2)
+            o = self.norm_out(torch.einsum("bikd,bjkd->bijd", a, b))
+            return torch.cat([self.p_out(o), self.more(o)], -1) * (z @ self.g_out.weight).sigmoid()
+
+    module, x, mask = randomised(TriangleMultiplicationOutgoing(8)).double(), draw(2, 5, 5, 8).double(), torch.ones(2, 5, 5).double()
+    weight = draw(2, 5, 5, 8, seed=3)
+    for trainable in (None, ["more.weight"], ["g_in.weight", "g_out.weight"]):
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(trainable is None or name in trainable)
+        truth = step(module, x, mask, weight)
+        assert kernel.patch(module, hosts=["boltz"]).swapped
+        for name, one, other in each_gradient(step(module, x, mask, weight), truth):
+            assert (one - other).norm() <= 1e-12 * other.norm(), (trainable, name)
+        kernel.unpatch(module)
+    assert truth[2].keys() == {"g_in.weight", "g_out.weight"}
 
 
 def builds(bundle):
@@ -294,6 +339,6 @@ def refusals(bundle):
 
 
 if __name__ == "__main__":
-    steps = (reference, exact, builds, operators, kernelize, refusals)
+    steps = (reference, exact, parts, builds, operators, kernelize, refusals)
     {one.__name__: one for one in steps}[sys.argv[1]](*sys.argv[2:])
     print(f"{sys.argv[1]}: passed")

@@ -9,7 +9,7 @@ $(CUDA_TESTS)/%.fatbin.o: $(CUDA_TESTS)/%.fatbin kernels/cuda/embed.S
 	$(Q)$(CC) -DLAMINA_DEVICE_CODE='"$<"' -c -o $@ kernels/cuda/embed.S
 -include $(wildcard $(CUDA_TESTS)/*.fatbin.d)
 
-CUDA_TEST_HOST := $(OBJ)/kernels/cuda/driver.o $(OBJ)/kernels/cuda/device_code.o
+CUDA_TEST_HOST := $(OBJ)/kernels/cuda/driver.o $(OBJ)/kernels/cuda/device_code.o $(OBJ)/kernels/cuda/tensor_map.o
 $(CUDA_TEST_HOST) $(CUDA_TESTS)/primitives_test.o $(CUDA_TESTS)/planted_faults.o: CPPFLAGS += -isystem $(CUDA_INCLUDE)
 $(CUDA_TEST_HOST) $(CUDA_TESTS)/primitives_test.o $(CUDA_TESTS)/planted_faults.o: | $(CUDA_READY)
 $(BIN)/kernels-cuda-primitives_test: $(CUDA_TESTS)/primitives_test.o $(CUDA_TESTS)/primitives.fatbin.o

@@ -55,7 +55,9 @@ void launch(const std::string &arch, const Problem &p, const std::vector<Expecte
       },
       60);
   CAPTURE(arch);
-  CAPTURE(p.M), CAPTURE(p.K), CAPTURE(p.N), CAPTURE(p.packed);
+  const std::string words =
+      "M=" + std::to_string(p.M) + " K=" + std::to_string(p.K) + " N=" + std::to_string(p.N) + (p.packed ? " packed" : " raw");
+  CAPTURE(words);
   CHECK(found == "");
 }
 

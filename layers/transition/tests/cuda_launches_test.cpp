@@ -53,7 +53,9 @@ void launch(const std::string &arch, const Problem &p, const std::function<void(
       },
       60);
   CAPTURE(arch);
-  CAPTURE(p.M), CAPTURE(p.C), CAPTURE(p.I), CAPTURE(p.packed), CAPTURE(p.op);
+  const std::string words =
+      p.op + " M=" + std::to_string(p.M) + " C=" + std::to_string(p.C) + " I=" + std::to_string(p.I) + (p.packed ? " packed" : " raw");
+  CAPTURE(words);
   CHECK(found == "");
 }
 

@@ -36,8 +36,13 @@ void launch(const std::string &arch, const Problem &p, const std::function<void(
         HostCall::Request request;
         request.op = p.op, request.dims = {{"M", p.M}, {"C", p.C}, {"I", p.I}, {"S", 0}};
         request.dtype = p.dtype, request.packed = p.packed;
-        request.given = {"norm_weight", "norm_bias", "row_mask", "*_gradient", p.op == "forward" ? "residual" : "down_bias"};
+        request.given = {"norm_weight", "norm_bias", "row_mask"};
+        if (p.op == "forward") request.given.insert("residual");
+        else
+          request.given.insert({"down_bias", "x_gradient", "norm_weight_gradient", "norm_bias_gradient", "up_weight_gradient",
+                                "down_weight_gradient", "down_bias_gradient"});
         if (!p.relu) request.given.insert("gate_weight");
+        if (!p.relu && p.op != "forward") request.given.insert("gate_weight_gradient");
         lamina_attr relu{"activation", LAMINA_ATTR_STRING, 0, {}};
         relu.value.s = "relu";
         if (p.relu) request.attributes.push_back(relu);

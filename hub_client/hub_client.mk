@@ -21,10 +21,11 @@ $(LIB)/liblamina.so.1: $(C_API_OBJECTS) $(LIB)/liblamina.a hub_client/lamina.map
 	@ln -sf $(@F) $(LIB)/liblamina.so
 PROGRAMS += $(LIB)/liblamina.so.1
 
+TO_LIBRARIES = -Wl,-rpath,$(abspath $(LIB))
 HUB_TESTS := $(patsubst hub_client/tests/%.cpp,$(BIN)/hub_client-%,$(wildcard hub_client/tests/*_test.cpp))
 $(HUB_TESTS): $(BIN)/hub_client-%: $(OBJ)/hub_client/tests/%.o $(LIB)/liblamina.a | $(BIN)/
 	$(call say,LINK,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(filter %.so.1,$^) $(LIB)/liblamina.a $(LAMINA_LIBS) $(if $(filter %.so.1,$^),-Wl,-rpath,$(abspath $(LIB)))
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $< $(filter %.so.1,$^) $(LIB)/liblamina.a $(LAMINA_LIBS) $(if $(filter %.so.1,$^),$(TO_LIBRARIES))
 $(if $(SANITIZE),$(eval $(BIN)/hub_client-c_api_test: $(LIB)/liblamina.so.1))
 # Not -pedantic: dlsym gives functions as data.
 $(LIB)/faults.so: hub_client/tests/faults.c $(BUILD)/flags | $(LIB)/

@@ -51,7 +51,10 @@ FileLock::FileLock(const std::filesystem::path &path, const std::function<bool()
 }
 
 FileLock::~FileLock() {
-  if (file_ >= 0) close(file_);
+  if (file_ < 0) return;
+  // Said, not left to close(): a child of fork() may hold the same description open for as long as it lives.
+  if (getpid() == owner_) flock(file_, LOCK_UN);
+  close(file_);
 }
 
 }  // namespace lamina::hub

@@ -1,5 +1,7 @@
 // A lock between processes, as the Python clients take it: flock on a file of its own.  It saves bandwidth; nothing depends on it.
 #pragma once
+#include <unistd.h>
+
 #include <filesystem>
 #include <functional>
 
@@ -18,6 +20,7 @@ class FileLock {
 
  private:
   int file_ = -1;
+  const pid_t owner_ = getpid();  // whoever inherits this object by fork() does not let go for its owner
   bool held_ = false;
 };
 

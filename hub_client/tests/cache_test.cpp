@@ -1,5 +1,9 @@
 // The cache: damage, links, unfinished downloads, locks, several clients at once, and what repair mends.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <csignal>
+
+#include <sys/wait.h>
+
 #include "hub_client/blob_writer.h"
 #include "hub_client/file_lock.h"
 #include "hub_client/inventory.h"
@@ -153,6 +157,47 @@ TEST_CASE("several clients at once: one download a file, all are served") {
   CHECK(good == 8);
   for (const auto &[path, bytes] : site.hub.files) CHECK_MESSAGE(site.hub.server().count(path) >= 1, path);
   CHECK(site.hub.server().count(site.build()) == 1);
+}
+
+TEST_CASE("a process that forks in the middle of a download: parent and child are both served, and no lock outlives its owner") {
+  Site site;
+  std::atomic<bool> begun = false;
+  site.hub.before = [&](const Seen &one, const Connection &) {
+    if (has(one.target, site.build())) begun = true, std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return false;
+  };
+  const auto fetch = [&] {
+    hub::FetchOptions options;
+    options.backend = "cpu";
+    return hub::Client(site.environment).fetch(repository + "@v1", options).commit == commit;
+  };
+  std::atomic<bool> good = false;
+  std::thread parent([&] { good = fetch(); });
+  while (!begun) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const pid_t child = fork();
+  if (child == 0) _exit(fetch() ? 0 : 1);
+  parent.join();
+  CHECK(good);
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+  CHECK(site.hub.server().count(site.build()) == 1);
+
+  const auto never = [] { return false; };
+  auto lock = std::make_unique<hub::FileLock>(site.folder / "lock", never);
+  REQUIRE(lock->held());
+  const pid_t sleeper = fork();
+  if (sleeper == 0) {
+    lock.reset();  // lets go of nothing: it is the parent's
+    pause();
+    _exit(0);
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK(!hub::FileLock(site.folder / "lock", never).held());
+  lock.reset();
+  CHECK(hub::FileLock(site.folder / "lock", never).held());
+  CHECK(kill(sleeper, SIGKILL) == 0);
+  CHECK(waitpid(sleeper, &status, 0) == sleeper);
 }
 
 TEST_CASE("locks") {

@@ -138,6 +138,13 @@ inline RowStatistics row_statistics(const char *row, int64_t count, float eps) {
 // Elements [begin, end) of a row as operand units, zeros behind the row's `count`; normalised where norm is given.
 template <class Io, class Product>
 inline void fill_row(const char *row, int64_t begin, int64_t end, int64_t count, const RowNorm *norm, RowStatistics known, float *units) {
+  if constexpr (Io::bytes * Product::per_unit == 4)  // units are the row as it lies in memory
+    if (!norm) {
+      const int64_t there = (end < count ? end : count) - begin;
+      memcpy(units, row + begin * Io::bytes, static_cast<size_t>(there * Io::bytes));
+      memset(reinterpret_cast<char *>(units) + there * Io::bytes, 0, static_cast<size_t>((end - begin - there) * Io::bytes));
+      return;
+    }
   const Vector shift = splat(known.mean), scale = splat(known.scale);
   for (int64_t c = begin; c < end; c += width) {
     Vector v = c < count ? load_some<Io>(row + c * Io::bytes, count - c) : zero();

@@ -19,7 +19,8 @@ $(HIP_TEST_PROGRAMS): $(BIN)/kernels-hip-%: $(HIP_TESTS)/%.o $(HIP_TEST_HOST) | 
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $(filter %.o,$^) -ldl -lpthread
 TESTS += $(BIN)/kernels-hip-primitives_test $(BIN)/kernels-hip-device_code_test kernels/hip/tests/loader_test.sh kernels/hip/tests/headers_test.sh
 kernels/hip/tests/loader_test.sh kernels/hip/tests/headers_test.sh: | $(HIP_TEST_PROGRAMS)
-SLOW_TESTS += kernels/hip/tests/second_compiler_test.sh
+SLOW_TESTS += kernels/hip/tests/second_compiler_test.sh kernels/hip/tests/layer_headers_test.sh
+kernels/hip/tests/layer_headers_test.sh: | plugins
 kernels/hip/tests/second_compiler_test.sh: | hip_emulator $(BIN)/lamina $(BIN)/hip_emulator-listing plugins
 TESTS += kernels/hip/tests/bench_test.sh
 kernels/hip/tests/bench_test.sh: | hip_emulator $(BIN)/lamina plugins

@@ -77,19 +77,12 @@ Parameters parameters_of(const HostBinding &binding, const std::string &self) {
 
 std::string arrow(const HostBinding &binding) { return binding.returns.empty() ? "" : " -> " + binding.returns; }
 
-bool trains(const manifest::Contract &contract) {
-  const auto has = [&](const char *kind) {
-    return std::any_of(contract.ops.begin(), contract.ops.end(), [&](const manifest::ContractOp &op) { return op.kind == kind; });
-  };
-  return has("forward_train") && has("backward");
-}
-
-std::string layer_class(const std::string &name, const Callable &one, bool has_backward) {
+std::string layer_class(const std::string &name, const Callable &one) {
   const HostBinding &binding = one.host->binding;
   const Parameters text = parameters_of(binding, "self");
   return "\n\nclass " + name + "(nn.Module):\n    \"\"\"For " + binding.module + "." + one.name + " of " + source_of(binding) +
-         ".\"\"\"\n\n    can_torch_compile = True\n    has_backward = " + (has_backward ? "True" : "False") + "\n\n    def forward(" +
-         text.signature + ")" + arrow(binding) + ":\n        out = _ops.call(BINDINGS[\"" + one.key() + "\"], self, (" + text.values +
+         ".\"\"\"\n\n    can_torch_compile = True\n    has_backward = TRAINS\n\n    def forward(" + text.signature + ")" + arrow(binding) +
+         ":\n        out = _ops.call(BINDINGS[\"" + one.key() + "\"], self, (" + text.values +
          "))\n"
          // Only the instance's forward was replaced, so the class still has the host's own.
          "        return type(self).forward(" +
@@ -131,12 +124,12 @@ constexpr const char *preamble =
     "from __future__ import annotations\n\nfrom typing import *  # noqa: F403: annotations are the hosts' own text\n\nimport torch\nfrom "
     "torch import Tensor, nn\n\nfrom . import _ops\nfrom ._hosts import BINDINGS\n";
 
-std::string layers_file(const std::vector<Host> &hosts, const manifest::Bundle &bundle, bool has_backward) {
+std::string layers_file(const std::vector<Host> &hosts, const manifest::Bundle &bundle) {
   std::string text =
       "\"\"\"Layer classes of " + bundle.repo +
       ": one for each host class, with the host's own forward signature.\n\n`self` is the host's module.  Generated from the "
       "host bindings.\n\"\"\"\n" +
-      preamble;
+      preamble + "from ._training import TRAINS\n";
   const std::vector<Callable> classes = callables(hosts, false);
   std::map<std::string, int> uses;  // of a hub name, over all hosts
   for (const Callable &one : classes)
@@ -151,7 +144,7 @@ std::string layers_file(const std::vector<Host> &hosts, const manifest::Bundle &
     by_binding += "    \"" + one.key() + "\": " + names.front() + ",\n";
     for (const std::string &name : names) {
       if (std::find(written.begin(), written.end(), name) != written.end()) continue;
-      text += layer_class(name, one, has_backward);
+      text += layer_class(name, one);
       written.push_back(name);
     }
   }
@@ -197,7 +190,7 @@ std::map<std::string, std::string> python_shim(const manifest::Contract &contrac
   std::map<std::string, std::string> files;
   for (const auto &[name, text] : python_templates) files[std::string(name)] = text;
   std::vector<std::string> names;
-  files["layers.py"] = layers_file(hosts, bundle, trains(contract));
+  files["layers.py"] = layers_file(hosts, bundle);
   files["functions.py"] = functions_file(hosts, bundle, names);
   std::string all = "\"functions\", \"info\", \"layers\", \"patch\", \"refresh\", \"saving\", \"unpatch\"", imported;
   for (const std::string &name : names) all += ", \"" + name + "\"";

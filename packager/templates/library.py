@@ -1,6 +1,6 @@
 """The builds of this variant: which of them a device can run, and the C functions behind them.
 
-The structures are those of lamina_abi.h, version 1.  Nothing here knows a layer, and importing it touches neither a GPU nor a build.
+The structures are those of lamina_abi.h, version 1.  Nothing here knows a layer, and importing it touches no GPU.
 """
 from __future__ import annotations
 
@@ -288,6 +288,17 @@ class Library:
 @functools.lru_cache(maxsize=None)
 def _open(file: str) -> Library:
     return Library(next(row for row in MANIFEST["builds"] if row["file"] == file))
+
+
+def any_build_has(ops: set) -> bool:
+    """Does one of this variant's builds have these ops?  Opens builds until one does, whatever the machine; touches no GPU."""
+    for row in MANIFEST["builds"]:
+        try:
+            if ops <= set(_open(row["file"]).ops):
+                return True
+        except Unsupported:
+            continue
+    return False
 
 
 def device_problem(device_type: str) -> str:

@@ -13,13 +13,14 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ._gradients import Layout, cuts_of, described, joined
 from ._hosts import BINDINGS, INPUTS, MAIN, OUTPUT, SHAPES, Binding
-from ._library import CONTRACT, DTYPES, METADATA, Plan, Prepared, Tensor, Unsupported, builds_for, saved_size, stream_of
+from ._library import CONTRACT, DTYPES, METADATA, Plan, Prepared, Tensor, Unsupported, any_build_has, builds_for, saved_size, stream_of
 from ._weights import PLAIN
 
 _OPS = {op["kind"]: op["name"] for op in CONTRACT["ops"]}
 HAS_BACKWARD = "forward_train" in _OPS and "backward" in _OPS
 _NAMES = {row["name"] for row in CONTRACT["arguments"]}
 DIFFERENTIABLE = tuple(HAS_BACKWARD and name + "_gradient" in _NAMES for name in INPUTS)  # which inputs have a gradient
+TRAINS = HAS_BACKWARD and any_build_has({_OPS["forward_train"], _OPS["backward"]})  # what the layer classes say
 NOTHING, ACTIVATIONS = "nothing", "activations"
 _saving = NOTHING
 _lock = threading.RLock()

@@ -315,6 +315,7 @@ def refusals(bundle):
     says(RuntimeError, "the pair width C is 12", odd, x[..., :12], mask)
     # A layer without training ops: the contract decides.
     script = ("import sys, torch\nsys.path.insert(0, sys.argv[1])\nimport python_shim\nkernel = python_shim.load(sys.argv[2])\n"
+              "assert {layer.has_backward for layer in kernel.layers.BY_BINDING.values()} == {False}\n"
               "hosts = python_shim.Hosts(kernel)\nmodule = hosts.patched(hosts.boltz)\n"
               "python_shim.says(RuntimeError, 'infer under torch.no_grad()', module, hosts.x, hosts.mask)\n"
               "python_shim.says(RuntimeError, 'no backward', torch.compile(module, fullgraph=True), hosts.x, hosts.mask)\n"

@@ -187,12 +187,16 @@ TEST_CASE("a process that forks in the middle of a download: parent and child ar
   auto lock = std::make_unique<hub::FileLock>(site.folder / "lock", never);
   REQUIRE(lock->held());
   const pid_t sleeper = fork();
-  if (sleeper == 0) {
-    lock.reset();  // lets go of nothing: it is the parent's
+  if (sleeper == 0) {  // holds what it inherited for as long as it lives
     pause();
     _exit(0);
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const pid_t other = fork();
+  if (other == 0) {
+    lock.reset();  // lets go of nothing: it is the parent's
+    _exit(0);
+  }
+  CHECK(waitpid(other, &status, 0) == other);
   CHECK(!hub::FileLock(site.folder / "lock", never).held());
   lock.reset();
   CHECK(hub::FileLock(site.folder / "lock", never).held());

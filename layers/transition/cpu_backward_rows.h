@@ -85,14 +85,12 @@ inline __attribute__((always_inline)) void for_each_front_tile(const BackwardJob
   using Io = typename M::Io;
   const int64_t units = job.p.C / M::Product::per_unit, rows = round_up(count, micro_rows);
   if (job.p.saved) {
-    const char *saved = static_cast<const char *>(job.p.saved) + (begin * job.layout.outputs + panel * panel_lanes) * Io::bytes;
     for (int64_t r = 0; r < rows; r += micro_rows) {
+      const char *saved = saved_tile<Io>(job.p, job.layout, begin + r, panel);
       cpu::MicroTile tile;
 #pragma GCC unroll 8
-      for (int64_t row = 0; row < micro_rows; ++row)
-        for (int half = 0; half < 2; ++half)
-          tile[row][half] =
-              r + row < count ? Io::load(saved + ((r + row) * job.layout.outputs + half * width) * Io::bytes, width) : cpu::zero();
+      for (int row = 0; row < micro_rows; ++row)
+        for (int half = 0; half < 2; ++half) tile[row][half] = Io::load(saved + (row * panel_lanes + half * width) * Io::bytes, width);
       use(r, tile);
     }
     return;
@@ -152,11 +150,12 @@ void front_gradient_panel(const BackwardJob &job, const BlockScratch &s, int64_t
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
         add_rows(d[half], sums + lane + half * width);
-        store_across<Product>(d[half], job.chunk.d + chunk_row * space.chunk_d + lane + half * width, space.chunk_d);
+        if (space.needs_front) store_across<Product>(d[half], job.chunk.d + chunk_row * space.chunk_d + lane + half * width, space.chunk_d);
 #pragma GCC unroll 8
         for (int row = 0; row < micro_rows; ++row)
           cpu::store_units<Product>(s.d + (r + row) * space.d + lane / Product::per_unit, half * width, d[half][row]);
       }
+      if (!space.needs_down) return;
       float *hidden = job.chunk.h + chunk_row * space.chunk_h + hidden_panel * panel_lanes + (gated ? part * width : 0);
       store_across<Product>(h[0], hidden, space.chunk_h);
       if constexpr (!gated) store_across<Product>(h[1], hidden + width, space.chunk_h);
@@ -226,8 +225,8 @@ void backward_block(const BackwardJob &job, int64_t begin, int64_t in_chunk, int
   for (int64_t at = 0; at < space.sums; ++at) sums[at] = 0;
   normalise_block<M>(job.forward, begin, count, s.z, s.statistics);
   out_gradient_block<M>(job, begin, count, rows, s.du, sums + space.sums_down);
-  copy_across<Product>(s.z, space.z, rows, job.p.C, job.chunk.z + chunk_row * space.chunk_z, space.chunk_z);
-  copy_across<Product>(s.du, space.z, rows, job.p.C, job.chunk.du + chunk_row * space.chunk_z, space.chunk_z);
+  if (space.needs_front) copy_across<Product>(s.z, space.z, rows, job.p.C, job.chunk.z + chunk_row * space.chunk_z, space.chunk_z);
+  if (space.needs_down) copy_across<Product>(s.du, space.z, rows, job.p.C, job.chunk.du + chunk_row * space.chunk_z, space.chunk_z);
   if (!space.needs_hidden) return;
   for (int64_t panel = 0; panel < job.layout.hidden / panel_lanes; ++panel)
     front_gradient_panel<M, gated>(job, s, panel, begin, in_chunk, count, sums);

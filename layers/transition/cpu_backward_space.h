@@ -24,7 +24,7 @@ struct BackwardSpace {
     needs_front = g.gate.weight.present || g.up.weight.present, needs_down = g.down.weight.present;
     needs_dz = g.x.present || g.norm.weight.present || g.norm.bias.present;
     needs_hidden = needs_dz || needs_down || wanted(g.gate) || wanted(g.up);
-    block = cpu_rows;
+    block = cpu_rows / 2;
     z = round_up(p.C / layout.per_unit, width) + 16, d = layout.outputs / layout.per_unit + 16, dz = layout.channels + 16;
     chunk_z = layout.channels + 16, chunk_h = layout.hidden + 16, chunk_d = layout.outputs + 16;
     const int64_t row_floats = (2 * chunk_z + chunk_h + chunk_d) / layout.per_unit;

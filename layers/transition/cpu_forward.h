@@ -58,7 +58,7 @@ inline uint64_t cpu_workspace_bytes(const Problem &p, const void *state, int thr
 }
 
 inline uint64_t cpu_saved_bytes(const Problem &p, const void *state) {
-  return static_cast<uint64_t>(p.M * layout_of(p, state).outputs) * size_of(p.dtype);
+  return static_cast<uint64_t>(round_up(p.M, micro_rows) * layout_of(p, state).outputs) * size_of(p.dtype);
 }
 
 // What backward needs beyond forward is packed too if `all`.

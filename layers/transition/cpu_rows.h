@@ -81,11 +81,17 @@ void normalise_block(const Job &job, int64_t begin, int64_t count, float *z, cpu
     for (int64_t unit = 0; unit < job.stride.z; ++unit) z[r * job.stride.z + unit] = 0;
 }
 
-// Gate and up of a micro tile, in x's dtype: [M][outputs of the front].
+// Where the front's outputs of a micro tile of rows are saved, in x's dtype: [M / micro_rows][front panels][micro_rows][2 * width], so that a
+// tile is one piece of memory.  Its rows beyond M are saved too.
 template <class Io>
-inline void save_tile(const Job &job, int64_t panel, int64_t begin, int64_t rows, const cpu::MicroTile &sum, Vector bias0, Vector bias1) {
-  char *to = static_cast<char *>(job.p.saved) + (begin * job.layout.outputs + panel * panel_lanes) * Io::bytes;
-  for (int64_t row = 0; row < micro_rows && row < rows; ++row, to += job.layout.outputs * Io::bytes)
+inline char *saved_tile(const Problem &p, const PackedLayout &layout, int64_t row, int64_t panel) {
+  return static_cast<char *>(p.saved) + (row / micro_rows * layout.front_panels + panel) * (micro_rows * panel_lanes * Io::bytes);
+}
+
+template <class Io>
+inline void save_tile(char *to, const cpu::MicroTile &sum, Vector bias0, Vector bias1) {
+#pragma GCC unroll 8
+  for (int row = 0; row < micro_rows; ++row, to += panel_lanes * Io::bytes)
     Io::store(to, sum[row][0] + bias0, width), Io::store(to + width * Io::bytes, sum[row][1] + bias1, width);
 }
 
@@ -101,7 +107,7 @@ void hidden_block(const Job &job, int64_t begin, int64_t count, const float *z, 
     float *to = h + panel * job.layout.per_panel / Product::per_unit;
     for_each_tile<Product>(rows, units, z, job.stride.z, weights, [&](int64_t r, const cpu::MicroTile &sum) {
       float *at = to + r * job.stride.h;
-      if (job.p.saved) save_tile<typename M::Io>(job, panel, begin + r, count - r, sum, bias0, bias1);
+      if (job.p.saved) save_tile<typename M::Io>(saved_tile<typename M::Io>(job.p, job.layout, begin + r, panel), sum, bias0, bias1);
       // No branch among the sigmoids: their latencies overlap.
 #pragma GCC unroll 8
       for (int row = 0; row < micro_rows; ++row) {

@@ -16,9 +16,9 @@ constexpr int64_t cpu_block_rows(int64_t rows, int64_t threads) {
   return block;
 }
 
-// Floats of what backward keeps of one chunk of rows before it sums over them: 16 MB, which a server's L3 holds, and rows enough that adding
-// to the weights' sums costs little.
-constexpr int64_t cpu_chunk_floats = 4 << 20;
+// Floats of what backward keeps of one chunk of rows before it sums over them, 8 MB: it should stay in L3.  On a Zen 5 beside busy neighbours
+// 16 MB take a tenth more time; 4 MB take as long, but leave few tasks to share out.
+constexpr int64_t cpu_chunk_floats = 2 << 20;
 
 // Units of the shared dimension that one chain of float32 sums takes: one of 4096 terms would cost a factor of two in digits.  Shorter ones,
 // by which a panel would stay in L1, do not pay: 256 take 7 % longer than 1024 at C = 768, since panels stream from L2 fast enough.

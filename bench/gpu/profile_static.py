@@ -56,13 +56,15 @@ def launch_problems(path):
     """Runs the plug-in on the stand-in driver, in this process, for widths, sizes and switches that between them launch every kernel."""
     plugin = Plugin(path)
     weights = {"a_projection_weight": "HC", "b_projection_weight": "HC", "a_gate_weight": "HC", "b_gate_weight": "HC", "norm_out_weight": "H",
-               "norm_out_bias": "H", "out_projection_weight": "CH", "out_gate_weight": "CC", "norm_in_weight": "C", "norm_in_bias": "C"}
-    switches = itertools.product(("bfloat16", "float16", "float32"), (128, 256, 768), (24, 65, 127, 128, 256, 640), ("outgoing", "incoming"),
-                                 ("activation", "fp32"), (False, True))
-    for dtype, c, n, direction, contraction, extras in switches:
-        extents = {"C": c, "H": c}
+               "norm_out_bias": "H", "out_projection_weight": "CH", "out_gate_weight": "GC", "norm_in_weight": "C", "norm_in_bias": "C"}
+    plain = itertools.product(("bfloat16", "float16", "float32"), (128, 256, 768), (24, 65, 127, 128, 256, 640), (False, True),
+                              ({"direction": direction, "contraction": contraction} for direction in ("outgoing", "incoming")
+                               for contraction in ("activation", "fp32")))
+    narrow = itertools.product(("float32",), (128, 384), (65, 256), (False,), ({"compute": "fp16", "output_gate": "before_projection"},))
+    for dtype, c, n, extras, attributes in itertools.chain(plain, narrow):
+        gate_before = "compute" in attributes
+        extents = {"C": c, "H": 128 if gate_before else c, "G": 128 if gate_before else c}
         given = {name: Address(*(extents[letter] for letter in shape), dtype=dtype) for name, shape in weights.items()}
-        attributes = {"direction": direction, "contraction": contraction}
         packed = Address(0, dtype="uint8")
         packed.shape = (plugin.prepare("pack", given | {"packed": packed}, dtype=dtype, **attributes).need.packed_size,)
         pack = plugin.prepare("pack", given | {"packed": packed}, dtype=dtype, **attributes)
@@ -75,6 +77,21 @@ def launch_problems(path):
         workspace = Address(max(1, call.need.workspace_size), dtype="uint8")
         call.use_workspace(workspace)
         yield {"C": c, "N": n}, call.enqueue
+        if "backward" in plugin.ops and attributes.get("contraction") == "activation" and not extras and n in (24, 128, 256):
+            yield {"C": c, "N": n}, backward(plugin, given, weights, attributes)
+
+
+def backward(plugin, given, weights, attributes):
+    """The enqueueing of a backward that wants every gradient of a forward's arguments, every bias among them."""
+    like = lambda of: Address(*of.shape, dtype=of.dtype)
+    c = given["pair"].shape[-1]
+    biases = {name.replace("weight", "bias"): Address(c, dtype=given["pair"].dtype) for name in weights if not name.startswith("norm")}
+    inputs = {name: given[name] for name in ("pair", "pair_mask", *weights)}
+    gradients = {f"{name}_gradient": like(value) for name, value in (inputs | biases | {"residual": given["pair"]}).items() if name != "pair_mask"}
+    call = plugin.prepare("backward", inputs | biases | gradients | {"out_gradient": like(inputs["pair"])}, **attributes)
+    workspace = Address(max(1, call.need.workspace_size), dtype="uint8")
+    call.use_workspace(workspace)
+    return call.enqueue
 
 
 def launches(path, fake, capability):
@@ -188,7 +205,7 @@ widths; then machine instructions: of the tensor cores (HMMA, HGMMA), FFMA, of t
         text += f"## {arch}\nBuild {Plugin(plugin).build_id}; machine code in it: {', '.join(present)}.\n\n"
         for gpu, capability in gpus:
             facts, launched = kernels_of(tools + "/cuobjdump", fatbin, gpu), launches(plugin, "build/fake_cuda", capability)
-            lines, spills = table(gpu, facts, launched, (128, 256, 768))
+            lines, spills = table(gpu, facts, launched, (128, 256, 384, 768))
             spilling += [f"{arch} {name} ({gpu})" for name in spills]
             text += f"### {gpu}\n" + "\n".join(lines) + "\n\n"
     return text + (f"Kernels that spill: {', '.join(spilling)}.\n" if spilling else "No kernel spills.\n"), spilling

@@ -3,7 +3,7 @@
 # sanitizer; the C API through the shared library.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 TSAN_OPTIONS=halt_on_error=1
+export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
 ran=0
 # run TREE RUNTIME LEAST: every test program of a tree, at least so many; each must be instrumented with that runtime.
 run() {

@@ -1,15 +1,13 @@
-// Tile sizes, each with where it comes from; `make tune LAYER=transition ARCH=...` times the others named behind them.
+// Tile sizes, each with where it comes from.
 #pragma once
 #include <cstdint>
-
-#include "kernels/common/tunable.h"
 
 namespace lamina::transition {
 
 // Rows of one task of the CPU builds, at most; 96, 48 and 24 are whole micro tiles of every arch.  Each task reads all weights once from L2
 // or L3, so more rows ask less of L3: on a Zen 5 beside busy neighbours 96 rows take 2 to 4 % less time than 64 at C = 1024, I = 4096, and
 // the same at C = 128.  Few rows are shared among the threads by smaller tasks.
-LAMINA_TUNABLE(cpu_rows, 96);  // cpu_avx512,cpu_avx2: 64 96 128 at M=4096 C=128 I=512 dtype=float32,bfloat16
+constexpr int64_t cpu_rows = 96;
 constexpr int64_t cpu_block_rows(int64_t rows, int64_t threads) {
   int64_t block = cpu_rows;
   while (block > 24 && (rows + block - 1) / block < 4 * threads) block /= 2;

@@ -115,6 +115,8 @@ TEST_CASE("what a schema cannot see") {
   CHECK(has(with([](Json &json) { json["attributes"][0]["ops"] = {"ghost"}; }), "unknown op ghost"));
   CHECK(has(with([](Json &json) { json["flops"]["ghost"] = {{"B", 1}}; }), "unknown op ghost"));
   CHECK(has(with([](Json &json) { json["flops"]["forward"]["BZ"] = 1; }), "explain Z"));
+  CHECK(has(with([](Json &json) { json["tolerances"].erase("gradient"); }), "op backward needs the limits tolerances.gradient"));
+  CHECK(has(with([](Json &json) { json["tolerances"]["gradient"].erase("worst_row"); }), "schema"));
   CHECK(has(with([](Json &json) { json["tolerances"]["compute"]["int8"] = json["tolerances"]["compute"]["tf32"]; }), "int8"));
 }
 

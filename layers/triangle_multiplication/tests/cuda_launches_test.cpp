@@ -24,6 +24,8 @@ struct Problem {
   int64_t B, N, C;
   Element dtype = Element::bfloat16;
   bool packed = true, contraction_fp32 = false, incoming = false, extras = false;
+  bool narrow = false;  // float tensors, fp16 allowed inside, the output gate before the projection, 128 hidden channels
+  int64_t hidden() const { return narrow ? 128 : C; }
 };
 
 struct Seen {
@@ -34,7 +36,7 @@ struct Seen {
 std::string words_of(const Problem &p) {
   return "B=" + std::to_string(p.B) + " N=" + std::to_string(p.N) + " C=" + std::to_string(p.C) + " " + name_of(p.dtype) +
          (p.packed ? " packed" : " raw") + (p.contraction_fp32 ? " contraction=fp32" : "") + (p.incoming ? " incoming" : "") +
-         (p.extras ? " with residual and masks" : "");
+         (p.extras ? " with residual and masks" : "") + (p.narrow ? " in fp16" : "");
 }
 
 lamina_attr attribute(const char *name, const char *value) {
@@ -50,12 +52,15 @@ void launch(const std::string &arch, const Problem &p, const std::function<void(
         const Fake fake;
         const Plugin plugin(build_of(arch));
         HostCall::Request request;
-        request.dims = {{"B", p.B}, {"N", p.N}, {"C", p.C}, {"H", p.C}, {"G", p.C}};
+        request.dims = {{"B", p.B}, {"N", p.N}, {"C", p.C}, {"H", p.hidden()}, {"G", p.hidden()}};
         request.dtype = p.dtype, request.packed = p.packed;
         request.given = {"norm_in_weight", "norm_in_bias"};
         if (p.extras) request.given.insert({"residual", "dropout_mask", "pair_mask"});
         if (p.contraction_fp32) request.attributes.push_back(attribute("contraction", "fp32"));
         if (p.incoming) request.attributes.push_back(attribute("direction", "incoming"));
+        if (p.narrow)
+          request.attributes.insert(request.attributes.end(),
+                                    {attribute("compute", "fp16"), attribute("output_gate", "before_projection")});
         HostCall call(plugin, request);
         fake->forget();
         call.must_run(nullptr, "forward");
@@ -112,29 +117,36 @@ void check_portable(const Problem &p, const std::vector<fake_cuda::Launch> &laun
     const int64_t cells = batches * p.N * divide_up(p.N, 8) * 8, side = divide_up(p.N, 128);
     over_cells("front", cells);
     const fake_cuda::Launch &contract = next("contract_" + std::string(wide(p) ? "float32" : name_of(p.dtype)));
-    equal(contract.grid[0], side * side, "contract's tiles of a channel"), equal(contract.grid[1], p.C, "contract's channels");
+    equal(contract.grid[0], side * side, "contract's tiles of a channel"), equal(contract.grid[1], p.hidden(), "contract's channels");
     equal(contract.grid[2], batches, "contract's batches");
     over_cells("back", cells);
   }
   equal(static_cast<int64_t>(launches.size()), static_cast<int64_t>(at), "the number of launches");
 }
 
-// The Hopper kernels stay on the GPU: no more blocks than it has processors.  Each but a group's first starts beside the one before.
+// The Hopper kernels stay on the GPU: persistent ones have no more blocks than it has processors.  Each but a group's first starts beside
+// the one before.
 void check_hopper(const Problem &p, const std::vector<fake_cuda::Launch> &launches) {
   constexpr unsigned processors = 132;
+  using Steps = std::vector<std::string_view>;
+  const Steps steps = p.narrow ? Steps{"hopper_narrow_rows", "hopper_narrow_front", "hopper_contract", "hopper_narrow_back"}
+                               : Steps{"hopper_front", "hopper_contract", "hopper_back"};
   size_t at = p.packed ? 0 : 1;
   if (!p.packed) expect(!launches.empty() && launches[0].kernel.starts_with("pack_"), "raw weights are not packed first");
   for (size_t group = 0; group < groups_of(p).size(); ++group)
-    for (const char *step : {"hopper_front", "hopper_contract", "hopper_back"}) {
+    for (const std::string_view step : steps) {
       expect(at < launches.size() && launches[at].kernel.starts_with(step), std::string(step) + " is not launched in its place");
       const fake_cuda::Launch &one = launches[at++];
-      expect(one.grid[0] <= processors && one.grid[1] == 1 && one.grid[2] == 1, one.kernel + " has more blocks than the GPU holds");
-      expect(one.overlaps_previous || step == std::string_view("hopper_front"), one.kernel + " waits for the launch before it to end");
+      const unsigned most = step == "hopper_narrow_rows" ? 8 * processors : processors;
+      expect(one.grid[0] <= most && one.grid[1] == 1 && one.grid[2] == 1, one.kernel + " has more blocks than the GPU holds");
+      expect(one.overlaps_previous || step == steps[0], one.kernel + " waits for the launch before it to end");
       expect((one.cluster == 2) == (one.kernel.find("paired") != std::string::npos),
              one.kernel + " is launched in clusters of another size");
-      expect((one.kernel.find("incoming") != std::string::npos) == (p.incoming && std::string_view(step) == "hopper_contract"),
+      expect((one.kernel.find("incoming") != std::string::npos) == (p.incoming && step == "hopper_contract"),
              one.kernel + " is launched for the other direction");
-      if (std::string_view(step) != "hopper_contract")
+      const bool half = p.dtype == Element::float16 || (p.narrow && step == "hopper_contract");
+      expect(one.kernel.ends_with("_float16") == half, one.kernel + " is launched for another dtype");
+      if (step != "hopper_contract")
         expect(one.kernel.find(std::to_string(p.C)) != std::string::npos,
                one.kernel + " is launched for " + std::to_string(p.C) + " channels");
     }
@@ -163,7 +175,7 @@ TEST_CASE("portable kernels: front, contract and back of every group of batches,
   for (const Problem &p : special) launch("cuda_sm80", p, [&](const Seen &seen) { check_portable(p, seen.launches); });
 }
 
-TEST_CASE("cuda_sm90a has its own kernels for bf16, 128 and 256 channels, more than 32 residues, and the portable ones else") {
+TEST_CASE("cuda_sm90a has its own kernels for 16 bits, 128 and 256 channels, more than 32 residues, and the portable ones else") {
   for (const int64_t C : {128, 256})
     for (const int64_t N : {33, 40, 65, 128, 256, 383, 384, 1021, 4160})
       for (const int64_t B : {1, 3, 50})
@@ -171,15 +183,35 @@ TEST_CASE("cuda_sm90a has its own kernels for bf16, 128 and 256 channels, more t
           for (const bool incoming : {false, true})
             for (const bool extras : {false, true}) {
               if (N > 1000 && B > 3) continue;
-              const Problem p{B, N, C, Element::bfloat16, packed, false, incoming, extras};
+              const Problem p{B, N, C, N % 2 ? Element::bfloat16 : Element::float16, packed, false, incoming, extras};
               launch("cuda_sm90a", p, [&](const Seen &seen) { check_hopper(p, seen.launches); });
             }
+  for (const int64_t N : {128, 384, 4160}) {
+    const Problem p{1, N, 128, Element::bfloat16};
+    launch("cuda_sm90a", p, [&](const Seen &seen) { check_hopper(p, seen.launches); });
+  }
   const Problem portable[] = {{1, 128, 64},
-                              {1, 128, 128, Element::float16},
+                              {1, 32, 128, Element::float16},
                               {3, 4160, 128, Element::float32},
                               {1, 32, 128},
                               {1, 128, 128, Element::bfloat16, true, true}};
   for (const Problem &p : portable) launch("cuda_sm90a", p, [&](const Seen &seen) { check_portable(p, seen.launches); });
+}
+
+TEST_CASE("cuda_sm90a computes float tensors in fp16 where that is allowed, and exactly where its kernels do not serve") {
+  for (const int64_t C : {128, 384})
+    for (const int64_t N : {33, 256, 1021})
+      for (const int64_t B : {1, 50})
+        for (const bool packed : {false, true})
+          for (const bool incoming : {false, true}) {
+            if (N > 1000 && B > 1) continue;
+            const Problem p{B, N, C, Element::float32, packed, false, incoming, false, true};
+            launch("cuda_sm90a", p, [&](const Seen &seen) { check_hopper(p, seen.launches); });
+          }
+  const Problem exact[] = {{1, 32, 128, Element::float32, true, false, false, false, true},
+                           {1, 76, 128, Element::float32, true, false, false, true, true},
+                           {1, 76, 256, Element::float32, true, false, false, false, true}};
+  for (const Problem &p : exact) launch("cuda_sm90a", p, [&](const Seen &seen) { check_portable(p, seen.launches); });
 }
 
 TEST_CASE("the workspace is a, b and o of one group, and the packed weights where none come") {

@@ -28,3 +28,4 @@ grep -q 'FAIL  publishing: exit code 10' "$scratch/live.log" || { cat "$scratch/
 if run org/nothing --key "$scratch/key.pub"; then fail "a missing repository passes"; fi
 expect 2 HF_TOKEN env HF_TOKEN= conformance/hub/live.sh $repo --key "$scratch/key.pub" --write scratch
 expect 2 'live.sh ORG/NAME' conformance/hub/live.sh $repo
+echo "live checks: passed"

@@ -15,6 +15,7 @@ struct Build {
   std::string path, layer, arch;
   std::vector<std::string> capabilities;  // that it is for, in the words of kernels/archs.mk
   Dims dims;                              // of the layer's first case
+  std::set<std::string> given;            // its optional arguments that the layer cannot do without, as patterns
 };
 
 inline std::string text_of(const std::string &path) {
@@ -29,10 +30,13 @@ inline std::vector<Build> find_builds() {
     const std::string name = entry.path().stem().string();
     const size_t layer = name.find('-'), arch = name.rfind('-');
     if (entry.path().extension() != ".so" || name.compare(arch + 1, 5, "cuda_") != 0) continue;
-    Build build{entry.path().string(), name.substr(0, layer), name.substr(arch + 1), {}, {}};
+    Build build{entry.path().string(), name.substr(0, layer), name.substr(arch + 1), {}, {}, {}};
     archs.at(build.arch).at("requires").at("cuda").at("capabilities").get_to(build.capabilities);
     for (const Case &one : read_cases("layers/" + build.layer + "/cases.json").cases)
-      if (build.dims.empty() && one.op == "forward" && !one.expect && !one.on_gpu_only) build.dims = one.dims;
+      if (build.dims.empty() && one.op == "forward" && !one.expect && !one.on_gpu_only) {
+        build.dims = one.dims;
+        build.given.insert(one.given.begin(), one.given.end());
+      }
     builds.push_back(build);
   }
   return builds;

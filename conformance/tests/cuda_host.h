@@ -208,10 +208,25 @@ class HostCall {
       add(i, element_for(arg), !(request_.packed && arg.role == LAMINA_PARAM));
     }
   }
+  // A gradient of what is absent is never wanted, whatever the pattern.
   bool gives(const std::string &name) const {
+    constexpr std::string_view gradient = "_gradient";
+    if (name.ends_with(gradient) && name.size() > gradient.size()) {
+      const std::string of = name.substr(0, name.size() - gradient.size());
+      for (uint32_t i = 0; i < op_.arg_count; ++i)
+        if (of == op_.args[i].name && (op_.args[i].flags & LAMINA_OPTIONAL) && !gives(of)) return false;
+    }
     return std::any_of(request_.given.begin(), request_.given.end(), [&](const std::string &pattern) { return matches(pattern, name); });
   }
+  bool is_of_parameter(const lamina_arg &gradient) const {
+    for (uint32_t i = 0; i < op_.arg_count; ++i)
+      if (op_.args[i].role == LAMINA_PARAM && std::string(op_.args[i].name) + "_gradient" == gradient.name) return true;
+    return false;
+  }
   Element element_for(const lamina_arg &arg) const {
+    for (const lamina_attr &attribute : request_.attributes)
+      if (std::string_view(attribute.name) == "gradient_dtype" && std::string_view(attribute.value.s) == "float32" && is_of_parameter(arg))
+        return Element::float32;
     const std::string *asked = best_match(request_.dtypes, arg.name);
     if (asked && *asked != "same") return *element_named(*asked);
     if (arg.dtype_of >= 0 && pointers_[static_cast<size_t>(arg.dtype_of)])

@@ -161,8 +161,14 @@ TEST_CASE("a failure while a plan is made is told, leaves nothing behind, and th
     for (const Fault &fault : faults) {
       CAPTURE(fault.function);
       with_driver(build, [&fault](const Fake &fake, const Plugin &plugin) {
-        fake->fail_next(fault.function, fault.code, fault.nth);
         lamina_plan *plan = nullptr;
+        // A build whose kernels all have little shared memory asks for no more of it: that call cannot fail.
+        if (std::string_view(fault.function) == "cuKernelSetAttribute") {
+          require_status(create_plan(plugin, 0, plan), LAMINA_OK, "");
+          plugin.op("forward")->plan_destroy(plan);
+          if (fake->calls()[fault.function] == 0) return;
+        }
+        fake->fail_next(fault.function, fault.code, fault.nth);
         const Outcome outcome = create_plan(plugin, 0, plan);
         require_status(outcome, fault.status, fault.words);
         expect(outcome.native_code == fault.code, "native_code is not the driver's code");
@@ -224,7 +230,8 @@ TEST_CASE("run loads nothing, allocates nothing and waits for nothing") {
         CAPTURE(op);
         with_driver(build, [&](const Fake &fake, const Plugin &plugin) {
           const bool pack = std::string_view(op) == "pack";
-          HostCall call(plugin, {pack ? "pack" : "forward", build.dims, dtype, {}, std::string_view(op) == "packed forward", {}, 0});
+          HostCall call(plugin,
+                        {pack ? "pack" : "forward", build.dims, dtype, build.given, std::string_view(op) == "packed forward", {}, 0});
           for (int round = 0; round < 2; ++round) {
             fake->forget();
             call.must_run(nullptr, op);
@@ -241,7 +248,7 @@ TEST_CASE("every address of a launch lies in a tensor or the workspace, and ever
   for (const Build &build : builds())
     for (const bool packed : {false, true})
       with_driver(build, [&](const Fake &fake, const Plugin &plugin) {
-        HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, packed, {}, 0});
+        HostCall call(plugin, {"forward", build.dims, Element::bfloat16, build.given, packed, {}, 0});
         fake->forget();
         call.must_run(nullptr, "forward");
         const auto used = check_addresses(fake->launches(), call.addresses());
@@ -267,7 +274,7 @@ TEST_CASE("every case of the layer's list launches what a driver takes, at any s
       with_driver(
           build,
           [&](const Fake &fake, const Plugin &plugin) {
-            int ran = 0, refused = 0;
+            int ran = 0, refused = 0, keeping = 0;
             for (const Case &one : read_cases("layers/" + build.layer + "/cases.json").cases) {
               const lamina_op *op = plugin.op(one.op);
               const auto dtype = element_named(one.dtype);
@@ -288,11 +295,12 @@ TEST_CASE("every case of the layer's list launches what a driver takes, at any s
               } catch (const Error &error) {
                 const std::string sentence = error.what();
                 expect(sentence.find("UNSUPPORTED") != std::string::npos, name + sentence);
-                ++refused;
+                // A build may keep nothing for backward, if it says so.
+                ++(sentence.find("takes save = nothing") != std::string::npos ? keeping : refused);
               }
             }
-            std::printf("%s on %d.%d: %d cases ran, %d are unsupported\n", build.arch.c_str(), capability / 10, capability % 10, ran,
-                        refused);
+            std::printf("%s on %d.%d: %d cases ran, %d are unsupported, %d that keep activations left out\n", build.arch.c_str(),
+                        capability / 10, capability % 10, ran, refused, keeping);
             std::fflush(stdout);
             expect(ran > 100 && refused < ran / 20, "too many cases are unsupported");
             fake.nothing_left();
@@ -305,7 +313,7 @@ TEST_CASE("a launch that fails is a DEVICE_ERROR that names the kernel, and the 
   for (const Build &build : builds())
     with_driver(build, [&](const Fake &fake, const Plugin &plugin) {
       {
-        HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
+        HostCall call(plugin, {"forward", build.dims, Element::bfloat16, build.given, false, {}, 0});
         fake->forget();
         call.must_run(nullptr, "forward");
         const auto launches = fake->launches();

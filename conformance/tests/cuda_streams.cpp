@@ -18,7 +18,7 @@ TEST_CASE("streams: default ones, own ones, on any thread, and none of another c
         [&](const Fake &fake, const Plugin &plugin) {
           fake.start();
           {
-            HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
+            HostCall call(plugin, {"forward", build.dims, Element::bfloat16, build.given, false, {}, 0});
             void *const primary = fake.retain(0), *const other_device = fake.retain(1);
             fake.make_current(primary);
             void *const own = fake.stream(), *const blocking = fake.stream(true);
@@ -47,7 +47,7 @@ TEST_CASE("streams: default ones, own ones, on any thread, and none of another c
             require_status(call.run(second), LAMINA_WRONG_DEVICE, "another CUDA context");
             {  // a plan made while the host's own context is current belongs to it
               const int before = fake->retained(0);
-              HostCall inside(plugin, {"forward", build.dims, Element::float32, {}, false, {}, 0});
+              HostCall inside(plugin, {"forward", build.dims, Element::float32, build.given, false, {}, 0});
               expect(fake->retained(0) == before, "the primary context is held by a plan of another one");
               fake->forget();
               inside.must_run(second, "a stream of the host's own context");
@@ -73,8 +73,8 @@ TEST_CASE("two devices: each plan runs on its own") {
         [&](const Fake &fake, const Plugin &plugin) {
           fake.start();
           {
-            HostCall first(plugin, {"forward", build.dims, Element::bfloat16, {}, true, {}, 0});
-            HostCall second(plugin, {"forward", build.dims, Element::bfloat16, {}, true, {}, 1});
+            HostCall first(plugin, {"forward", build.dims, Element::bfloat16, build.given, true, {}, 0});
+            HostCall second(plugin, {"forward", build.dims, Element::bfloat16, build.given, true, {}, 1});
             expect(fake->loaded_libraries() == 2, "each device has its own device code");
             for (const int device : {1, 0, 1}) {
               fake->forget();
@@ -98,7 +98,8 @@ TEST_CASE("run is captured in every mode, and plans come and go beside a capture
           void *const primary = fake.retain(0);
           fake.make_current(primary);
           void *const stream = fake.stream(), *const blocking = fake.stream(true);
-          HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});  // its first run is the captured one
+          HostCall call(plugin,
+                        {"forward", build.dims, Element::bfloat16, build.given, false, {}, 0});  // its first run is the captured one
           for (void *captured : {stream, blocking}) {
             fake.begin_capture(captured, mode);
             fake->forget();
@@ -109,7 +110,7 @@ TEST_CASE("run is captured in every mode, and plans come and go beside a capture
               lamina_plan *plan = nullptr;
               require_status(create_plan(plugin, 0, plan), LAMINA_OK, "");
               plugin.op("forward")->plan_destroy(plan);
-              HostCall(plugin, {"pack", build.dims, Element::bfloat16, {}, false, {}, 0});
+              HostCall(plugin, {"pack", build.dims, Element::bfloat16, build.given, false, {}, 0});
               expect(fake->capture_mode() == 0, "plan creation changes the thread's capture mode");
             });
             call.must_run(captured, "a second run under the same capture");
@@ -125,7 +126,7 @@ TEST_CASE("run is captured in every mode, and plans come and go beside a capture
         void *const stream = fake.stream();
         fake.begin_capture(stream, mode);
         in_thread([&] {
-          HostCall alone(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
+          HostCall alone(plugin, {"forward", build.dims, Element::bfloat16, build.given, false, {}, 0});
           alone.must_run(reinterpret_cast<void *>(2), "run on another thread's own stream");
         });
         expect(fake.end_capture(stream) == 0, "another thread's launches are in the graph");
@@ -160,7 +161,7 @@ TEST_CASE("eight threads at once: the device code is loaded once, and plans come
               plugin.op("forward")->plan_destroy(plan);
               try {
                 for (int round = 0; round < 10; ++round) {
-                  HostCall call(plugin, {"forward", build.dims, Element::bfloat16, {}, false, {}, 0});
+                  HostCall call(plugin, {"forward", build.dims, Element::bfloat16, build.given, false, {}, 0});
                   call.must_run(nullptr, "forward");
                 }
               } catch (const std::exception &error) { mine += error.what(); }

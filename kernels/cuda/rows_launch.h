@@ -75,10 +75,11 @@ class RowsLauncher {
   Status pack(PackJob job, Failure &failure) {
     return launch(rows_kernel::rows_pack_float32 + type_, {128, pack_parts + 1, 1}, &job, failure);
   }
-  // Nothing where `to` is not there.
+  // Nothing where `to` is not there; zeros where there are no splits.
   Status gather(const GatherJob &given, Failure &failure) {
     if (!given.to.present) return Status::ok;
     GatherJob job = given;
+    if (!job.splits) job.sums = nullptr;
     return launch(rows_kernel::rows_gather, {blocks((job.rows * job.columns + 255) / 256), 1, 1}, &job, failure);
   }
 

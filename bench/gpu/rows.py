@@ -22,6 +22,7 @@ import timing
 TENSOR_FLOPS, BYTES_PER_SECOND = 790e12, 4.3e12  # of an H200: docs/measurements say how they were found
 ROTATING_BYTES = 400e6
 ROTATING = ("x", "residual")
+LARGEST_ERROR = {"float32": 1e-4, "float16": 3e-3, "bfloat16": 2e-2}  # far above rounding: this bench is no test of exactness
 TRAINING_TIMES = 3  # backward's floor: two products for each of forward's, and forward's own again
 
 
@@ -42,14 +43,14 @@ def randoms(device, dtype, seed=1):
 
 
 class Problem:
-    def __init__(self, bench, problem, build, device, dtype):
+    def __init__(self, bench, problem, build, device, dtype, rotated_bytes):
         self.bench, self.dims, self.attributes = bench, problem["dims"], problem["attributes"]
         self.switches = {name: value for name, value in problem.items() if name not in ("dims", "attributes")}
         self.given = bench.tensors(self.dims, self.attributes, randoms(device, dtype), **self.switches)
         out_shape = self.given.pop("out")
         self.rotating = [name for name in ROTATING if name in self.given]
         each = 2 * (sum(self.given[name].numel() for name in self.rotating) + out_shape[0] * out_shape[1])
-        self.copies = max(2, min(64, int(ROTATING_BYTES / each) + 1))
+        self.copies = max(2, min(64, int(rotated_bytes / each) + 1))
         random = randoms(device, dtype, 2)
         self.rows = [[self.given[name] if i == 0 else random(*self.given[name].shape) for name in self.rotating] for i in range(self.copies)]
         self.outs = [torch.full(out_shape, float("nan"), device=device, dtype=dtype) for _ in range(self.copies)]
@@ -98,8 +99,8 @@ class Problem:
 class Backward(Problem):
     """All gradients, nothing saved: what forward computed is computed again."""
 
-    def __init__(self, bench, problem, build, device, dtype):
-        super().__init__(bench, problem, build, device, dtype)
+    def __init__(self, bench, problem, build, device, dtype, rotated_bytes):
+        super().__init__(bench, problem, build, device, dtype, rotated_bytes)
         random, self.forward = randoms(device, dtype, 3), self.call
         takes = build.ops["backward"].contents
         takes = {takes.args[i].name.decode() for i in range(takes.arg_count)}
@@ -166,6 +167,8 @@ def main():
     parser.add_argument("--peers", default="eager,torch.compile,plain product,cuBLASLt epilogue")
     parser.add_argument("--only", default="", help="M=1,N=2: problems with these extents alone")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--most", type=int, default=0, help="no extent of a problem is larger: to try the bench itself")
+    parser.add_argument("--rotated-bytes", type=float, default=ROTATING_BYTES)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--commit", default="")
     options = parser.parse_args()
@@ -181,10 +184,13 @@ def main():
     if os.path.exists(options.out):
         with open(options.out) as file:
             record = json.load(file)
+    failed = False
     for problem in bench.PROBLEMS:
         if any(str(problem["dims"].get(letter)) != extent for letter, extent in wanted.items()):
             continue
-        row = measured({"forward": Problem, "backward": Backward}[options.op](bench, problem, build, options.device, getattr(torch, options.dtype)), options.peers.split(","), options.rounds, card, on_gpu)
+        if options.most:
+            problem = problem | {"dims": {letter: min(extent, options.most) for letter, extent in problem["dims"].items()}}
+        row = measured({"forward": Problem, "backward": Backward}[options.op](bench, problem, build, options.device, getattr(torch, options.dtype), options.rotated_bytes), options.peers.split(","), options.rounds, card, on_gpu)
         row = {"layer": os.path.basename(os.path.normpath(options.layer)), "op": options.op, "dtype": options.dtype, **row, "build": build.target, "build_id": build.build_id,
                "machine": machine, "driver": driver, "torch": torch.__version__, "commit": commit, "command": shlex.join(sys.argv)}
         record["rows"] = [old for old in record["rows"] if identity(old) != identity(row)] + [row]
@@ -192,11 +198,16 @@ def main():
             json.dump(record, file, indent=1)
         os.replace(options.out + ".new", options.out)
         print(line(row), flush=True)
+        wrong = not row["error"] < LARGEST_ERROR[options.dtype]
+        failed = failed or wrong
+        if wrong:
+            print("WRONG: the error is no rounding", flush=True)
         torch.cuda.empty_cache()
         if on_gpu:
             torch._dynamo.reset()
     card.close()
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The bench of row layers with a CPU build in the GPU's place: forward and backward of small problems give times and rounding errors, a second
+# run replaces what it measured again, and a build that computes something else is found.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=$PWD/build/bench-venv/bin/python
+scratch=build/test-scratch/rows-bench
+rm -rf $scratch; mkdir -p $scratch
+layer=layers/linear_residual
+plugin=$(ls build/plugins/linear_residual-*-cpu_avx2.so)
+bench=($python bench/gpu/rows.py --device cpu --commit abc --dtype float32 --rounds 1 --most 64 --rotated-bytes 1e4 --layer $layer --build "$plugin")
+"${bench[@]}" --peers eager --out $scratch/rows.json >$scratch/log
+"${bench[@]}" --peers eager --out $scratch/rows.json >>$scratch/log
+"${bench[@]}" --op backward --out $scratch/rows.json >>$scratch/log
+$python - $scratch/rows.json <<'P'
+import json, sys
+rows = json.load(open(sys.argv[1]))["rows"]
+assert len(rows) == 4, len(rows)  # of one size, with and without a norm, forward and backward
+assert all(0 < row["error"] < 1e-5 and row["seconds"]["ours"]["median"] > 0 and row["commit"] == "abc" for row in rows), rows
+assert all(set(row["seconds"]) == ({"ours", "eager"} if row["op"] == "forward" else {"ours"}) for row in rows), rows
+P
+# Forms of another formula stand for a build that is wrong.
+mkdir $scratch/wrong
+sed 's/residual + F.linear/residual - F.linear/' $layer/cuda_bench.py >$scratch/wrong/cuda_bench.py
+if "${bench[@]}" --layer $scratch/wrong --peers eager --out $scratch/wrong.json >$scratch/log; then echo "a wrong result went unseen"; exit 1; fi
+grep -q WRONG $scratch/log

@@ -290,12 +290,26 @@ inline void store_residual_gradient(const BackwardJob &job) {
   });
 }
 
+template <class Io>
+inline void store_row(char *to, int64_t columns, const float *sums, Vector scale) {
+  for (int64_t c = 0; c < columns; c += width) store_some<Io>(to + c * Io::bytes, load(sums + c) * scale, columns - c);
+}
+
+// sums [rows][stride], padded to whole vectors, times scale; zeros where there were no rows to sum over.
 inline void store_sums(const Parallel &parallel, const View &to, int64_t rows, int64_t columns, int64_t stride, const float *sums,
                        double scale, bool none) {
   if (!to.present) return;
   parallel.for_each(rows, 1 + 4096 / columns, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      for (int64_t j = 0; j < columns; ++j) store_at(to, i, j, none ? 0 : scale * static_cast<double>(sums[i * stride + j]));
+    for (int64_t i = begin; i < end; ++i) {
+      const float *row = sums + i * stride;
+      char *data = static_cast<char *>(to.data) + i * to.stride[0] * static_cast<int64_t>(size_of(to.dtype));
+      const Vector factor = splat(static_cast<float>(scale));
+      if (none || to.stride[1] != 1 || to.dtype == DType::float64)
+        for (int64_t j = 0; j < columns; ++j) store_at(to, i, j, none ? 0 : scale * static_cast<double>(row[j]));
+      else if (to.dtype == DType::float32) store_row<Float32>(data, columns, row, factor);
+      else if (to.dtype == DType::float16) store_row<Float16>(data, columns, row, factor);
+      else store_row<BFloat16>(data, columns, row, factor);
+    }
   });
 }
 

@@ -1,6 +1,7 @@
 // lamina serve: a hub on a directory.
 #include <csignal>
 #include <cstdio>
+#include <malloc.h>
 #include <pthread.h>
 
 #include "hub_client/server.h"
@@ -34,6 +35,7 @@ void serve(const Options &options) {
   sigemptyset(&stop);
   sigaddset(&stop, SIGINT), sigaddset(&stop, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  mallopt(M_ARENA_MAX, 2);  // a thread a client: heaps of their own would each keep what they once held
   hub::Server running(server);
   std::printf("serving %s at %s%s\n", options.directory.c_str(), running.url().c_str(), server.read_only ? ", read-only" : "");
   std::printf("clients: export HF_ENDPOINT=%s   (Python: also HF_HUB_DISABLE_XET=1 with --upload lfs)\n", running.url().c_str());

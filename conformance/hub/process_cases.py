@@ -167,7 +167,7 @@ def server(site):
                 list(pool.map(lambda i: round_trip(port, wave * CLIENTS + i), range(CLIENTS)))
             peaks.append(peak())
         after = peaks[-1]
-        require(after - before < 48, "%d clients with %d MB each took %d MB of the server's memory" % (CLIENTS, OBJECT >> 20, after - before))
+        require(after - before < 32, "%d clients with %d MB each took %d MB of the server's memory" % (CLIENTS, OBJECT >> 20, after - before))
         require(after - peaks[0] <= 8, "each wave of clients takes more of the server's memory: %s MB" % peaks)
         require(not any((site.scratch / "hub/incoming").iterdir()), "uploads are left")
         return "%d clients with %d MB each, three times: the server's memory went from %d to %s MB" % (CLIENTS, OBJECT >> 20, before, ", ".join(map(str, peaks)))

@@ -3,13 +3,13 @@
     python3 bench/gpu/profile_static.py LAYER --tools DIR --commit NAME [--write FILE.md] [--spills-fail]
 
 Registers, stack and local memory come from cuobjdump on the fat binary that the plug-in embeds (its bytes are looked for in the plug-in);
-threads and setmaxnreg from the machine code; dynamic shared memory from the launches that the plug-in itself makes for a list of problems,
-on the stand-in driver build/fake_cuda.  No GPU is touched.
+threads and setmaxnreg from the machine code; dynamic shared memory from the launches that the plug-in itself makes for a list of problems
+(layers/LAYER/cuda_problems.py, where there is one), on the stand-in driver build/fake_cuda.  No GPU is touched.
 """
 import argparse
 import collections
 import glob
-import itertools
+import importlib.util
 import os
 import re
 import subprocess
@@ -27,80 +27,21 @@ COUNTED = {"tensor": r"\b[HQ]G?MMA\b", "FFMA": r"\bFFMA\b", "TMA": r"\bUTMA\w+",
            "STG.128": r"\bSTG\.\S*128", "STG": r"\bSTG\b", "LDGSTS": r"\bLDGSTS\b", "LDL, STL": r"\b(?:LDL|STL)\b"}
 
 
-class Address:
-    """A tensor that nobody reads: shape, dtype and an address on the stand-in's GPU."""
-    is_cuda, next_address = True, 1 << 40
-
-    def __init__(self, *shape, dtype):
-        self.shape, self.dtype, self.device = shape, dtype, type("Device", (), {"index": 0})
-        self.address = Address.next_address
-        Address.next_address += 1 << 36
-
-    def dim(self):
-        return len(self.shape)
-
-    def stride(self):
-        strides = [1]
-        for extent in reversed(self.shape[1:]):
-            strides.insert(0, strides[0] * extent)
-        return strides
-
-    def data_ptr(self):
-        return self.address
-
-    def numel(self):
-        return self.stride()[0] * self.shape[0]
+def problems_of(layer):
+    """The file that names problems launching every kernel of a layer, or None: then its page tells no launches."""
+    path = f"layers/{layer}/cuda_problems.py"
+    return path if os.path.exists(path) else None
 
 
-def launch_problems(path):
-    """Runs the plug-in on the stand-in driver, in this process, for widths, sizes and switches that between them launch every kernel."""
-    plugin = Plugin(path)
-    weights = {"a_projection_weight": "HC", "b_projection_weight": "HC", "a_gate_weight": "HC", "b_gate_weight": "HC", "norm_out_weight": "H",
-               "norm_out_bias": "H", "out_projection_weight": "CH", "out_gate_weight": "GC", "norm_in_weight": "C", "norm_in_bias": "C"}
-    plain = itertools.product(("bfloat16", "float16", "float32"), (128, 256, 768), (24, 65, 127, 128, 256, 640), (False, True),
-                              ({"direction": direction, "contraction": contraction} for direction in ("outgoing", "incoming")
-                               for contraction in ("activation", "fp32")))
-    narrow = itertools.product(("float32",), (128, 384), (65, 256), (False,), ({"compute": "fp16", "output_gate": "before_projection"},))
-    for dtype, c, n, extras, attributes in itertools.chain(plain, narrow):
-        gate_before = "compute" in attributes
-        extents = {"C": c, "H": 128 if gate_before else c, "G": 128 if gate_before else c}
-        given = {name: Address(*(extents[letter] for letter in shape), dtype=dtype) for name, shape in weights.items()}
-        packed = Address(0, dtype="uint8")
-        packed.shape = (plugin.prepare("pack", given | {"packed": packed}, dtype=dtype, **attributes).need.packed_size,)
-        pack = plugin.prepare("pack", given | {"packed": packed}, dtype=dtype, **attributes)
-        pack.enqueue()
-        cells = lambda *more: Address(1, n, n, *more, dtype=dtype)
-        given |= {"packed": packed, "pair": cells(c), "pair_mask": cells(), "out": cells(c)}
-        if extras:
-            given |= {"residual": cells(c), "dropout_mask": cells(c)}
-        call = plugin.prepare("forward", given, **attributes)
-        workspace = Address(max(1, call.need.workspace_size), dtype="uint8")
-        call.use_workspace(workspace)
-        yield {"C": c, "N": n}, call.enqueue
-        if "backward" in plugin.ops and attributes.get("contraction") == "activation" and not extras and n in (24, 128, 256):
-            yield {"C": c, "N": n}, backward(plugin, given, weights, attributes)
-
-
-def backward(plugin, given, weights, attributes):
-    """The enqueueing of a backward that wants every gradient of a forward's arguments, every bias among them."""
-    like = lambda of: Address(*of.shape, dtype=of.dtype)
-    c = given["pair"].shape[-1]
-    biases = {name.replace("weight", "bias"): Address(c, dtype=given["pair"].dtype) for name in weights if not name.startswith("norm")}
-    inputs = {name: given[name] for name in ("pair", "pair_mask", *weights)}
-    gradients = {f"{name}_gradient": like(value) for name, value in (inputs | biases | {"residual": given["pair"]}).items() if name != "pair_mask"}
-    call = plugin.prepare("backward", inputs | biases | gradients | {"out_gradient": like(inputs["pair"])}, **attributes)
-    workspace = Address(max(1, call.need.workspace_size), dtype="uint8")
-    call.use_workspace(workspace)
-    return call.enqueue
-
-
-def launches(path, fake, capability):
+def launches(layer, path, fake, capability):
     """{kernel: {C: (threads, most shared bytes)}} of one capability, by a child that has the stand-in as its driver."""
+    if not problems_of(layer):
+        return {}
     found, c = collections.defaultdict(dict), 0  # what packs comes before the first problem
     with tempfile.TemporaryDirectory() as folder:
         log = os.path.join(folder, "launches")
         environment = os.environ | {"LD_LIBRARY_PATH": fake, "LAMINA_FAKE_CUDA": f"capability={capability}", "LAMINA_FAKE_CUDA_LAUNCHES": log}
-        command = [sys.executable, os.path.abspath(__file__), "--launches", path]
+        command = [sys.executable, os.path.abspath(__file__), "--launches", layer, path]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{path} on the stand-in driver of capability {capability}: {done.stderr.strip()}")
@@ -116,9 +57,12 @@ def launches(path, fake, capability):
     return found
 
 
-def child(path):
+def child(layer, path):
     """The other half of launches()."""
-    for problem, enqueue in launch_problems(path):
+    spec = importlib.util.spec_from_file_location("problems", problems_of(layer))
+    problems = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(problems)
+    for problem, enqueue in problems.launch_problems(Plugin(path)):
         with open(os.environ["LAMINA_FAKE_CUDA_LAUNCHES"], "a") as file:
             file.write(f"problem {problem['C']}\n")
         try:
@@ -204,7 +148,7 @@ widths; then machine instructions: of the tensor cores (HMMA, HGMMA), FFMA, of t
         present = sorted(set(re.findall(r"sm_\d+a?", run(tools + "/cuobjdump", "-lelf", fatbin))))
         text += f"## {arch}\nBuild {Plugin(plugin).build_id}; machine code in it: {', '.join(present)}.\n\n"
         for gpu, capability in gpus:
-            facts, launched = kernels_of(tools + "/cuobjdump", fatbin, gpu), launches(plugin, "build/fake_cuda", capability)
+            facts, launched = kernels_of(tools + "/cuobjdump", fatbin, gpu), launches(layer, plugin, "build/fake_cuda", capability)
             lines, spills = table(gpu, facts, launched, (128, 256, 384, 768))
             spilling += [f"{arch} {name} ({gpu})" for name in spills]
             text += f"### {gpu}\n" + "\n".join(lines) + "\n\n"
@@ -213,7 +157,7 @@ widths; then machine instructions: of the tensor cores (HMMA, HGMMA), FFMA, of t
 
 def main():
     if sys.argv[1:2] == ["--launches"]:
-        return child(sys.argv[2])
+        return child(*sys.argv[2:4])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("layer")
     parser.add_argument("--tools", required=True, help="the folder of cuobjdump")

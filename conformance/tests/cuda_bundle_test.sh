@@ -16,10 +16,14 @@ on() {
   else LAMINA_FAKE_CUDA=$machine LD_LIBRARY_PATH=build/fake_cuda "$@"; fi
 }
 
-# Refusals, structs and what needs a driver but no numbers.  The stand-in computes nothing, and conformance is not fooled by that.
-for build in build/plugins/*-cuda_*.so; do
+# Refusals, structs and what needs a driver but no numbers, of one layer: conformance-cuda_host_path asks all of them.  The stand-in computes
+# nothing, and conformance is not fooled by that.
+layer=triangle_multiplication
+for build in build/plugins/$layer-*-cuda_*.so; do
   for checks in refusal struct 'property plan_need' 'property 64 copies' 'property two builds' device; do
-    on '' "$lamina" conform "$build" --device cuda:0 --filter "$checks" --require-all >"$room/log" 2>&1 || { cat "$room/log"; fail "$build: $checks"; }
+    on '' "$lamina" conform "$build" --device cuda:0 --filter "$checks" >"$room/log" 2>&1 || { cat "$room/log"; fail "$build: $checks"; }
+    # The one thing that CUDA builds may decline: to keep activations for the backward.
+    if grep '^unsupported:' "$room/log" | grep -v 'takes save = nothing'; then fail "$build: $checks are unsupported"; fi
     grep -qE '^[1-9][0-9]* passed, 0 failed' "$room/log" || fail "$build: no check is named '$checks'"
   done
   code=0
@@ -30,7 +34,7 @@ for build in build/plugins/*-cuda_*.so; do
   [ $code = 8 ] || fail "$build: without a driver conform ends with exit code $code, not 8"
 done
 
-layer=triangle_multiplication repo=stand-in/triangle-multiplication variant=torch-stable-abi29-cu130-x86_64-linux
+repo=stand-in/triangle-multiplication variant=torch-stable-abi29-cu130-x86_64-linux
 "$lamina" keygen --out "$room/key" >/dev/null
 "$lamina" pack $layer --org stand-in --counter 1 --out "$room/bundle" --only-backend cu130 >/dev/null
 "$lamina" sign "$room/bundle" --key "$room/key.sec" >/dev/null

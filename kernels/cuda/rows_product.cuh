@@ -59,7 +59,9 @@ class OperandStream {
     if (at_line >= lines || at >= width) return eight;
     const T *from = static_cast<const T *>(operand_.data) + at_line * operand_.line + at;
     if (at + 8 <= width) return gpu::load_eight(from, aligned_);
-    for (int e = 0; e < width - at; ++e) eight.value[e] = from[e];
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+      if (at + e < width) eight.value[e] = from[e];
     return eight;
   }
 

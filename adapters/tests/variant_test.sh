@@ -21,7 +21,7 @@ mkdir -p "$scratch/plugins/tvm_ffi"
 cp build/plugins/*cpu_avx2.so "$scratch/plugins/"
 refuses 3 'cpu_avx2-tvm_ffi.so' pack --tvm-ffi --plugins "$scratch/plugins" --out "$scratch/three"
 [ ! -e "$scratch/three" ] || fail 'a refused pack left something behind'
-twin=$(ls build/plugins/tvm_ffi/*cpu_avx2-tvm_ffi.so)
+twin=$(ls build/plugins/tvm_ffi/$layer-*cpu_avx2-tvm_ffi.so)
 cp "$twin" "$scratch/plugins/$(basename "${twin%-tvm_ffi.so}").so"
 pack --plugins "$scratch/plugins" --out "$scratch/four" >/dev/null  # it is a plug-in too
 

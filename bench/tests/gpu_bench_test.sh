@@ -57,7 +57,7 @@ grep -qE '^lamina cpu_avx2 compute=bf16 +geometric mean [0-9]+ us' $scratch/mode
 # Other values of a tunable number become builds of their own and take turns with the one that is.
 $python bench/gpu/tune.py triangle_multiplication --arch cpu_avx2 --only cpu_front_columns --problems 'N=200 C=16 dtype=float32' --rounds 3 >$scratch/tune
 grep -qE '^\| 16 \| [0-9.]+ \([0-9.]+\) \|$' $scratch/tune && grep -qE '^\| 8 \| [0-9.]+ \([0-9.]+\) [0-9.]+ \|$' $scratch/tune || { cat $scratch/tune; exit 1; }
-[ "$(sha256sum build/plugins/*-cpu_avx2.so build/tune/cpu_avx2-cpu_front_columns-*/*-cpu_avx2.so | cut -d' ' -f1 | sort -u | wc -l)" = 3 ] ||
+[ "$(sha256sum "$plugin" build/tune/cpu_avx2-cpu_front_columns-*/*-cpu_avx2.so | cut -d' ' -f1 | sort -u | wc -l)" = 3 ] ||
   { echo "a value made no other build"; exit 1; }
 
 # Counters as Nsight Compute prints them: the last of three calls counts.

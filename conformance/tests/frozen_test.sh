@@ -3,6 +3,7 @@
 # client of a later minor runs both.  Equal pairs print equal checksums.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+(cd conformance/frozen && sha256sum --check --quiet --strict SHA256SUMS) || { echo "a released version of the ABI has been edited"; exit 1; }
 out=build/frozen
 rm -rf $out; mkdir -p $out/head $out/future
 cp abi/lamina_abi.h $out/head/

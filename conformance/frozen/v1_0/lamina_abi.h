@@ -48,8 +48,8 @@ enum {
   LAMINA_WRONG_DEVICE = 3,     /* a tensor or the stream belongs to another device or context than the plan */
   LAMINA_WORKSPACE = 4,        /* the workspace is missing, too small or misaligned */
   LAMINA_NO_MEMORY = 5,
-  LAMINA_DEVICE_ERROR = 6,     /* the driver refused; `native_code` is its own code */
-  LAMINA_INTERNAL = 7          /* a bug in the plug-in */
+  LAMINA_DEVICE_ERROR = 6, /* the driver refused; `native_code` is its own code */
+  LAMINA_INTERNAL = 7      /* a bug in the plug-in */
 };
 
 typedef struct lamina_error { /* [growable] the caller's, written only on failure; every function accepts NULL */
@@ -76,7 +76,7 @@ typedef struct lamina_dtype { /* [frozen] DLPack's DLDataType; lanes is 1 */
 enum { LAMINA_CODE_INT = 0, LAMINA_CODE_UINT = 1, LAMINA_CODE_FLOAT = 2, LAMINA_CODE_BFLOAT = 4, LAMINA_CODE_BOOL = 6 };
 
 typedef struct lamina_tensor { /* [frozen] byte for byte DLPack's DLTensor */
-  void *data;             /* may be unaligned beyond the argument's `align`; NULL in descriptor-only uses */
+  void *data;                  /* may be unaligned beyond the argument's `align`; NULL in descriptor-only uses */
   lamina_device device;
   int32_t ndim;
   lamina_dtype dtype;
@@ -98,29 +98,29 @@ typedef struct lamina_tensor { /* [frozen] byte for byte DLPack's DLTensor */
 
 /* ---- what an op takes -------------------------------------------------------------------------------------------- */
 
-enum {                  /* lamina_arg.role */
-  LAMINA_INPUT = 1,
-  LAMINA_PARAM = 2,     /* a weight.  With PACKED given it is a descriptor: shape and dtype count, data may be NULL */
-  LAMINA_PACKED = 3,    /* the bytes that op "pack" wrote: uint8, one dimension, of this very build and attributes */
-  LAMINA_SAVED = 4,     /* written by forward_train, read by backward, opaque, never crosses builds */
-  LAMINA_OUTPUT = 5,    /* overwritten, never accumulated into */
-  LAMINA_INOUT = 6
+enum { /* lamina_arg.role */
+       LAMINA_INPUT = 1,
+       LAMINA_PARAM = 2,  /* a weight.  With PACKED given it is a descriptor: shape and dtype count, data may be NULL */
+       LAMINA_PACKED = 3, /* the bytes that op "pack" wrote: uint8, one dimension, of this very build and attributes */
+       LAMINA_SAVED = 4,  /* written by forward_train, read by backward, opaque, never crosses builds */
+       LAMINA_OUTPUT = 5, /* overwritten, never accumulated into */
+       LAMINA_INOUT = 6
 };
-enum {                          /* lamina_arg.flags */
-  LAMINA_OPTIONAL = 1,          /* NULL is allowed and means absent */
-  LAMINA_OR_FLOAT32 = 2,        /* dtype of argument dtype_of, or float32 */
-  LAMINA_LAST_CONTIGUOUS = 4,   /* the last dimension must have stride 1 */
-  LAMINA_BROADCAST = 8          /* strides of 0 are allowed (expanded views); negative strides never are */
+enum {                             /* lamina_arg.flags */
+       LAMINA_OPTIONAL = 1,        /* NULL is allowed and means absent */
+       LAMINA_OR_FLOAT32 = 2,      /* dtype of argument dtype_of, or float32 */
+       LAMINA_LAST_CONTIGUOUS = 4, /* the last dimension must have stride 1 */
+       LAMINA_BROADCAST = 8        /* strides of 0 are allowed (expanded views); negative strides never are */
 };
 
 typedef struct lamina_arg { /* [frozen] one row of an op's argument table */
   const char *name;         /* the contract's name: "pair", "pair_mask" */
   const char *shape;        /* "B N N C": one word per dimension; equal words must have equal extents; digits are exact */
   uint32_t role, flags;
-  uint64_t may_alias;       /* bit i: may be the same memory as argument i (same pointer, shape and strides), else disjoint */
-  uint64_t dtypes;          /* accepted dtypes, LAMINA_BIT_* */
-  int32_t dtype_of;         /* same dtype as that argument, or -1 */
-  uint32_t align;           /* bytes that data + byte_offset must be a multiple of; 0: the element's size */
+  uint64_t may_alias; /* bit i: may be the same memory as argument i (same pointer, shape and strides), else disjoint */
+  uint64_t dtypes;    /* accepted dtypes, LAMINA_BIT_* */
+  int32_t dtype_of;   /* same dtype as that argument, or -1 */
+  uint32_t align;     /* bytes that data + byte_offset must be a multiple of; 0: the element's size */
 } lamina_arg;
 
 enum { LAMINA_ATTR_INT = 1, LAMINA_ATTR_FLOAT = 2, LAMINA_ATTR_STRING = 3 };
@@ -138,7 +138,7 @@ typedef struct lamina_attr { /* [frozen] a name and a value; in an op's table th
 
 typedef struct lamina_host { /* [growable] optional services, all may be NULL; must outlive the plan */
   uint32_t struct_size;
-  uint32_t num_threads;      /* how many bodies parallel_for runs at once; 0 = as many as the machine has */
+  uint32_t num_threads; /* how many bodies parallel_for runs at once; 0 = as many as the machine has */
   void *ctx;
   void (*log)(void *ctx, int32_t level, const char *message);
   /* Calls body(arg, begin, end) over [0, n) in pieces of at least `grain`, on any threads, and returns when all are done. */
@@ -152,10 +152,10 @@ typedef struct lamina_plan_desc { /* [growable] */
   uint32_t struct_size;
   uint32_t flags;
   lamina_device device;
-  const lamina_host *host;        /* or NULL */
-  const lamina_attr *attrs;       /* only those that differ from the defaults */
+  const lamina_host *host;  /* or NULL */
+  const lamina_attr *attrs; /* only those that differ from the defaults */
   uint32_t attr_count, reserved;
-  const void *tuning;             /* a blob of extension lamina.tuning/1, or NULL */
+  const void *tuning; /* a blob of extension lamina.tuning/1, or NULL */
   uint64_t tuning_size;
 } lamina_plan_desc;
 
@@ -163,15 +163,15 @@ typedef struct lamina_need { /* [growable] written by plan_need */
   uint32_t struct_size;      /* set by the caller; at most that many bytes are written */
   uint32_t flags;
   uint64_t workspace_size, workspace_align; /* align is a power of two */
-  uint64_t packed_size;      /* bytes of the PACKED argument, 0 if the op has none */
-  const char *packed_format; /* compare with the format the bytes were packed in before reusing them */
+  uint64_t packed_size;                     /* bytes of the PACKED argument, 0 if the op has none */
+  const char *packed_format;                /* compare with the format the bytes were packed in before reusing them */
 } lamina_need;
 
 typedef struct lamina_call { /* [growable] */
   uint32_t struct_size;
-  uint32_t tensor_count;     /* trailing optional arguments may be left out */
+  uint32_t tensor_count;               /* trailing optional arguments may be left out */
   const lamina_tensor *const *tensors; /* in the order of the argument table; NULL where absent */
-  void *stream;              /* CUstream, hipStream_t; NULL on CPU */
+  void *stream;                        /* CUstream, hipStream_t; NULL on CPU */
   void *workspace;
   uint64_t workspace_size;
 } lamina_call;
@@ -205,12 +205,12 @@ typedef struct lamina_op { /* [growable] the plug-in's, constant */
 
 typedef struct lamina_library { /* [growable] the plug-in's, constant */
   uint32_t struct_size;
-  uint32_t abi_minor;           /* the lowest minor this plug-in needs of a host */
-  const char *name;             /* "triangle_multiplication" */
-  const char *version;          /* "1.0.0" */
-  const char *target;           /* the arch: "cpu_avx512" */
-  const char *build_id;         /* changes with every change of code or format; keys caches of packed weights */
-  const char *contract;         /* contract.json, byte for byte, not NUL-terminated */
+  uint32_t abi_minor;   /* the lowest minor this plug-in needs of a host */
+  const char *name;     /* "triangle_multiplication" */
+  const char *version;  /* "1.0.0" */
+  const char *target;   /* the arch: "cpu_avx512" */
+  const char *build_id; /* changes with every change of code or format; keys caches of packed weights */
+  const char *contract; /* contract.json, byte for byte, not NUL-terminated */
   uint64_t contract_size;
   const lamina_op *const *ops;
   uint32_t op_count, flags;

@@ -36,6 +36,7 @@ BENCH_MODELS ?= esm2-650m esm2-3b protbert esmfold2-pair boltz-pair
 .PHONY: bench-models
 bench-models: plugins $(BIN)/lamina $(BENCH_VENV)/ready  ## time every layer at the shapes of bench/models.json's models; writes a page and pictures
 	$(BIN)/lamina bench $(foreach model,$(BENCH_MODELS),--model $(model)) --torch $(BENCH_VENV)/bin/python --write docs/measurements
+	python3 bench/models_readme.py
 
 # What bench/gpu needs beside Python on a GPU machine, and how its page comes about.  Parts measured there are merged by ADD=FILE.json.
 $(LIB)/run_loop.so: bench/gpu/run_loop.c abi/lamina_abi.h | $(LIB)/

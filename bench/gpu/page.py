@@ -194,10 +194,10 @@ def section_of(measurements, picture, page):
     data = measurements.data
     run = data["runs"][measurements.part("table")[0]["run"]] if measurements.part("table") else data["runs"][0]
     text = (f"{BEGIN}\nForward, bf16, B = 1, mask given, outgoing, on one {run['gpu']} (driver {run.get('driver', '')}, commit {run['commit']}): "
-            f"microseconds, in brackets a peer's time over ours, both taken in turns in one process. [All measurements]({page}).\n\n")
+            f"microseconds, in brackets a peer's time over ours, both taken in turns in one process.\n\n")
     for width in sorted({row["C"] for row in measurements.part("table")}):
         text += f"C = {width}:\n\n" + overview(measurements, width) + "\n"
-    return text + f"![time against N]({picture})\n{END}"
+    return text + f"![time against N]({picture})\n\n[All measurements]({page})\n{END}"
 
 
 COLOURS = {"floor": "#888888", "lamina": "#c0392b", "cuEquivariance": "#2e7d32", "hub Triton": "#1565c0", "torch.compile": "#6a1b9a",

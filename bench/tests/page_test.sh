@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The committed page and the README's section are what the committed measurements say, and the check notices a typed number; measurements
+# The committed pages and the READMEs' sections are what the committed measurements say, and the checks notice a typed number; measurements
 # taken in parts merge; a picture is drawn of every form.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -7,6 +7,7 @@ file=docs/measurements/h200_triangle_multiplication
 page() { python3 bench/gpu/page.py "$@"; }
 page $file.json --check
 [ -s $file.svg ] || { echo "$file.svg is missing"; exit 1; }
+python3 bench/models_readme.py --check
 
 scratch=build/test-scratch/bench-page
 rm -rf $scratch; mkdir -p $scratch/docs $scratch/layer
@@ -52,6 +53,12 @@ grep -q '^- absent: no such module (table N = 64, C = 128)$' $scratch/new.md
 ! grep -q old $scratch/layer/README.md
 for title in floor 'lamina cuda_sm90a' 'peer &lt;one'; do grep -q "$title" $scratch/new.svg || { echo "the picture has no '$title'"; exit 1; }; done
 grep -q 'commit aaa' $scratch/new.md && grep -q 'commit ccc' $scratch/new.md && grep -q 'commit bbb' $scratch/new.md
+mkdir -p $scratch/layers/linear_residual
+sed -E '/^\| linear and residual \|/ s/[0-9]\.[0-9]+ \|$/9.99 |/' layers/linear_residual/README.md >$scratch/layers/linear_residual/README.md
+models() { python3 bench/models_readme.py --layers $scratch/layers "$@"; }
+if models --check 2>/dev/null; then echo 'a typed number in a row layer went unnoticed'; exit 1; fi
+models && models --check
+diff layers/linear_residual/README.md <(sed -E 's#(\.\./)+docs/#../../docs/#' $scratch/layers/linear_residual/README.md)
 cp $scratch/new.json $scratch/again.json
 page $scratch/again.json --readme $scratch/layer/README.md >/dev/null
 cmp $scratch/new.json $scratch/again.json

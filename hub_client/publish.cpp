@@ -295,18 +295,23 @@ class Publisher {
     return commit;
   }
 
+  // README.md and the pictures that lie beside it, in one commit on main.
   void publish_card() const {
-    const fs::path card = options_.bundle / "README.md";
-    if (!fs::exists(card)) return;
-    Upload file;
-    file.path = "README.md", file.bytes = manifest::read_file(card, max_document);
-    file.sha256 = manifest::sha256_hex(file.bytes), file.git_sha1 = manifest::git_blob_hex(file.bytes);
+    if (!fs::exists(options_.bundle / "README.md")) return;
     const std::string head = heads()["main"];
     const std::map<std::string, std::string> before = listing(head);
-    if (const auto known = before.find(file.path);
-        known != before.end() && (known->second == file.git_sha1 || known->second == file.sha256))
-      return;
-    post_commit("main", head, "card", {file_line(file)});
+    std::vector<std::string> lines;
+    for (const fs::directory_entry &entry : fs::directory_iterator(options_.bundle)) {
+      const std::string name = entry.path().filename().string();
+      if (name != "README.md" && !name.ends_with(".svg")) continue;
+      Upload file;
+      file.path = name, file.bytes = manifest::read_file(entry.path(), max_document);
+      file.sha256 = manifest::sha256_hex(file.bytes), file.git_sha1 = manifest::git_blob_hex(file.bytes);
+      const auto known = before.find(name);
+      if (known == before.end() || (known->second != file.git_sha1 && known->second != file.sha256)) lines.push_back(file_line(file));
+    }
+    if (lines.empty()) return;
+    post_commit("main", head, "card", lines);
     say("committed the card to main");
   }
 

@@ -15,10 +15,16 @@ struct CardVariant {
   std::vector<manifest::Build> builds;
 };
 
+struct Card {
+  std::string text;
+  std::map<std::string, std::string> pictures;  // name in the repository, beside README.md -> path as the layer's README.md has it
+};
+
 // Usage, shapes, machines, hosts, and what was measured.  `layer_readme` is the text of the layer's README.md ("" if it has none): what
-// lies between its lines <!-- bench:... begin --> and <!-- bench:... end --> goes into the card, without links into the source tree.
-// Errors: malformed for a host that does not parse.  [thread-safe]
-std::string hub_card(const manifest::Contract &contract, const std::string &repository, const std::map<std::string, std::string> &hosts,
-                     const std::vector<CardVariant> &variants, std::string_view layer_readme);
+// lies between its lines <!-- bench:... begin --> and <!-- bench:... end --> goes into the card, without links into the source tree; its
+// pictures come to lie beside the card.
+// Errors: malformed for a host that does not parse, for a picture that is no .svg, and for two of one name.  [thread-safe]
+Card hub_card(const manifest::Contract &contract, const std::string &repository, const std::map<std::string, std::string> &hosts,
+              const std::vector<CardVariant> &variants, std::string_view layer_readme);
 
 }  // namespace lamina::packager

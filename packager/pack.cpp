@@ -192,7 +192,10 @@ Packed pack(const PackOptions &options) {
   }
   const fs::path readme = options.layer / "README.md";
   const std::string layer_readme = fs::exists(readme) ? manifest::read_file(readme, max_document) : "";
-  manifest::write_file_atomically(staging.path() / "README.md", hub_card(contract, packed.repository, hosts, shown, layer_readme));
+  const Card card = hub_card(contract, packed.repository, hosts, shown, layer_readme);
+  manifest::write_file_atomically(staging.path() / "README.md", card.text);
+  for (const auto &[name, path] : card.pictures)
+    manifest::write_file_atomically(staging.path() / name, manifest::read_file(options.layer / path, max_document));
   staging.publish();
   return packed;
 }

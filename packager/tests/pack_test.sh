@@ -41,7 +41,11 @@ for words in 'kernel.patch(model)' "get_kernel(\"$repo\", version=1" '`cpu_avx2`
   grep -qF -- "$words" "$card" || fail "the card does not say: $words"
 done
 grep -q '^<!-- bench:.* begin -->' "layers/$layer/README.md" && { grep -q '^## Measured' "$card" || fail 'the card lacks the measurements'; }
-if grep -qF -e '](../' -e '](hosts' -e '![' "$card"; then fail 'the card links into the source tree'; fi
+if grep -qF -e '](../' -e '](hosts' "$card"; then fail 'the card links into the source tree'; fi
+# Each of its pictures lies beside it.
+pictures=$(grep -oE '!\[[^]]*\]\([^)]*\)' "$card" | sed -E 's/.*\(([^)]*)\)/\1/')
+[ -n "$pictures" ] || fail 'the card shows no picture of the measurements'
+for picture in $pictures; do cmp "docs/measurements/$picture" "$scratch/all/$picture" || fail "$picture is not the tree's"; done
 
 # One HIP build serves every ROCm release: the same bytes in each variant.
 for build in "$root"/build/plugins/$layer-*-hip_*.so; do

@@ -57,7 +57,8 @@ for upload in regular lfs; do
   grep -q 'repository exists' "$scratch/log" || fail 'an existing repository is not said to be one'
   first=$(head_of v1)
   [ "$(files_of v1)" = "$(expected_files "$scratch/bundle5")" ] || fail 'v1 does not hold exactly build/'
-  [ "$(files_of main)" = README.md ] || fail 'main does not hold exactly the card'
+  [ "$(files_of main)" = "$(cd "$scratch/bundle5" && LC_ALL=C ls -p | grep -v /)" ] || fail 'main does not hold exactly the card and its pictures'
+  files_of main | grep -q '\.svg$' || fail 'the card has no picture on main'
   etag=$(curl -s -I "$hub/kernels/$repo/resolve/v1/build/$cpu/$layer-1.0.0-cpu_avx2.so" | tr -d '\r' | sed -n 's/^ETag: "\(.*\)"/\1/ip')
   case $upload in regular) want=40 ;; lfs) want=64 ;; esac
   [ ${#etag} = $want ] || fail "--upload $upload: a build has ETag $etag"

@@ -206,16 +206,20 @@ class Jax(unittest.TestCase):
             self.assertEqual(len(found.sharding.device_set), 2)
             self.assertTrue(np.array_equal(found, self.forward(self.pair, self.mask)))
 
+    @staticmethod
+    def tokamax_arguments(dtype):
+        generator = np.random.default_rng(5)
+        draw = lambda *shape: jnp.asarray(generator.standard_normal(shape) / 8, dtype)
+        return {"projection_in_weights": draw(C, 2, H), "gate_in_weights": draw(C, 2, H), "projection_out_weights": draw(H, C),
+                "gate_out_weights": draw(C, C), "layernorm_in_scale": 1 + draw(C), "layernorm_in_offset": draw(C),
+                "layernorm_out_scale": 1 + draw(H), "layernorm_out_offset": draw(H)}
+
     def test_tokamax(self):
         """The real function beside ours with its own signature."""
         if not self.with_tokamax:
             self.skipTest("--without-tokamax")
         import tokamax
-        generator = np.random.default_rng(5)
-        draw = lambda *shape: jnp.asarray(generator.standard_normal(shape) / 8, jnp.float32)
-        arguments = {"projection_in_weights": draw(C, 2, H), "gate_in_weights": draw(C, 2, H), "projection_out_weights": draw(H, C),
-                     "gate_out_weights": draw(C, C), "layernorm_in_scale": 1 + draw(C), "layernorm_in_offset": draw(C),
-                     "layernorm_out_scale": 1 + draw(H), "layernorm_out_offset": draw(H)}
+        arguments = self.tokamax_arguments(jnp.float32)
         ours = lamina_hosts.load(HOSTS / "tokamax.json").function(self.layer)
         for flow in ("outgoing", "incoming"):
             for more in ({}, {"epsilon": 1e-3}):
@@ -227,6 +231,23 @@ class Jax(unittest.TestCase):
             ours(self.pair[0], self.mask[0] > 0, *arguments.values(), "outgoing", precision="highest")
         with self.assertRaises(TypeError):
             ours(self.pair[0])
+
+    def test_tokamax_in_float64(self):
+        """The real function and its own derivatives in float64: the binding's layout to the last digits, where float32 would hide a slip."""
+        if not self.with_tokamax or not self.reference:
+            self.skipTest("needs tokamax and --reference")
+        import tokamax
+        layer = lamina_jax.load(self.reference)
+        with jax.enable_x64(True):
+            given = (jnp.asarray(self.pair[0], jnp.float64), *self.tokamax_arguments(jnp.float64).values())
+            mask, weight = self.mask[0] > 0, jnp.asarray(np.random.default_rng(6).standard_normal(self.pair[0].shape))
+            theirs = lambda flow: lambda x, *p: tokamax.triangle_multiplication(x, mask, *p, flow, implementation="xla")
+            ours = lambda flow: lambda x, *p: lamina_hosts.load(HOSTS / "tokamax.json").function(layer)(x, mask, *p, flow)
+            for flow in ("outgoing", "incoming"):
+                self.assertLess(problem.error(ours(flow)(*given), np.asarray(theirs(flow)(*given))), problem.TOLERANCES["float64"])
+                gradients = [jax.grad(lambda *a: (of(flow)(*a) * weight).sum(), argnums=tuple(range(len(given))))(*given) for of in (ours, theirs)]
+                for found, expected in zip(*gradients):
+                    self.assertLess(problem.error(found, np.asarray(expected)), problem.GRADIENT_TOLERANCES["float64"])
 
     def test_haiku_parameters(self):
         """AlphaFold 3's nested and stacked parameters by prefix and layer."""

@@ -3,10 +3,31 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <memory>
+#include <sstream>
 
 #include "manifest/error.h"
 #include "manifest/printable.h"
 #include "verbs.h"
+
+namespace {
+
+// In the list of verbs each says what it does in one line; its own --help says the rest.
+class Brief : public CLI::Formatter {
+ public:
+  std::string make_subcommand(const CLI::App *verb) const override {
+    std::string text = verb->get_description();
+    for (const char *end : {". ", ".\n", ":", ";"}) text = text.substr(0, text.find(end));
+    for (char &letter : text)
+      if (letter == '\n') letter = ' ';
+    if (text.ends_with('.')) text.pop_back();
+    std::ostringstream line;
+    CLI::detail::format_help(line, verb->get_name(), text, column_width_);
+    return line.str();
+  }
+};
+
+}  // namespace
 
 int main(int argc, char **argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not a death
@@ -19,6 +40,7 @@ int main(int argc, char **argv) {
       "               lamina run --bundle ORG/NAME --host boltz --weights model.safetensors --prefix P --input x.npy --output y.npy\n\n"
       "Every verb explains itself: lamina VERB --help.  Exit codes: docs/exit-codes.md."};
   app.name("lamina");
+  app.formatter(std::make_shared<Brief>());
   app.require_subcommand(1);
   app.set_version_flag("--version", LAMINA_VERSION);
 #define LAMINA_VERB(name) lamina::cli::add_##name(app);

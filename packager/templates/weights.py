@@ -17,7 +17,6 @@ _MODES = {NEW: (), REPLACE: (OUTPUT,), ADD: (OUTPUT, RESIDUAL)}  # arguments tha
 _lock = threading.RLock()
 
 
-
 def _stamp(tensor: torch.Tensor):
     """Changes when the tensor's memory or content does.  Tensors made in inference mode count no versions."""
     return tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version

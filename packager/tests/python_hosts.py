@@ -16,39 +16,15 @@ from pathlib import Path
 os.environ["LAYERNORM_TYPE"] = "torch"  # protenix otherwise compiles a CUDA norm at import
 os.environ["LAMINA_STRICT"] = "1"
 import torch
-from kernels import get_local_kernel
 
-from python_interop import check_close
+from python_modules import check_close, draw, draw_mask, load, pins_widened, randomise
 from python_stand_ins import StandIns
 
 N, DIM = 19, 32
 
 
-def randomise(module):
-    generator = torch.Generator().manual_seed(17)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(noise * parameter.shape[-1]**-0.5 if parameter.dim() > 1 else 0.2 * noise + ("norm" in name and "weight" in name))
-    return module.eval()
-
-
-def in_double(call):
-    """Where a host pins float32 (Tensor.float), the pin is widened while it runs: its formula is the truth, not its rounding."""
-    pinned, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double
-    try:
-        with torch.no_grad():
-            return call()
-    finally:
-        torch.Tensor.float = pinned
-
-
-def draw(*shape, seed=23):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def pair_mask():
-    return (torch.rand(1, N, N, generator=torch.Generator().manual_seed(29)) > 0.2).float()
+    return draw_mask(1, N, N)
 
 
 class Check:
@@ -62,7 +38,8 @@ class Check:
         for dtype in (torch.float32, torch.bfloat16):
             host, rounded = copy.deepcopy(module).to(dtype), x.to(dtype)
             wide = {name: mask.double() if mask.is_floating_point() else mask for name, mask in masks.items()}
-            truth = in_double(lambda: copy.deepcopy(host).double()(rounded.double(), **wide))
+            with torch.no_grad(), pins_widened():
+                truth = copy.deepcopy(host).double()(rounded.double(), **wide)
             serving = [kernel for kernel in self.kernels if kernel.patch(host, hosts=hosts).swapped]
             assert len(serving) == 1, what
             with torch.no_grad():
@@ -185,7 +162,7 @@ PACKAGES = {"boltz": boltz, "openfold3": openfold3, "protenix": protenix, "alpha
 
 def main():
     *bundles, table = sys.argv[1:]
-    check = Check([get_local_kernel(Path(bundle)) for bundle in bundles])
+    check = Check([load(bundle) for bundle in bundles])
     stand_ins = StandIns()
     sys.meta_path.append(stand_ins)
     found = {}

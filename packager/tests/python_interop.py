@@ -68,80 +68,13 @@ def upload(bundle: str, repository: str) -> None:
     api.upload_file(repo_id=repository, path_or_fileobj=b"---\nlicense: apache-2.0\n---\n# card\n", path_in_repo="README.md", repo_type="kernel")
 
 
-def host_classes():
-    """Two host modules as their projects write them, in plain torch: Boltz's and ESMFold2's.  Each counts its own forward's calls."""
-    import torch
-    from torch import nn
-
-    class TriangleMultiplicationOutgoing(nn.Module):
-        calls = 0
-        flow = "outgoing"
-
-        def __init__(self, dim):
-            super().__init__()
-            self.norm_in, self.norm_out = nn.LayerNorm(dim, eps=1e-5), nn.LayerNorm(dim, eps=1e-5)
-            self.p_in, self.g_in = nn.Linear(dim, 2 * dim, bias=False), nn.Linear(dim, 2 * dim, bias=False)
-            self.p_out, self.g_out = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
-
-        def forward(self, x, mask, use_kernels=False):
-            type(self).calls += 1
-            x = self.norm_in(x)
-            x_in = x
-            x = self.p_in(x) * self.g_in(x).sigmoid() * mask.unsqueeze(-1)
-            wide = x.double() if x.dtype == torch.float64 else x.float()
-            a, b = torch.chunk(wide, 2, dim=-1)
-            x = torch.einsum("bikd,bjkd->bijd" if self.flow == "outgoing" else "bkid,bkjd->bijd", a, b).to(x.dtype)
-            return self.p_out(self.norm_out(x)) * self.g_out(x_in).sigmoid()
-
-    class TriangleMultiplicationIncoming(TriangleMultiplicationOutgoing):
-        calls = 0
-        flow = "incoming"
-
-    class EsmFold2TriangleMultiplicativeUpdate(nn.Module):
-        calls = 0
-
-        def __init__(self, dim, flow):
-            super().__init__()
-            self.dim, self.flow = dim, flow
-            self.norm_start, self.norm_mix = nn.LayerNorm(dim), nn.LayerNorm(dim)
-            self.proj_bundle = nn.Linear(dim, 4 * dim, bias=False)
-            self.proj_emit, self.proj_gate = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
-
-        def forward(self, pair_grid: torch.Tensor, visibility: torch.Tensor | None = None):
-            type(self).calls += 1
-            def norm(layer, x):  # its parameters stay float32 in a bfloat16 model
-                return nn.functional.layer_norm(x.to(layer.weight.dtype), (self.dim,), layer.weight, layer.bias, layer.eps).to(x.dtype)
-            n = norm(self.norm_start, pair_grid)
-            s, g = self.proj_bundle(n).split(2 * self.dim, dim=-1)
-            r = s * g.sigmoid()
-            if visibility is not None:
-                r = r * visibility.unsqueeze(-1).to(r.dtype)
-            a, b = r.chunk(2, dim=-1)
-            o = torch.einsum("bikd,bjkd->bijd" if self.flow == "outgoing" else "bkid,bkjd->bijd", a, b)
-            return self.proj_emit(norm(self.norm_mix, o)) * self.proj_gate(n).sigmoid()
-
-    return TriangleMultiplicationOutgoing, TriangleMultiplicationIncoming, EsmFold2TriangleMultiplicativeUpdate
-
-
-def check_close(found, truth, dtype, what: str, contract: dict) -> None:
-    """The contract's three measures against float64."""
-    name, difference = str(dtype).removeprefix("torch."), found.double() - truth
-    rows = truth.norm(dim=-1)
-    assert not difference[rows == 0].any(), f"{what}: a row of zeros is none"
-    measures = {"frobenius": difference.norm() / truth.norm(),
-                "worst_row": (difference.norm(dim=-1) / rows)[rows > 0].max(),
-                "worst_element": difference.abs().max() / truth.pow(2).mean().sqrt()}
-    for measure, value in measures.items():
-        limit = contract["tolerances"][measure][name]
-        print(f"{what}: {name} {measure} {value:.2e} (limit {limit:.1e})")
-        assert value <= limit, (what, name, measure, float(value), limit)
-
-
 def compare(layers, ops, all_hosts: bool) -> None:
     """Layer classes on live modules, with the host's parameters, against float64 and against the host's own eager forward."""
     import copy
 
     import torch
+
+    from python_modules import check_close, host_classes, randomise
 
     torch.manual_seed(7)
     outgoing, incoming, esmfold2 = host_classes()
@@ -151,10 +84,7 @@ def compare(layers, ops, all_hosts: bool) -> None:
              (lambda: esmfold2(dim, "outgoing"), layers.EsmFold2TriangleMultiplication),
              (lambda: esmfold2(dim, "incoming"), layers.EsmFold2TriangleMultiplication)]
     for make, layer in cases if all_hosts else cases[1:2]:
-        module = make()
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                parameter.copy_(torch.randn_like(parameter) * (dim**-0.5 if parameter.dim() > 1 else 0.2) + (1.0 if "norm" in name and "weight" in name else 0.0))
+        module = randomise(make())
         for dtype in (torch.float32, torch.bfloat16):
             host = copy.deepcopy(module).to(dtype)
             if "norm_start.weight" in dict(host.named_parameters()):
@@ -183,6 +113,8 @@ def kernelize(folder: str) -> None:
     from kernels import LocalLayerRepository, Mode
     from kernels import kernelize as swap
     from kernels import replace_kernel_forward_from_hub, use_kernel_mapping
+
+    from python_modules import host_classes
 
     *_, esmfold2 = host_classes()
     replace_kernel_forward_from_hub(esmfold2, "EsmFold2TriangleMultiplication")

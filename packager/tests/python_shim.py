@@ -1,77 +1,19 @@
 """How the generated Python package of a bundle behaves, on host modules written in plain torch.
 
-Usage: python_shim.py STEP BUNDLE.  One step a process: some read the environment at import.
+Usage: python_shim.py STEP BUNDLE.  One step a process: some read the environment at import.  Where it runs says python_modules.py.
 """
 import copy
-import gc
 import inspect
 import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 import warnings
 from pathlib import Path
 
 import torch
 
-from python_interop import check_close, host_classes, raises
-
-
-def load(folder):
-    from kernels import get_local_kernel
-    return get_local_kernel(Path(folder))
-
-
-def randomised(module, seed=3):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(noise * parameter.shape[-1]**-0.5 if parameter.dim() > 1 else 0.2 * noise + ("norm" in name and "weight" in name))
-    return module.eval()
-
-
-class Hosts:
-    """A Boltz and an ESMFold2 module with the bundle's layers in the place of their forwards."""
-
-    def __init__(self, kernel, dim=32):
-        outgoing, _, esmfold2 = host_classes()
-        self.kernel, self.boltz_class, self.esmfold2_class = kernel, outgoing, esmfold2
-        self.boltz, self.esmfold2 = randomised(outgoing(dim)), randomised(esmfold2(dim, "incoming"))
-        generator = torch.Generator().manual_seed(5)
-        self.x = torch.randn(2, 11, 11, dim, generator=generator)
-        self.mask = (torch.rand(2, 11, 11, generator=generator) > 0.2).float()
-
-    def patched(self, module):
-        self.kernel.patch(module, hosts=["boltz", "esmfold2"])
-        return module
-
-    def truth(self, module, *arguments, **options):
-        plain = copy.deepcopy(module).double()
-        self.kernel.unpatch(plain)
-        double = lambda value: value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-        with torch.no_grad():
-            return plain(*map(double, arguments), **{name: double(value) for name, value in options.items()})
-
-    def check(self, found, truth, what, scale=1):
-        name = str(found.dtype).removeprefix("torch.")
-        error = float((found.double() - truth).norm() / truth.norm())
-        limit = scale * self.kernel._library.CONTRACT["tolerances"]["frobenius"][name]
-        print(f"{what}: {name} {error:.1e} (limit {limit:.1e})")
-        assert error <= limit, (what, error, limit)
-
-
-def says(error, sentence, function, *arguments, **options):
-    try:
-        function(*arguments, **options)
-    except error as raised:
-        assert sentence in str(raised), f"{raised!s} does not say {sentence!r}"
-        return
-    raise AssertionError(f"{sentence!r} was not raised")
+from python_modules import DEVICE, Hosts, draw_mask, load, randomise, says
 
 
 def signatures(bundle):
@@ -119,7 +61,7 @@ def opcheck(bundle):
         torch.library.opcheck(operators.forward_in_place.default, (*arguments, frozen, binding.key, words, True))
         torch.library.opcheck(operators.forward_in_place.default, (*arguments, frozen, binding.key, words, False))
     # A backward that is not there is an error, never a missing gradient.
-    raises(RuntimeError, lambda: operators.forward(*inputs, parameters, binding.key, words).sum().backward())
+    says(RuntimeError, "", lambda: operators.forward(*inputs, parameters, binding.key, words).sum().backward())
 
 
 def operators(bundle):
@@ -140,7 +82,7 @@ def operators(bundle):
         assert torch.equal(compiled(x, mask), module(x, mask)) and not torch.equal(compiled(x, mask), eager)
         boltz = hosts.patched(hosts.boltz)
         assert torch.equal(torch.compile(boltz, fullgraph=True, dynamic=True)(x, mask), boltz(x, mask))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(DEVICE.type, torch.bfloat16):
             assert torch.equal(torch.compile(module, fullgraph=True)(x, mask), module(x, mask))
         exported = torch.export.export(module, (x, mask)).module()
         assert torch.equal(exported(x, mask), module(x, mask))
@@ -180,7 +122,7 @@ def dtypes(bundle):
                 hosts.check(found, expected, f"mask {one.dtype}")
             hosts.check(module(rounded, mask), hosts.truth(module, rounded, mask), "float32 weights beside", scale=1.25)  # they are rounded too
             try:
-                with torch.autocast("cpu", dtype):
+                with torch.autocast(DEVICE.type, dtype):
                     found, host = module(x, mask), type(module).forward(module, x, mask)
             except RuntimeError as error:  # torch's own CPU kernels may lack a dtype
                 print(f"autocast {dtype}: {error}")
@@ -193,153 +135,15 @@ def dtypes(bundle):
         three = hosts.patched(hosts.boltz)
         hosts.check(three(x[0], mask[0]), hosts.truth(three, x[:1], mask[:1])[0], "three axes")
         five = x.unflatten(0, (2, 1))
-        found = hosts.patched(randomised(hosts.esmfold2_class(128, "outgoing")))(five, mask.unflatten(0, (2, 1)))
+        found = hosts.patched(randomise(hosts.esmfold2_class(128, "outgoing")))(five, mask.unflatten(0, (2, 1)))
         assert found.shape == five.shape
         for strided in (x.transpose(1, 2), x.flip(1)[:, ::1], x.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2)):
             hosts.check(module(strided, mask), hosts.truth(module, strided, mask), f"strides {strided.stride()}")
         hosts.check(module(x[:, :1, :1].expand(2, 11, 11, 128), mask), hosts.truth(module, x[:, :1, :1].expand(2, 11, 11, 128), mask), "expanded")
         with torch.inference_mode():
             hosts.check(module(x, mask), truth, "inference mode")
-            made_here = hosts.patched(randomised(hosts.esmfold2_class(128, "outgoing")))
+            made_here = hosts.patched(randomise(hosts.esmfold2_class(128, "outgoing")))
             hosts.check(made_here(x), hosts.truth(made_here, x), "a module made in inference mode")
-
-
-def changes(bundle):
-    """Weights are packed once, and again after every way of changing them; modules that die leave nothing behind."""
-    kernel = load(bundle)
-    hosts = Hosts(kernel)
-    x, mask, store, sites = hosts.x, hosts.mask, kernel._weights._store, kernel._weights._sites
-    module = hosts.patched(hosts.esmfold2)
-    packs = 0
-    make = kernel._weights.Weights._pack
-
-    def counted(*arguments):
-        nonlocal packs
-        packs += 1
-        return make(*arguments)
-
-    kernel._weights.Weights._pack = counted
-    with torch.no_grad():
-        for _ in range(3):
-            module(x, mask)
-        assert packs == 1
-        module(x[:1, :5, :5])
-        assert packs == 1, "another shape needs no other packing"
-        module(x.bfloat16())
-        assert packs == 2, "another dtype does"
-        module.proj_gate.weight.add_(0.1)
-        hosts.check(module(x, mask), hosts.truth(module, x, mask), "after an in-place change")
-        module.proj_gate.weight = torch.nn.Parameter(module.proj_gate.weight * 1.5)
-        hosts.check(module(x, mask), hosts.truth(module, x, mask), "after a new parameter")
-        module.proj_emit = randomised(torch.nn.Linear(32, 32, bias=False), seed=8)
-        hosts.check(module(x, mask), hosts.truth(module, x, mask), "after a new child")
-        other = randomised(hosts.esmfold2_class(32, "incoming"), seed=9)
-        module.load_state_dict(other.state_dict())
-        hosts.check(module(x, mask), hosts.truth(other, x, mask), "after load_state_dict")
-        module.load_state_dict({name: 2 * tensor for name, tensor in other.state_dict().items()}, assign=True)
-        hosts.check(module(x, mask), hosts.truth(module, x, mask), "after load_state_dict(assign=True)")
-        module.flow = "outgoing"
-        hosts.check(module(x, mask), hosts.truth(module, x, mask), "after a change of direction")
-        module.norm_start.eps = module.norm_mix.eps = 1e-2
-        hosts.check(module(x, mask), hosts.truth(module, x, mask), "after another eps")
-        module.to(torch.bfloat16).float()
-        hosts.check(module(x, mask), hosts.truth(module, x, mask), "after two conversions")
-        module.proj_emit.weight.data.mul_(3)  # torch counts no version for this
-        kernel.refresh(module)
-        hosts.check(module(x, mask), hosts.truth(module, x, mask), "after refresh()")
-        second = copy.deepcopy(module)
-        hosts.check(second(x, mask), hosts.truth(module, x, mask), "a copy")
-        second.proj_gate.weight.zero_()
-        hosts.check(module(x, mask), hosts.truth(module, x, mask), "the original, after a change of the copy")
-        # What a binding does not know is never left out of the sum.
-        module.proj_gate.bias = torch.nn.Parameter(torch.ones(32))
-        os.environ["LAMINA_STRICT"] = "0"
-        with warnings.catch_warnings(record=True) as seen:
-            warnings.simplefilter("always")
-            found = module(x, mask)
-        assert any("proj_gate.bias, which this binding does not know" in str(one.message) for one in seen)
-        assert torch.equal(found, type(module).forward(module, x, mask))
-    results = {}
-
-    def work(at):
-        with torch.no_grad():
-            for round_ in range(200):
-                results.setdefault(at, []).append(second(x * (at + 1), mask))
-
-    with torch.no_grad():
-        expected = [second(x * (at + 1), mask) for at in range(4)]
-    sys.setswitchinterval(1e-6)  # threads meet in the middle of calls
-    threads = [threading.Thread(target=work, args=(at,)) for at in range(4)]
-    [thread.start() for thread in threads], [thread.join() for thread in threads]
-    assert all(torch.equal(found, expected[at]) for at in range(4) for found in results[at])
-    assert store and sites
-    del module, second, other, hosts, threads, found, seen
-    gc.collect()
-    assert not store and not sites, (len(store), len(sites))
-
-
-def patching(bundle):
-    kernel = load(bundle)
-    hosts = Hosts(kernel)
-    outgoing, esmfold2 = hosts.boltz_class, hosts.esmfold2_class
-
-    class Kept(outgoing):  # a subclass that keeps the forward
-        pass
-
-    class Changed(outgoing):
-        def forward(self, x, mask, use_kernels=False):
-            return super().forward(x, mask) + 1
-
-    class Trunk(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.kept, self.changed = randomised(outgoing(32)), randomised(Kept(32)), randomised(Changed(32))
-            self.wide = randomised(esmfold2(32, "outgoing"))
-            self.biased = randomised(outgoing(32))
-            self.biased.p_in = torch.nn.Linear(32, 64)
-
-        def forward(self, x, mask):
-            return self.first(x, mask) + self.kept(x, mask) + self.changed(x, mask) + self.wide(x, mask) + self.biased(x, mask)
-
-    model = Trunk()
-    os.environ["LAMINA_STRICT"] = "0"
-    assert repr(kernel.patch(model)).startswith("0 swapped"), "these classes do not lie in their hosts' modules"
-    says(ValueError, "no host 'bolts' in this bundle; it has alphafold3_pytorch, boltz", kernel.patch, model, hosts=["bolts"])
-    with torch.no_grad():
-        before = model(hosts.x, hosts.mask)
-        contractions = 0  # one in each host's own forward
-        einsum = torch.einsum
-
-        def counted(*arguments):
-            nonlocal contractions
-            contractions += 1
-            return einsum(*arguments)
-
-        with kernel.patch(model, hosts=["boltz", "esmfold2"]) as report:
-            print(report)
-            assert report.swapped == [("first", "boltz/TriangleMultiplicationOutgoing"), ("kept", "boltz/TriangleMultiplicationOutgoing"),
-                                      ("wide", "esmfold2/EsmFold2TriangleMultiplicativeUpdate")], report.swapped
-            assert [path for path, _ in report.skipped] == ["biased"] and "p_in.bias" in report.skipped[0][1], report.skipped
-            torch.einsum = counted
-            inside = model(hosts.x, hosts.mask)
-            torch.einsum = einsum
-            assert contractions == 2, "of five modules, two keep their own forward"
-            again = kernel.patch(model, hosts=["boltz"])
-            assert not again.swapped and ("first", "is patched already") in again.skipped
-        after = model(hosts.x, hosts.mask)
-    assert (inside - before).norm() < 1e-5 * before.norm() and torch.equal(before, after)
-    assert not any("forward" in vars(module) for module in model.modules())
-    model.first.forward = lambda x, mask: x
-    report = kernel.patch(model, hosts=["boltz"])
-    assert ("first", "its forward was replaced by someone else") in report.skipped
-    assert kernel.unpatch(model) == 1 and "forward" in vars(model.first)
-    # Another version of the host, with another signature.
-    outgoing.forward = lambda self, x, mask, chunk=None: x
-    Kept.forward = outgoing.forward
-    report = kernel.patch(model, hosts=["boltz"])
-    assert not report.swapped and "its forward takes (x, mask, chunk)" in dict(report.skipped)["kept"]
-    os.environ["LAMINA_STRICT"] = "1"
-    says(RuntimeError, "0 swapped", kernel.patch, model, hosts=["boltz"])
 
 
 def functions(bundle):
@@ -354,7 +158,7 @@ def functions(bundle):
                    p_out_weight=esmfold2.proj_emit.weight, g_out_weight=esmfold2.proj_gate.weight)
     weights = {name: tensor.detach() for name, tensor in weights.items()}
     residual = torch.randn_like(x)
-    drop = (torch.rand(2, 1, 11, 64) > 0.25).float() / 0.75
+    drop = draw_mask(2, 1, 11, 64) / 0.8
     update = hosts.truth(esmfold2, x, mask)
     fused = kernel.triangle_multiplicative_update_with_residual
     hosts.check(fused(x, "incoming", residual, drop, mask=mask, **weights), residual.double() + drop.double() * update, "with residual")
@@ -387,64 +191,13 @@ def functions(bundle):
             right = self.right_proj(x) * mask.unsqueeze(-1) * self.right_gate(x).sigmoid()
             return self.to_out(self.to_out_norm(torch.einsum("bikd,bjkd->bijd", left, right)) * self.out_gate(x).sigmoid())
 
-    trimul = randomised(TriMul(64, 48))
+    trimul = randomise(TriMul(64, 48))
     data = (x, mask, {name: tensor.detach() for name, tensor in trimul.named_parameters()}, {"dim": 64, "hidden_dim": 48})
     truth = hosts.truth(trimul, x, mask)
     for name in ("kernel_global", "kernel_a100", "kernel_h100", "kernel_b200", "kernel_mi300"):
         hosts.check(getattr(kernel, name)(data), truth, name)
     hosts.check(kernel.kernel_global((x, mask.flatten().bool(), *data[2:])), truth, "a flattened mask")
     hosts.check(kernel.kernel_global((x.half(), mask, *data[2:])), hosts.truth(trimul, x.half(), mask), "float16 beside float32 weights")
-
-
-def refusals(bundle):
-    """What cannot be served: one sentence, and the host's own forward; with LAMINA_STRICT=1 an error.  Importing never raises."""
-    os.environ["LAMINA_STRICT"] = "1"
-    kernel = load(bundle)
-    hosts = Hosts(kernel)
-    x, mask = hosts.x, hosts.mask
-    module = hosts.patched(hosts.boltz)
-    with torch.no_grad():
-        says(RuntimeError, "does not take torch.float64", copy.deepcopy(module).double(), x.double(), mask.double())
-        says(RuntimeError, "mask is (2, 4, 4), expected (2, 11, 11)", module, x, mask[:, :4, :4])
-        says(RuntimeError, "x is (2, 11, 5, 32), expected [..., N, N, C]", module, x[:, :, :5], mask[:, :, :5])
-        says(RuntimeError, "x has 2 axes", module, x[0, 0], mask)
-        says(RuntimeError, "mask is None, which this host does not take", module, x, None)
-        says(RuntimeError, "move the module with .to()", copy.deepcopy(module).to("meta"), x, mask)
-        says(RuntimeError, "x is a Subclass, not a plain tensor", module, x.as_subclass(type("Subclass", (torch.Tensor,), {})), mask)
-        odd = hosts.patched(randomised(hosts.boltz_class(12)))
-        says(RuntimeError, "the pair width C is 12, supported are 8 to 768 in steps of 8", odd, x[..., :12], mask)
-    os.environ["LAMINA_STRICT"] = "0"
-    with warnings.catch_warnings(record=True) as seen, torch.no_grad():
-        warnings.simplefilter("always")
-        for _ in range(3):
-            assert torch.equal(odd(x[..., :12], mask), type(odd).forward(odd, x[..., :12], mask))
-    print([str(one.message) for one in seen])
-    assert len(seen) == 1 and "the host's own forward runs for" in str(seen[0].message), "said once"
-
-    # A bundle that no machine can run, and one whose build is not there: in processes of their own.
-    script = ("import sys, warnings, torch\nsys.path.insert(0, sys.argv[1])\nimport python_shim\n"
-              "with warnings.catch_warnings(record=True) as seen:\n    warnings.simplefilter('always')\n    kernel = python_shim.load(sys.argv[2])\n"
-              "    hosts = python_shim.Hosts(kernel)\n    module = hosts.patched(hosts.boltz)\n"
-              "    with torch.no_grad():\n        found = module(hosts.x, hosts.mask)\n"
-              "    assert hosts.boltz_class.calls == 1 and len(seen) >= 1, (hosts.boltz_class.calls, seen)\n    print(seen[0].message)\n")
-    for damage, sentence in (("requirement", "needs a_feature_of_tomorrow"), ("file", "did not load"), ("garbage", "did not load")):
-        with tempfile.TemporaryDirectory() as folder:
-            shutil.copytree(bundle, folder, dirs_exist_ok=True)
-            variant = next(Path(folder).glob("build/*"))
-            manifest = json.loads((variant / "manifest.json").read_text())
-            for build in manifest["builds"]:
-                if damage == "requirement":
-                    build["requires"]["cpu_features"] = ["a_feature_of_tomorrow"]
-                elif damage == "file":
-                    (variant / build["file"]).unlink()
-                else:
-                    (variant / build["file"]).write_bytes(b"no ELF file")
-            (variant / "manifest.json").write_text(json.dumps(manifest))
-            for strict in "0", "1":
-                run = subprocess.run([sys.executable, "-c", script, str(Path(__file__).parent), folder], text=True, capture_output=True,
-                                     env={**os.environ, "LAMINA_STRICT": strict})
-                assert (run.returncode == 0) == (strict == "0"), run.stdout + run.stderr
-                assert sentence in run.stdout + run.stderr, run.stdout + run.stderr
 
 
 def overhead(bundle):
@@ -468,6 +221,6 @@ def overhead(bundle):
 
 
 if __name__ == "__main__":
-    steps = (signatures, opcheck, operators, dtypes, changes, patching, functions, refusals, overhead)
+    steps = (signatures, opcheck, operators, dtypes, functions, overhead)
     {step.__name__: step for step in steps}[sys.argv[1]](sys.argv[2])
     print(f"{sys.argv[1]}: passed")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from python_shim import Hosts, load, randomised, says
+from python_modules import DEVICE, Hosts, draw, load, randomise, says
 
 
 def reference(bundle, build, out):
@@ -40,15 +40,11 @@ def reference(bundle, build, out):
         (variant / name).write_text(json.dumps({**content, **change}))
 
 
-def in_double(module, kernel):
+def own_in_double(module, kernel):
     """The host's own formula in float64, to be differentiated by torch."""
     plain = copy.deepcopy(module).double()
     kernel.unpatch(plain)
     return plain
-
-
-def draw(*shape, seed=7):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def step(module, x, mask, weight):
@@ -76,7 +72,7 @@ def exact(bundle):
     x, mask = hosts.x.double()[:, :4, :4], hosts.mask.double()[:, :4, :4]
     for module in (hosts.boltz, hosts.esmfold2):
         module.double()
-        truth = step(in_double(module, kernel), x, mask, draw(2, 4, 4, 8))
+        truth = step(own_in_double(module, kernel), x, mask, draw(2, 4, 4, 8))
         hosts.patched(module)
         own = type(module).calls
         for what in ("nothing", "activations"):
@@ -106,12 +102,12 @@ def exact(bundle):
         for _ in range(2):
             with torch.no_grad():
                 next(module.parameters()).mul_(1.5)
-            after = step(in_double(module, kernel), x, mask, draw(2, 4, 4, 8))
+            after = step(own_in_double(module, kernel), x, mask, draw(2, 4, 4, 8))
             for name, one, other in each_gradient(step(module, x, mask, draw(2, 4, 4, 8)), after):
                 assert (one - other).norm() <= 1e-12 * other.norm(), name
         assert type(module).calls == own + 2, "the host's own forward ran"
     # A function of another library: weights are arguments; one of them is a slice of a leaf, and the residual is the pair itself.
-    esmfold2 = in_double(hosts.esmfold2, kernel)
+    esmfold2 = own_in_double(hosts.esmfold2, kernel)
     weights = dict(norm_in_weight=esmfold2.norm_start.weight, norm_in_bias=esmfold2.norm_start.bias, p_in_weight=esmfold2.proj_bundle.weight[:16],
                    g_in_weight=esmfold2.proj_bundle.weight[16:], norm_out_weight=esmfold2.norm_mix.weight, norm_out_bias=esmfold2.norm_mix.bias,
                    p_out_weight=esmfold2.proj_emit.weight, g_out_weight=esmfold2.proj_gate.weight)
@@ -158,7 +154,7 @@ def parts(bundle):
             o = self.norm_out(torch.einsum("bikd,bjkd->bijd", a, b))
             return torch.cat([self.p_out(o), self.more(o)], -1) * (z @ self.g_out.weight).sigmoid()
 
-    module, x, mask = randomised(TriangleMultiplicationOutgoing(8)).double(), draw(2, 5, 5, 8).double(), torch.ones(2, 5, 5).double()
+    module, x, mask = randomise(TriangleMultiplicationOutgoing(8)).double(), draw(2, 5, 5, 8).double(), torch.ones(2, 5, 5, device=DEVICE).double()
     weight = draw(2, 5, 5, 8, seed=3)
     for trainable in (None, ["more.weight"], ["g_in.weight", "g_out.weight"]):
         for name, parameter in module.named_parameters():
@@ -182,7 +178,7 @@ def builds(bundle):
         for dtype, weights in ((torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16), (torch.bfloat16, torch.float32), (torch.float16, torch.float16)):
             one = copy.deepcopy(module).to(weights)
             rounded, drawn = x.to(dtype), weight.to(dtype)
-            truth = step(in_double(one, kernel), rounded.double(), mask.double(), drawn.double())
+            truth = step(own_in_double(one, kernel), rounded.double(), mask.double(), drawn.double())
             hosts.patched(one)
             before = type(one).calls
             for what in ("nothing", "activations"):
@@ -199,10 +195,10 @@ def builds(bundle):
         empty = x[:, :0, :0].clone().requires_grad_()
         one(empty, mask[:, :0, :0]).sum().backward()
         assert empty.grad.shape == empty.shape and all(parameter.grad.abs().max() == 0 for parameter in one.parameters())
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(DEVICE.type, torch.bfloat16):
             one = hosts.patched(copy.deepcopy(module))
             found = step(one, x, mask, weight)
-        truth = step(in_double(module, kernel), x.double(), mask.double(), weight.double())
+        truth = step(own_in_double(module, kernel), x.double(), mask.double(), weight.double())
         assert found[0].dtype == torch.bfloat16 and found[1].dtype == torch.float32
         for name, gradient, expected in each_gradient(found, truth):  # input and incoming gradient are rounded too
             assert (gradient.double() - expected).norm() <= 2 * limits["bfloat16"] * expected.norm(), ("autocast", name)
@@ -290,8 +286,8 @@ def kernelize(bundle):
     replace_kernel_forward_from_hub(hosts.esmfold2_class, name)
     x, mask, weight = hosts.x, hosts.mask, draw(*hosts.x.shape)
     for mode in (Mode.TRAINING, Mode.TRAINING | Mode.TORCH_COMPILE):
-        with use_kernel_mapping({name: {"cpu": {mode: LocalLayerRepository(repo_path=Path(bundle), layer_name=name)}}}, inherit_mapping=False):
-            module = kernelize(copy.deepcopy(hosts.esmfold2).train(), mode=mode, device="cpu", use_fallback=False)
+        with use_kernel_mapping({name: {DEVICE.type: {mode: LocalLayerRepository(repo_path=Path(bundle), layer_name=name)}}}, inherit_mapping=False):
+            module = kernelize(copy.deepcopy(hosts.esmfold2).train(), mode=mode, device=DEVICE.type, use_fallback=False)
         before = hosts.esmfold2_class.calls
         found = step(torch.compile(module, fullgraph=True) if Mode.TORCH_COMPILE in mode else module, x, mask, weight)
         assert hosts.esmfold2_class.calls == before, "the host's own forward ran"
@@ -311,14 +307,14 @@ def refusals(bundle):
     gradient, = torch.autograd.grad(module(given, mask).square().sum(), given, create_graph=True)
     says(RuntimeError, "backward", gradient.sum().backward)
     says(ValueError, "'nothing' and 'activations'", kernel.saving("everything").__enter__)
-    odd = hosts.patched(randomised(hosts.boltz_class(12)))
+    odd = hosts.patched(randomise(hosts.boltz_class(12)))
     says(RuntimeError, "the pair width C is 12", odd, x[..., :12], mask)
     # A layer without training ops: the contract decides.
-    script = ("import sys, torch\nsys.path.insert(0, sys.argv[1])\nimport python_shim\nkernel = python_shim.load(sys.argv[2])\n"
+    script = ("import sys, torch\nsys.path.insert(0, sys.argv[1])\nimport python_modules\nkernel = python_modules.load(sys.argv[2])\n"
               "assert {layer.has_backward for layer in kernel.layers.BY_BINDING.values()} == {False}\n"
-              "hosts = python_shim.Hosts(kernel)\nmodule = hosts.patched(hosts.boltz)\n"
-              "python_shim.says(RuntimeError, 'infer under torch.no_grad()', module, hosts.x, hosts.mask)\n"
-              "python_shim.says(RuntimeError, 'no backward', torch.compile(module, fullgraph=True), hosts.x, hosts.mask)\n"
+              "hosts = python_modules.Hosts(kernel)\nmodule = hosts.patched(hosts.boltz)\n"
+              "python_modules.says(RuntimeError, 'infer under torch.no_grad()', module, hosts.x, hosts.mask)\n"
+              "python_modules.says(RuntimeError, 'no backward', torch.compile(module, fullgraph=True), hosts.x, hosts.mask)\n"
               "with torch.no_grad():\n    assert module(hosts.x, hosts.mask).shape == hosts.x.shape\n")
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(bundle, folder, dirs_exist_ok=True)

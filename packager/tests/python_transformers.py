@@ -1,4 +1,4 @@
-"""transformers' own EsmFold2TriangleMultiplicativeUpdate with the bundle's layer, by every route that transformers and kernels offer on a CPU.
+"""transformers' own EsmFold2TriangleMultiplicativeUpdate with the bundle's layer, by every route that transformers and kernels offer.
 
 Usage: python_transformers.py STEP BUNDLE.  Steps: layer, set_use_kernels.
 """
@@ -12,7 +12,7 @@ from kernels import LocalLayerRepository, Mode, kernelize, use_kernel_mapping
 from transformers import EsmFold2Config
 from transformers.models.esmfold2 import modeling_esmfold2 as esmfold2
 
-from python_interop import check_close
+from python_modules import DEVICE, check_close, draw, draw_mask, pins_widened, randomise
 
 NAME = "EsmFold2TriangleMultiplication"
 Update = esmfold2.EsmFold2TriangleMultiplicativeUpdate
@@ -44,27 +44,11 @@ class Trunk(esmfold2.EsmFold2PreTrainedModel):
         return self.folding_trunk(pair_states, pair_attention_mask=mask)
 
 
-def randomise(module):
-    generator = torch.Generator().manual_seed(11)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(noise * parameter.shape[-1]**-0.5 if parameter.dim() > 1 else 0.2 * noise + ("norm" in name and "weight" in name))
-    return module.eval()
-
-
-def in_double(module, x, mask):
-    return own_forward(copy.deepcopy(module).double(), x, mask)
-
-
 def own_forward(plain, x, mask):
     """The host's formula in the float64 that `plain` is in."""
     vars(plain).pop("forward", None)
-    pinned, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double  # the host pins its norms to float32
-    try:
+    with pins_widened():
         return Update.forward(plain, x.double(), mask if mask is None else mask.double())
-    finally:
-        torch.Tensor.float = pinned
 
 
 def repository(bundle):
@@ -80,15 +64,13 @@ def layer(bundle):
         for dtype in (torch.float32, torch.bfloat16):
             module = randomise(Update(config, outgoing=outgoing)).to(dtype)
             module.norm_start.float(), module.norm_mix.float()
-            generator = torch.Generator().manual_seed(2)
-            x = torch.randn(1, 37, 37, 128, generator=generator).to(dtype)
-            mask = (torch.rand(1, 37, 37, generator=generator) > 0.2).float()
+            x, mask = draw(1, 37, 37, 128, seed=2).to(dtype), draw_mask(1, 37, 37)
             with torch.no_grad():
                 for given in (mask, None):
-                    truth, eager = in_double(module, x, given), module(x, visibility=given)
+                    truth, eager = own_forward(copy.deepcopy(module).double(), x, given), module(x, visibility=given)
                     swapped = copy.deepcopy(module)
-                    with use_kernel_mapping({NAME: {"cpu": {Mode.INFERENCE: repository(bundle)}}}, inherit_mapping=False):
-                        swapped = kernelize(swapped, mode=Mode.INFERENCE, device="cpu", use_fallback=False)
+                    with use_kernel_mapping({NAME: {DEVICE.type: {Mode.INFERENCE: repository(bundle)}}}, inherit_mapping=False):
+                        swapped = kernelize(swapped, mode=Mode.INFERENCE, device=DEVICE.type, use_fallback=False)
                     before = calls
                     found = swapped(x, visibility=given)
                     assert calls == before, "the host's own forward ran"
@@ -100,10 +82,10 @@ def layer(bundle):
                     compiled = torch.compile(swapped, fullgraph=True, backend="aot_eager")
                     assert torch.equal(compiled(x, visibility=given), found) and calls == before
     # The mode with torch.compile is served too, strictly, and training, by the bundle's own backward.
-    with use_kernel_mapping({NAME: {"cpu": {Mode.INFERENCE | Mode.TORCH_COMPILE: repository(bundle)}}}, inherit_mapping=False):
-        kernelize(copy.deepcopy(module), mode=Mode.INFERENCE | Mode.TORCH_COMPILE, device="cpu", use_fallback=False)
-    with use_kernel_mapping({NAME: {"cpu": {Mode.TRAINING: repository(bundle)}}}, inherit_mapping=False):
-        trained = kernelize(copy.deepcopy(module).float().train(), mode=Mode.TRAINING, device="cpu", use_fallback=False)
+    with use_kernel_mapping({NAME: {DEVICE.type: {Mode.INFERENCE | Mode.TORCH_COMPILE: repository(bundle)}}}, inherit_mapping=False):
+        kernelize(copy.deepcopy(module), mode=Mode.INFERENCE | Mode.TORCH_COMPILE, device=DEVICE.type, use_fallback=False)
+    with use_kernel_mapping({NAME: {DEVICE.type: {Mode.TRAINING: repository(bundle)}}}, inherit_mapping=False):
+        trained = kernelize(copy.deepcopy(module).float().train(), mode=Mode.TRAINING, device=DEVICE.type, use_fallback=False)
     wide = copy.deepcopy(module).double()
     before, x, mask = calls, x.double(), mask.double()
     trained(x.float(), visibility=mask.float()).square().sum().backward()
@@ -118,13 +100,13 @@ def set_use_kernels(bundle):
     assert decorated, "transformers 5.17 needs kernels 0.16 for this"
     from kernels import register_kernel_mapping
 
-    register_kernel_mapping({NAME: {"cpu": {Mode.INFERENCE: repository(bundle)}}}, inherit_mapping=False)
+    register_kernel_mapping({NAME: {DEVICE.type: {Mode.INFERENCE: repository(bundle)}}}, inherit_mapping=False)
     import transformers.integrations.hub_kernels as hub_kernels
 
     hub_kernels.register_kernel_mapping_transformers = lambda *arguments, **options: None  # its default mapping asks the hub
     config = EsmFold2Config(pairwise_hidden_size=64, chunk_size=16, folding_trunk_num_hidden_layers=3, pair_transition_intermediate_size=128)
     model = randomise(Trunk(config))
-    x, mask = torch.randn(1, 29, 29, 64), torch.ones(1, 29, 29)
+    x, mask = draw(1, 29, 29, 64), torch.ones(1, 29, 29, device=DEVICE)
     with torch.no_grad():
         before = model(x, mask)
         assert calls == 6

@@ -58,3 +58,23 @@ $(PYTHON)/models/installed: packager/tests/environments/models.txt $(PYTHON)/ker
 	$(Q)$(call python_over,torch kernels_0_16_transformers)
 	$(Q)$(call pip,$(@D)) --no-deps -r $<
 	@touch $@
+
+# For a GPU machine without compilers or network: packager/tests/on_gpu.sh and all that it runs, as a folder and as one archive of it.
+# GPU_PYTHON is that machine's Python, GPU_BACKEND its variant; HUB_TRITON a folder that holds esmfold2_trimul, if that is to be timed too.
+GPU_PYTHON ?= 3.12
+GPU_BACKEND ?= cu130
+PYTHON_KIT := $(BUILD)/python-gpu-kit
+PYTHON_KIT_PLUGINS = $(foreach arch,cuda_sm90a cuda_sm80,$(call plugin_file,triangle_multiplication,$(arch)) $(PLUGINS)/tvm_ffi/triangle_multiplication-$(version.triangle_multiplication)-$(arch)-tvm_ffi.so)
+.PHONY: python-gpu-kit
+python-gpu-kit: $(PYTHON_KIT_PLUGINS) $(GEN)/archs.json $(BIN)/lamina $(LIB)/liblamina_xla.so  ## what packager/tests/on_gpu.sh needs, as one archive in build/
+	$(call say,KIT,$(PYTHON_KIT).tar.gz)
+	$(Q)rm -rf $(PYTHON_KIT) && mkdir -p $(PYTHON_KIT)/build/plugins/tvm_ffi
+	$(Q)$(BIN)/lamina pack triangle_multiplication --org acme --counter 1 --only-backend $(GPU_BACKEND) --tvm-ffi --out $(PYTHON_KIT)/bundle >/dev/null
+	$(Q)for file in $(PYTHON_KIT_PLUGINS); do ln -s "$$(cd $(PYTHON_KIT) && realpath --relative-to=$$(dirname $$file) bundle/build/*/$$(basename $$file))" $(PYTHON_KIT)/$$file; done
+	$(Q)cp --parents packager/tests/*.py packager/tests/on_gpu.sh bench/gpu/esmfold2.py examples/data/proteins.fasta adapters/tests/*.sh adapters/tests/*.py adapters/xla/*.py \
+	  layers/triangle_multiplication/contract.json layers/triangle_multiplication/hosts/*.json layers/triangle_multiplication/golden/*.safetensors $(LIB)/liblamina_xla.so $(PYTHON_KIT)/
+	$(Q)$(if $(HUB_TRITON),mkdir $(PYTHON_KIT)/hub-triton && cp -r $(HUB_TRITON)/esmfold2_trimul $(PYTHON_KIT)/hub-triton/)
+	$(Q)python3 -m venv $(PYTHON_KIT).venv && $(PYTHON_KIT).venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --python-version $(GPU_PYTHON) --implementation cp \
+	  $(foreach glibc,2_28 2_27 2_24 2_17,--platform manylinux_$(glibc)_x86_64) --platform manylinux2014_x86_64 --no-compile --target $(PYTHON_KIT)/site -r packager/tests/environments/gpu.txt && \
+	  rm -rf $(PYTHON_KIT).venv
+	$(Q)tar -C $(PYTHON_KIT) -czf $(PYTHON_KIT).tar.gz .

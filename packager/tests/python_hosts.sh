@@ -13,4 +13,6 @@ measure() { "$@" bench/gpu/esmfold2.py --bundle "$scratch/bundle" --device cpu -
 LAMINA_STRICT=1 measure build/python/kernels_0_17_hub_1/bin/python
 jq -e '[.rows[] | select(.form | startswith("lamina")) | .error < 1e-5] == [true, true]' "$scratch/esmfold2.json" >/dev/null ||
   fail 'a form of the ESMFold2 measurement did not run'
+python3 bench/gpu/esmfold2_page.py "$scratch/esmfold2.json" --out "$scratch/page"
+grep -qE '^\| 32 \| [0-9]+ \| [0-9]+ \([0-9.]+\) \|' "$scratch/page.md" || { cat "$scratch/page.md"; fail 'the page has no row of its times'; }
 echo 'Python hosts: passed'

@@ -66,13 +66,3 @@ $(BUILD)/adapters-venv/installed: adapters/tests/requirements.txt
 	$(Q)python3 -m venv $(@D)
 	$(Q)$(@D)/bin/pip install --quiet --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu -r $<
 	@touch $@
-
-# For a GPU machine without compilers or network: copy the folder there and run adapters/tests/python_adapters.sh --gpu python3 in it.
-ADAPTERS_KIT := $(BUILD)/adapters-gpu-kit
-.PHONY: adapters-gpu-kit
-adapters-gpu-kit: plugins tvm_ffi_plugins $(LIB)/liblamina_xla.so  ## what adapters/tests/python_adapters.sh --gpu needs, as one folder in build/
-	$(call say,KIT,$(ADAPTERS_KIT))
-	$(Q)rm -rf $(ADAPTERS_KIT) && mkdir -p $(ADAPTERS_KIT)
-	$(Q)cp --parents adapters/tests/*.sh adapters/tests/*.py adapters/xla/*.py layers/*/contract.json layers/*/hosts/*.json layers/*/golden/*.safetensors \
-	  $(LIB)/liblamina_xla.so $(filter %-cuda_sm80.so %-cuda_sm90a.so,$(ALL_PLUGINS)) \
-	  $(filter %-cuda_sm80-tvm_ffi.so %-cuda_sm90a-tvm_ffi.so,$(TVM_FFI_PLUGINS)) $(ADAPTERS_KIT)/

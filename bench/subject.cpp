@@ -1,6 +1,7 @@
 #include "bench/subject.h"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <climits>
@@ -81,11 +82,16 @@ lamina_plan *make_plan(const lamina_op &op, const Setting &setting, const Home &
 
 Home processor_home() {
   Home home;
-  home.allocate = [](uint64_t bytes, uint64_t align, const void *content) {
+  home.allocate = [](uint64_t size, uint64_t align, const void *content) {
+    uint64_t bytes = size;
     void *memory = nullptr;
+    // Huge pages where the system gives them, as in the heap that peers.cpp arranges for the peers.
+    constexpr uint64_t huge_page = 2u << 20;
+    if (bytes >= huge_page) align = std::max(align, huge_page), bytes = (bytes + huge_page - 1) / huge_page * huge_page;
     if (posix_memalign(&memory, std::max<uint64_t>(align, 4096), std::max<uint64_t>(bytes, 1)))
       throw Error(ErrorKind::internal, "no memory for " + std::to_string(bytes) + " bytes");
-    if (content) std::memcpy(memory, content, bytes);
+    if (bytes >= huge_page) madvise(memory, bytes, MADV_HUGEPAGE);
+    if (content) std::memcpy(memory, content, size);
     else std::memset(memory, 0, bytes);
     return std::shared_ptr<void>(memory, std::free);
   };

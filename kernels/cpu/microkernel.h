@@ -25,6 +25,36 @@ inline __attribute__((always_inline)) void multiply_tile(int64_t units, const fl
   }
 }
 
+// The same with something else to do: calls beside(step) for each step below `steps`, spread over the units.  What follows a tile waits for
+// its last sums, and the next tile waits behind it; an epilogue in small pieces beside the next tile's arithmetic hides in that instead.
+template <class Product, int steps, class Beside>
+inline __attribute__((always_inline)) void multiply_tile_beside(int64_t units, const float *a, int64_t a_row, int64_t a_unit,
+                                                                const float *b, int64_t b_vector, int64_t b_unit, MicroTile &sum,
+                                                                Beside beside) {
+#pragma GCC unroll 8
+  for (int row = 0; row < micro_rows; ++row) sum[row][0] = sum[row][1] = zero();
+  int64_t unit = 0;
+  for (int64_t step = 0; step < steps; ++step) {
+    const int64_t stop = units * (step + 1) / steps;
+#pragma GCC unroll 2
+    for (; unit < stop; ++unit, a += a_unit, b += b_unit) {
+      const Vector b0 = load(b), b1 = load(b + b_vector);
+#pragma GCC unroll 8
+      for (int row = 0; row < micro_rows; ++row) {
+        const Vector factor = broadcast(a + row * a_row);
+        sum[row][0] = Product::accumulate(sum[row][0], factor, b0);
+        sum[row][1] = Product::accumulate(sum[row][1], factor, b1);
+      }
+    }
+    beside(step);
+  }
+}
+
+inline __attribute__((always_inline)) void store_tile(float *to, int64_t stride, const MicroTile &sum) {
+#pragma GCC unroll 8
+  for (int row = 0; row < micro_rows; ++row, to += stride) store(to, sum[row][0]), store(to + width, sum[row][1]);
+}
+
 // Cache lines to bring into L2 while the arithmetic runs: `lines` of them, spread over the loop.
 struct Prefetch {
   const char *from;

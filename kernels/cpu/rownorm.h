@@ -98,6 +98,59 @@ inline void normalise_row_again(const char *row, int64_t channels, const RowNorm
   }
 }
 
+// LayerNorm of 2 * width rows at once, lanes being rows: panel [unit][2 * width] becomes its norm.  Two passes, as above.  Lanes of a half
+// from valid[half] on become the norm's bias, whatever eps is.  Sums run down the lanes, so nothing waits for a sum across a vector.
+template <class Product>
+inline void normalise_panel(float *panel, int64_t channels, const RowNorm &norm, const int64_t (&valid)[2], Vector (&mean)[2],
+                            Vector (&scale)[2]) {
+  constexpr int per_unit = Product::per_unit;
+  const int64_t units = channels / per_unit;
+  const auto values_of = [](const float *from, Vector(&values)[per_unit]) __attribute__((always_inline)) {
+#ifdef LAMINA_PAIR_DOT
+    if constexpr (per_unit == 2) return split_pairs(load(from), values[0], values[1]);
+#endif
+    values[0] = load(from);
+  };
+  // Calls use(n, values) for both halves of every unit; n counts the sums, of which there are enough to hide an addition's latency.
+  const auto each = [&](auto use) __attribute__((always_inline)) {
+    for (int64_t unit = 0; unit < units; unit += 2)
+#pragma GCC unroll 4
+      for (int64_t n = 0; n < 4; ++n) {
+        Vector values[per_unit];
+        values_of(panel + (unit + n / 2) * 2 * width + n % 2 * width, values);
+        use(n, values);
+      }
+  };
+  const Vector share = splat(1 / static_cast<float>(channels));
+  Vector sums[4] = {zero(), zero(), zero(), zero()};
+  each([&](int64_t n, Vector(&values)[per_unit]) __attribute__((always_inline)) {
+    for (Vector v : values) sums[n] += v;
+  });
+  for (int half = 0; half < 2; ++half) mean[half] = (sums[half] + sums[half + 2]) * share;
+  for (Vector &square : sums) square = zero();
+  each([&](int64_t n, Vector(&values)[per_unit]) __attribute__((always_inline)) {
+    for (Vector v : values) v -= mean[n % 2], sums[n] = multiply_add(v, v, sums[n]);
+  });
+  for (int half = 0; half < 2; ++half)
+    scale[half] =
+        keep_first_lanes(splat(1.f) / square_root(multiply_add(sums[half] + sums[half + 2], share, splat(norm.eps))), valid[half]);
+  for (int64_t unit = 0; unit < units; ++unit)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      float *at = panel + unit * 2 * width + half * width;
+      Vector values[per_unit];
+      values_of(at, values);
+#pragma GCC unroll 2
+      for (int n = 0; n < per_unit; ++n)
+        values[n] = multiply_add((values[n] - mean[half]) * scale[half], splat(norm.weight[unit * per_unit + n]),
+                                 splat(norm.bias[unit * per_unit + n]));
+#ifdef LAMINA_PAIR_DOT
+      if constexpr (per_unit == 2) values[0] = pairs(values[0], values[1]);
+#endif
+      store(at, values[0]);
+    }
+}
+
 // rows: 2 * width rows of `units` units, `stride` apart, stride a multiple of width.  panel: [unit][2 * width], lanes are the rows.
 inline void transpose_rows(const float *rows, int64_t stride, int64_t units, float *panel) {
   for (int half = 0; half < 2; ++half)

@@ -29,6 +29,12 @@ inline float sum(Vector v) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+inline Vector keep_first_lanes(Vector v, int64_t count) {  // any count: 0 or less keeps none, width or more all
+  const int32_t kept = static_cast<int32_t>(count < 0 ? 0 : count > width ? width : count);
+  const __m256i keep = _mm256_cmpgt_epi32(_mm256_set1_epi32(kept), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return _mm256_and_ps(v, _mm256_castsi256_ps(keep));
+}
+
 // Widths are multiples of 8, so a row has no tail here: `count` is always 8.
 inline Vector keep_first(Vector v, int) { return v; }
 struct Float32 {
@@ -58,6 +64,12 @@ struct Float16 {
     _mm_storeu_si128(static_cast<__m128i *>(to), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
 };
+
+// 2 * width consecutive values.
+template <class Io>
+inline void store_two(Io, void *to, Vector first, Vector second) {
+  Io::store(to, first, width), Io::store(static_cast<char *>(to) + width * Io::bytes, second, width);
+}
 
 struct FloatProduct {  // a unit is one float; this machine has no dot product of bfloat16 pairs
   static constexpr int per_unit = 1;

@@ -39,6 +39,9 @@ inline float sum(Vector v) {
 
 inline __mmask16 first(int count) { return static_cast<__mmask16>((1u << count) - 1); }
 
+inline Vector keep_first_lanes(Vector v, int64_t count) {  // any count: 0 or less keeps none, width or more all
+  return _mm512_maskz_mov_ps(static_cast<__mmask16>(count <= 0 ? 0 : count >= 16 ? 0xffff : (1u << count) - 1), v);
+}
 inline Vector keep_first(Vector v, int count) { return _mm512_maskz_mov_ps(first(count), v); }  // the other lanes become 0
 
 // `count` is 16, or fewer for the tail of a row: nothing beyond is touched, the rest of the vector is 0.
@@ -70,6 +73,12 @@ struct Float16 {
   }
 };
 
+// 2 * width consecutive values.
+template <class Io>
+inline void store_two(Io, void *to, Vector first, Vector second) {
+  Io::store(to, first, width), Io::store(static_cast<char *>(to) + width * Io::bytes, second, width);
+}
+
 // Rounds by AVX-512-BF16's own instruction, which makes zeros of denormals: for arithmetic by vdpbf16ps, which does so too.
 struct BFloat16ByInstruction : BFloat16 {
   static void store(void *to, Vector v, int count) {
@@ -79,6 +88,19 @@ struct BFloat16ByInstruction : BFloat16 {
     _mm256_mask_storeu_epi16(to, first(count), bits);
   }
 };
+
+// 32 consecutive values.
+inline void store_two(BFloat16ByInstruction, void *to, Vector first, Vector second) {
+  const __m512bh rounded = _mm512_cvtne2ps_pbh(second, first);
+  memcpy(to, &rounded, sizeof rounded);
+}
+
+// What `pairs` joins: both bfloat16 of each unit, as floats.
+inline void split_pairs(Vector units, Vector &even, Vector &odd) {
+  const __m512i bits = _mm512_castps_si512(units);
+  even = _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+  odd = _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+}
 
 // The low half of each 32-bit unit from `even`, the high half from `odd`, both rounded to bfloat16.
 inline Vector pairs(Vector even, Vector odd) {
@@ -104,7 +126,7 @@ struct PairProduct {  // a unit is two bfloat16: AVX-512-BF16 only
   static Vector accumulate(Vector c, Vector a, Vector b) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 };
 
-inline void transpose(Vector (&r)[16]) {
+inline __attribute__((always_inline)) void transpose(Vector (&r)[16]) {
   Vector t[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 8; ++i) {

@@ -131,33 +131,16 @@ inline void write_out(const Job &job, int64_t i, int64_t j, int64_t c, Vector u)
   M::Io::store(row_of<typename M::Io>(p.out, job.batch, i, j) + c * M::Io::bytes, u, count);
 }
 
-// projected *= sigmoid(gate).  No branch among the sigmoids: their latencies overlap.
+// Two vectors of u to channels c ... of position (i, j).
 template <class M>
-inline void gate_projected(const cpu::MicroTile &gate, const float *bias, float *projected) {
-  const Vector biases[2] = {cpu::load(bias), cpu::load(bias + width)};
-#pragma GCC unroll 8
-  for (int64_t row = 0; row < micro_rows; ++row)
-    for (int64_t half = 0; half < 2; ++half) {
-      float *at = projected + row * strip_pair + half * width;
-      cpu::store(at, cpu::load(at) * M::Sigmoid::of(gate[row][half] + biases[half]));
-    }
-}
-
-// A micro tile of u to its place: positions (i, j ...), channels c ...
-template <class M>
-inline void write_rows(const Job &job, int64_t i, int64_t j, int64_t c, const float *u) {
+inline void write_two(const Job &job, int64_t i, int64_t j, int64_t c, Vector first, Vector second) {
   const Problem &p = job.p;
-  const int64_t rows = p.N - j < micro_rows ? p.N - j : micro_rows;
   if (c + strip_pair <= p.C && !p.dropout_mask.present && !p.residual.present) {
-    for (int64_t row = 0; row < rows; ++row, u += strip_pair) {
-      char *to = row_of<typename M::Io>(p.out, job.batch, i, j + row) + c * M::Io::bytes;
-      M::Io::store(to, cpu::load(u), width);
-      M::Io::store(to + width * M::Io::bytes, cpu::load(u + width), width);
-    }
-    return;
+    char *to = row_of<typename M::Io>(p.out, job.batch, i, j) + c * M::Io::bytes;
+    return cpu::store_two(typename M::Io{}, to, first, second);
   }
-  for (int64_t row = 0; row < rows; ++row, u += strip_pair)
-    for (int64_t half = 0; half < strip_pair && c + half < p.C; half += width) write_out<M>(job, i, j + row, c + half, cpu::load(u + half));
+  write_out<M>(job, i, j, c, first);
+  if (c + width < p.C) write_out<M>(job, i, j, c + width, second);
 }
 
 struct Position {
@@ -180,22 +163,38 @@ void back(const Job &job, int64_t i, int64_t j0, const float *strips, Position n
     return row_of<typename M::Io>(p.pair, job.batch, next.i < p.N ? next.i : i, next.j + lane < p.N ? next.j + lane : j0);
   });
   RowPrefetch strip(1, strip_lines, [&](int64_t) { return reinterpret_cast<const char *>(strips + 2 * job.g.o_stride); });
+  // The sums of the positions and channels before; a row of them is finished at each step of a projection.
+  alignas(64) float values[micro_rows * strip_pair], gates[micro_rows * strip_pair];
+  int64_t lane_before = 0, c_before = -1;
+  const auto finish = [&](int64_t row) __attribute__((always_inline)) {
+    if (j0 + lane_before + row >= p.N) return;
+    const float *bias = job.w.out_bias + c_before, *gate_bias = job.w.out_gate_bias + c_before;
+    const float *value = values + row * strip_pair, *gate = gates + row * strip_pair;
+    Vector u[2] = {cpu::load(value) + cpu::load(bias), cpu::load(value + width) + cpu::load(bias + width)};
+    if (gate_after) {
+      u[0] = u[0] * M::Sigmoid::of(cpu::load(gate) + cpu::load(gate_bias));
+      u[1] = u[1] * M::Sigmoid::of(cpu::load(gate + width) + cpu::load(gate_bias + width));
+    }
+    write_two<M>(job, i, j0 + lane_before + row, c_before, u[0], u[1]);
+  };
   for (int64_t c = 0; c < p.C; c += strip_pair) {
     const float *projection = job.w.out + c * o_units, *gate = job.w.out_gate + c * z_units;
     for (int64_t lane = 0; lane < strip_pair && j0 + lane < p.N; lane += micro_rows) {
       rows.step(row_step), strip.step((strip_lines + steps - 1) / steps);
       cpu::MicroTile sum;
-      cpu::multiply_tile<Product>(o_units, s.normed + lane / width * o_units * width + lane % width, 1, width, projection, width,
-                                  strip_pair, sum);
-#pragma GCC unroll 8
-      for (int64_t row = 0; row < micro_rows; ++row)
-        for (int64_t half = 0; half < 2; ++half)
-          cpu::store(s.projected + row * strip_pair + half * width, sum[row][half] + cpu::load(job.w.out_bias + c + half * width));
-      if (gate_after) cpu::multiply_tile<Product>(z_units, s.z + lane * job.g.z_stride, job.g.z_stride, 1, gate, width, strip_pair, sum);
-      if (gate_after) gate_projected<M>(sum, job.w.out_gate_bias + c, s.projected);
-      write_rows<M>(job, i, j0 + lane, c, s.projected);
+      cpu::multiply_tile_beside<Product, micro_rows>(o_units, s.normed + lane / width * o_units * width + lane % width, 1, width,
+                                                     projection, width, strip_pair, sum, [&](int64_t row) __attribute__((always_inline)) {
+                                                       if (c_before >= 0) finish(row);
+                                                     });
+      cpu::store_tile(values, strip_pair, sum);
+      if (gate_after) {
+        cpu::multiply_tile<Product>(z_units, s.z + lane * job.g.z_stride, job.g.z_stride, 1, gate, width, strip_pair, sum);
+        cpu::store_tile(gates, strip_pair, sum);
+      }
+      lane_before = lane, c_before = c;
     }
   }
+  for (int64_t row = 0; row < micro_rows; ++row) finish(row);
 }
 
 // One tile of the output.  The contraction may have a mode of its own.

@@ -78,7 +78,7 @@ void projection_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t va
       add_products<Product>(o_units, normed + lane / width * o_units * width + lane % width, 1, width, w.out + c * o_units, width,
                             strip_pair, value);
       alignas(64) float values[micro_rows * strip_pair];
-      store_tile(values, strip_pair, value);
+      cpu::store_tile(values, strip_pair, value);
       clear_tile(gate);
       add_products<Product>(z_units, s.z + lane * b.geometry.z_stride, b.geometry.z_stride, 1, w.out_gate + c * z_units, width, strip_pair,
                             gate);
@@ -107,7 +107,7 @@ void hidden_gradient(const BackwardJob &b, const float *strips, BackGradientScra
     cpu::MicroTile sum;
     clear_tile(sum);
     add_products<Product>(units, b.w.base + b.w.out + h * units, 1, micro_rows, s.panel, width, strip_pair, sum);
-    store_tile(s.hidden + h * strip_pair, strip_pair, sum);
+    cpu::store_tile(s.hidden + h * strip_pair, strip_pair, sum);
   }
   if (!p.settings.gate_before_projection) return;
   for (int64_t h = 0; h < p.H; ++h)

@@ -17,7 +17,7 @@ inline void contract_gradient(const BackwardJob &b, int64_t channel, float *room
       for (int64_t j = 0; j < N; j += width)
         add_products<cpu::FloatProduct>(N - j < width ? N - j : width, b.operand_at(j / width, other) + k * width, width, 1,
                                         first + j * width, second - first, width, sum);
-      store_tile(room + k * strip_pair, strip_pair, sum);
+      cpu::store_tile(room + k * strip_pair, strip_pair, sum);
     }
     for (int64_t k = 0; k < g.columns; ++k) {
       const bool inside = k < N;
@@ -82,7 +82,7 @@ void z_gradient(const BackwardJob &b, const FrontGradientScratch &s) {
     cpu::MicroTile sum;
     clear_tile(sum);
     add_products<Product>(units, b.w.base + b.w.front + c * units, 1, micro_rows, linears, width, strip_pair, sum);
-    store_tile(s.strips + c * strip_pair, strip_pair, sum);
+    cpu::store_tile(s.strips + c * strip_pair, strip_pair, sum);
   }
   for (int64_t half = 0; half < 2; ++half)
     for (int64_t c = 0; c < p.C; c += width) {

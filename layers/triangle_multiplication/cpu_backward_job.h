@@ -200,10 +200,6 @@ inline __attribute__((always_inline)) void load_tile(const float *from, int64_t 
 #pragma GCC unroll 8
   for (int row = 0; row < micro_rows; ++row, from += stride) sum[row][0] = cpu::load(from), sum[row][1] = cpu::load(from + width);
 }
-inline __attribute__((always_inline)) void store_tile(float *to, int64_t stride, const cpu::MicroTile &sum) {
-#pragma GCC unroll 8
-  for (int row = 0; row < micro_rows; ++row, to += stride) cpu::store(to, sum[row][0]), cpu::store(to + width, sum[row][1]);
-}
 
 // Operands of a product as units: what is there already where a unit is a float, else pairs in `room`.
 //   neighbours       [count] floats in a row -> units of two neighbours: strips, whose neighbours are positions
@@ -250,7 +246,7 @@ inline void add_outer_products(int64_t rows, int64_t units, const float *left, i
       cpu::MicroTile sum;
       load_tile(at, row_stride, sum);
       add_products<Product>(units, left + row * left_row, left_row, left_unit, right + c, width, row_stride, sum);
-      store_tile(at, row_stride, sum);
+      cpu::store_tile(at, row_stride, sum);
     }
 }
 

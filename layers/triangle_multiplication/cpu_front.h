@@ -34,6 +34,42 @@ void front_panel(const Job &job, int64_t block, int64_t k, float *z, float *pane
   cpu::transpose_rows(z, job.g.z_stride, p.C / M::Product::per_unit, panel);
 }
 
+// The same from a tensor whose memory holds the units of the product: its rows are transposed as they are and normed as lanes.
+template <class M>
+void front_panel_of_units(const Job &job, int64_t block, int64_t k, float *panel, float *mask) {
+  const Problem &p = job.p;
+  const int64_t units = p.C / M::Product::per_unit, row0 = block * width, rows = p.N - row0 < width ? p.N - row0 : width;
+  const int64_t valid[2] = {rows, k + 1 < p.N ? rows : 0};
+  for (int64_t q = 0; q < 2; ++q) {
+    const char *from[width];
+    for (int64_t lane = 0; lane < valid[q]; ++lane) from[lane] = front_row<M>(job, row0 + lane, k + q);
+    for (int64_t unit = 0; unit < units; unit += width) {
+      const int left = static_cast<int>(units - unit < width ? units - unit : width);
+      Vector square[width];
+      if (valid[q] == width)
+#pragma GCC unroll 16
+        for (int64_t lane = 0; lane < width; ++lane) square[lane] = cpu::Float32::load(from[lane] + unit * 4, left);
+      else
+        for (int64_t lane = 0; lane < width; ++lane)
+          square[lane] = lane < valid[q] ? cpu::Float32::load(from[lane] + unit * 4, left) : cpu::zero();
+      cpu::transpose(square);
+#pragma GCC unroll 16
+      for (int64_t row = 0; row < width; ++row) cpu::store(panel + (unit + row) * strip_pair + q * width, square[row]);
+    }
+  }
+  Vector mean[2] = {cpu::zero(), cpu::zero()}, scale[2] = {cpu::splat(1.f), cpu::splat(1.f)};
+  if (const cpu::RowNorm norm = job.norm_in(); norm.weight) cpu::normalise_panel<typename M::Product>(panel, p.C, norm, valid, mean, scale);
+  for (int64_t q = 0; q < 2; ++q) {
+    alignas(64) float means[width], scales[width];
+    cpu::store(means, mean[q]), cpu::store(scales, scale[q]), cpu::store(mask + q * width, cpu::zero());
+    for (int64_t lane = 0; lane < valid[q]; ++lane) {
+      const int64_t r = row0 + lane, i = p.settings.incoming ? k + q : r, j = p.settings.incoming ? r : k + q;
+      mask[q * width + lane] = mask_at(p, job.batch, i, j);
+      job.statistics[i * p.N + j] = {means[lane], scales[lane]};
+    }
+  }
+}
+
 // Columns [k_begin, k_end) of one row block; k_begin is even.
 template <class M>
 void front(const Job &job, int64_t block, int64_t k_begin, int64_t k_end, float *scratch) {
@@ -43,8 +79,8 @@ void front(const Job &job, int64_t block, int64_t k_begin, int64_t k_end, float 
   float *z = scratch, *panel = z + job.scratch.z;
   alignas(64) float mask[strip_pair];
   for (int64_t k = k_begin; k < k_end; k += 2) {
-    front_panel<M>(job, block, k, z, panel, mask);
-    const Vector mask0 = cpu::load(mask), mask1 = cpu::load(mask + width);
+    if constexpr (M::Io::bytes * M::Product::per_unit == 4) front_panel_of_units<M>(job, block, k, panel, mask);
+    else front_panel<M>(job, block, k, z, panel, mask);
     char *to = job.operands + block * job.g.block_bytes + k / 2 * M::Storage::pair_bytes;
     // The next columns' rows come into L1 beside the arithmetic, a few lines each group.
     const int64_t groups = 2 * p.H / channels, per_group = (strip_pair * row_lines + groups - 1) / groups;
@@ -52,20 +88,25 @@ void front(const Job &job, int64_t block, int64_t k_begin, int64_t k_end, float 
       const int64_t r = block * width + position / 2;
       return front_row<M>(job, r < p.N ? r : p.N - 1, k + 2 + position % 2);
     });
+    // sums are those of the group before; a channel of them is finished at each step of a group's product.
+    alignas(64) float sums[micro_rows * strip_pair];
+    const auto finish = [&](int64_t channel, int64_t c) __attribute__((always_inline)) {
+      const float *value = sums + c * strip_pair, *gate = value + channels * strip_pair;
+      const Vector bias = cpu::splat(job.w.front_bias[channel]), gate_bias = cpu::splat(job.w.front_gate_bias[channel]);
+      const Vector even = (cpu::load(value) + bias) * cpu::load(mask) * M::Sigmoid::of(cpu::load(gate) + gate_bias);
+      const Vector odd = (cpu::load(value + width) + bias) * cpu::load(mask + width) * M::Sigmoid::of(cpu::load(gate + width) + gate_bias);
+      M::Storage::put(to + channel * job.g.channel_bytes, even, odd);
+    };
     for (int64_t group = 0; group < groups; ++group) {
       next.step(per_group);
       cpu::MicroTile sum;
-      cpu::multiply_tile<typename M::Product>(units, job.w.front + group * units * micro_rows, 1, micro_rows, panel, width, strip_pair,
-                                              sum);
-#pragma GCC unroll 4
-      for (int64_t c = 0; c < channels; ++c) {
-        const int64_t channel = group * channels + c;
-        const Vector bias = cpu::splat(job.w.front_bias[channel]), gate_bias = cpu::splat(job.w.front_gate_bias[channel]);
-        const Vector even = (sum[c][0] + bias) * mask0 * M::Sigmoid::of(sum[channels + c][0] + gate_bias);
-        const Vector odd = (sum[c][1] + bias) * mask1 * M::Sigmoid::of(sum[channels + c][1] + gate_bias);
-        M::Storage::put(to + channel * job.g.channel_bytes, even, odd);
-      }
+      cpu::multiply_tile_beside<typename M::Product, channels>(units, job.w.front + group * units * micro_rows, 1, micro_rows, panel, width,
+                                                               strip_pair, sum, [&](int64_t c) __attribute__((always_inline)) {
+                                                                 if (group) finish((group - 1) * channels + c, c);
+                                                               });
+      cpu::store_tile(sums, strip_pair, sum);
     }
+    for (int64_t c = 0; c < channels; ++c) finish((groups - 1) * channels + c, c);
   }
   cpu::stream_fence();
 }

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import torch
 
+from ._abi import Tensor
 from ._hosts import Binding
-from ._library import CONTRACT, Tensor
+from ._library import CONTRACT
 
 _ROWS = {row["name"]: row for row in CONTRACT["arguments"]}
 

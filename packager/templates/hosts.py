@@ -8,7 +8,8 @@ import types
 
 import torch
 
-from ._library import CONTRACT, MANIFEST, Unsupported
+from ._abi import Unsupported
+from ._library import CONTRACT, MANIFEST
 
 _FORWARD = next(op for op in CONTRACT["ops"] if op["kind"] == "forward")
 _ROWS = {row["name"]: row for row in CONTRACT["arguments"]}

@@ -14,8 +14,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
+from ._abi import Unsupported
 from ._hosts import BINDINGS, INPUTS, MAIN, OUTPUT, REPLACEABLE, RESIDUAL, SHAPES, Binding, reach
-from ._library import CONTRACT, METADATA, Unsupported, builds_for, device_problem, strict
+from ._library import CONTRACT, METADATA, builds_for, device_problem, strict
 from ._training import DIFFERENTIABLE, HAS_BACKWARD, forward_train_op, kept, saving, trainer_of  # noqa: F401: saving is public
 from ._weights import ADD, NEW, PLAIN, REPLACE, Weights, choose, refresh, site_of, weights_of  # noqa: F401: refresh is public
 

@@ -8,7 +8,8 @@ import torch
 
 from . import layers
 from ._hosts import BINDINGS, Binding
-from ._library import Unsupported, strict
+from ._abi import Unsupported
+from ._library import strict
 from ._weights import refresh
 
 _MARK = "_lamina_layer"  # on the function that stands in a patched module's `forward`

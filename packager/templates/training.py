@@ -11,9 +11,10 @@ from contextlib import contextmanager
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+from ._abi import DTYPES, Plan, Prepared, Tensor, Unsupported, saved_size
 from ._gradients import Layout, cuts_of, described, joined
 from ._hosts import BINDINGS, INPUTS, MAIN, OUTPUT, SHAPES, Binding
-from ._library import CONTRACT, DTYPES, METADATA, Plan, Prepared, Tensor, Unsupported, any_build_has, builds_for, saved_size, stream_of
+from ._library import CONTRACT, METADATA, any_build_has, builds_for, stream_of
 from ._weights import PLAIN
 
 _OPS = {op["kind"]: op["name"] for op in CONTRACT["ops"]}

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from ._abi import DTYPES, Plan, Prepared, Tensor, Unsupported
 from ._hosts import INPUTS, MAIN, OUTPUT, RESIDUAL, SHAPES, Binding
-from ._library import CONTRACT, DTYPES, Plan, Prepared, Tensor, Unsupported, builds_for, packed_room, stream_of
+from ._library import CONTRACT, builds_for, packed_room, stream_of
 
 _NAMES = {torch.float64: "float64", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 PLAIN = (torch.Tensor, torch.nn.Parameter)

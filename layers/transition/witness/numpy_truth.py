@@ -4,15 +4,16 @@
 
 Written from the contract's formulas alone, apart from the reference build.  Every combination of activation, norm (none, without and with
 bias), residual and row mask; biases, eps and sizes vary along with them.
-Each case: case_NNN/<argument>, case_NNN/out, and its attributes as JSON in metadata case_NNN.
+Gradients of the rows, the residual and every parameter, by complex steps, stand beside the first of each three.  The file: conformance/numpy_witness.py.
 """
 import itertools
-import json
 import pathlib
-import struct
 import sys
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "conformance"))
+from numpy_witness import gradients, write  # noqa: E402
 
 
 def transition(t, activation, eps):
@@ -58,25 +59,18 @@ def draw(generator, index, activation, norm, residual, mask):
 
 
 def main(out):
-    generator = np.random.default_rng(20)
-    tensors, metadata = {}, {"kind": "arguments", "layer": "transition"}
+    generator, slopes = np.random.default_rng(20), np.random.default_rng(21)
+    cases = []
     lattice = itertools.product(["swiglu", "relu"], [0, 1, 2], [False, True], [False, True])
     for index, (activation, norm, residual, mask) in enumerate(lattice):
         attributes = {"activation": activation, "eps": [1e-5, 1e-3, 0.0][index % 3]}
         t = draw(generator, index, activation, norm, residual, mask)
-        t["out"] = transition(t, **attributes)
-        name = f"case_{index:03d}"
-        tensors |= {f"{name}/{argument}": value for argument, value in t.items()}
-        metadata[name] = json.dumps(attributes)
-    header, blobs, at = {"__metadata__": metadata}, [], 0
-    for name, array in sorted(tensors.items()):
-        data = np.ascontiguousarray(array, dtype=np.float64).tobytes()
-        header[name] = {"dtype": "F64", "shape": list(array.shape), "data_offsets": [at, at + len(data)]}
-        blobs.append(data)
-        at += len(data)
-    text = json.dumps(header, sort_keys=True).encode()
-    text += b" " * (-len(text) % 8)
-    (pathlib.Path(out) / "truth.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+        case = t | {"out": transition(t, **attributes)}
+        if index % 3 == 0:
+            case["out_gradient"] = slopes.standard_normal(case["out"].shape)
+            case |= gradients(lambda moved: transition(moved, **attributes), t, [name for name in t if name != "row_mask"], case["out_gradient"])
+        cases.append((attributes, case))
+    write(out, "transition", cases)
 
 
 main(sys.argv[1])

@@ -1,7 +1,7 @@
 // LayerNorm over rows and its gradient, a warp a row; sums down columns in a fixed order.
 #pragma once
 #include "rows_job.h"
-#include "kernels/gpu/element.cuh"
+#include "kernels/gpu/rows.cuh"
 
 namespace lamina::cuda {
 
@@ -19,59 +19,52 @@ __device__ inline float over_warp(float sum) {
   return sum;
 }
 
-struct RowStatistics {
-  float mean, scale;
-};
-// Two passes over the row, so that a mean far above the deviation costs no digits.
+// A warp takes the row lane by lane, so that rows need no alignment.
 template <class T>
-__device__ RowStatistics row_statistics(const void *x, bool is_float, int64_t first, int channels, float eps) {
-  const int lane = threadIdx.x % 32;
-  float sum = 0, square = 0;
-  for (int c = lane; c < channels; c += 32) sum += element<T>(x, is_float, first + c);
-  const float mean = over_warp(sum) / static_cast<float>(channels);
-  for (int c = lane; c < channels; c += 32) {
-    const float centred = element<T>(x, is_float, first + c) - mean;
-    square = fmaf(centred, centred, square);
-  }
-  return {mean, 1.0f / sqrtf(over_warp(square) / static_cast<float>(channels) + eps)};
+__device__ gpu::Moments row_moments(const void *x, bool is_float, int64_t first, int channels, float eps) {
+  const auto each = [&](auto use) {
+    for (int c = threadIdx.x % 32; c < channels; c += 32) use(element<T>(x, is_float, first + c));
+  };
+  const auto mean_over = [&](float sum) { return over_warp(sum) / static_cast<float>(channels); };
+  return gpu::moments_of(eps, each, each, mean_over, [](float square) { return 1.0f / sqrtf(square); });
 }
 
 template <class T>
 __device__ void normalise(const NormJob &job) {
   const int64_t row = (static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x) / 32;
   if (row >= job.rows) return;
-  const auto [mean, scale] = row_statistics<T>(job.x, job.x_is_float, row * job.x_line, job.channels, job.eps);
+  const gpu::Moments of_row = row_moments<T>(job.x, job.x_is_float, row * job.x_line, job.channels, job.eps);
   for (int c = threadIdx.x % 32; c < job.channels; c += 32) {
-    const float centred = element<T>(job.x, job.x_is_float, row * job.x_line + c) - mean;
-    static_cast<T *>(job.out)[row * job.out_line + c] = gpu::from_float<T>(fmaf(centred * scale, job.weight[c], job.bias[c]));
+    const float x = element<T>(job.x, job.x_is_float, row * job.x_line + c);
+    static_cast<T *>(job.out)[row * job.out_line + c] = gpu::from_float<T>(gpu::normalised(x, of_row, job.weight[c], job.bias[c]));
   }
 }
 
-// x' = scale (g - mean(g) - n mean(g n)) with g = gradient * weight, n = normalised x.
 template <class T>
 __device__ void norm_gradient(const NormGradientJob &job) {
   const int64_t row = (static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x) / 32;
   if (row >= job.rows) return;
   const int lane = threadIdx.x % 32;
-  const auto [mean, scale] = row_statistics<T>(job.x, job.x_is_float, row * job.x_line, job.channels, job.eps);
-  if (lane == 0) job.statistics[2 * row] = mean, job.statistics[2 * row + 1] = scale;
+  const gpu::Moments of_row = row_moments<T>(job.x, job.x_is_float, row * job.x_line, job.channels, job.eps);
+  if (lane == 0) job.statistics[2 * row] = of_row.mean, job.statistics[2 * row + 1] = of_row.scale;
   if (!job.x_gradient) return;
-  float sum = 0, along = 0;
-  const auto parts = [&](int c, float &g, float &n) {
-    g = element<T>(job.gradient, job.gradient_is_float, row * job.gradient_line + c) * job.weight[c];
-    n = (element<T>(job.x, job.x_is_float, row * job.x_line + c) - mean) * scale;
+  float slope = 0, along = 0;
+  const auto parts = [&](int c, float &gradient, float &hat) {
+    gradient = element<T>(job.gradient, job.gradient_is_float, row * job.gradient_line + c) * job.weight[c];
+    hat = gpu::standardised(element<T>(job.x, job.x_is_float, row * job.x_line + c), of_row);
   };
   for (int c = lane; c < job.channels; c += 32) {
-    float g, n;
-    parts(c, g, n);
-    sum += g, along = fmaf(g, n, along);
+    float gradient, hat;
+    parts(c, gradient, hat);
+    slope += gradient, along = fmaf(gradient, hat, along);
   }
   const float channels = static_cast<float>(job.channels);
-  sum = over_warp(sum) / channels, along = over_warp(along) / channels;
+  slope = over_warp(slope) / channels, along = over_warp(along) / channels;
   for (int c = lane; c < job.channels; c += 32) {
-    float g, n;
-    parts(c, g, n);
-    static_cast<T *>(job.x_gradient)[row * job.x_gradient_line + c] = gpu::from_float<T>(scale * (g - sum - n * along));
+    float gradient, hat;
+    parts(c, gradient, hat);
+    static_cast<T *>(job.x_gradient)[row * job.x_gradient_line + c] =
+        gpu::from_float<T>(gpu::input_gradient(gradient, hat, of_row.scale, slope, along));
   }
 }
 
@@ -86,10 +79,9 @@ __device__ void column_sums(const ColumnSumsJob &job) {
     for (int64_t row = first + warp; row < job.rows && row < first + slab_rows; row += 8) {
       const float g = element<T>(job.gradient, job.gradient_is_float, row * job.gradient_line + column);
       sum += g;
-      if (job.x)
-        along =
-            fmaf(g, (element<T>(job.x, job.x_is_float, row * job.x_line + column) - job.statistics[2 * row]) * job.statistics[2 * row + 1],
-                 along);
+      if (!job.x) continue;
+      const gpu::Moments of_row{job.statistics[2 * row], job.statistics[2 * row + 1]};
+      along = fmaf(g, gpu::standardised(element<T>(job.x, job.x_is_float, row * job.x_line + column), of_row), along);
     }
   of_warp[0][warp][lane] = sum, of_warp[1][warp][lane] = along;
   __syncthreads();

@@ -15,28 +15,26 @@ __device__ void normalise_in_registers(const NormJob &job) {
   const int lane = threadIdx.x % 32;
   const T *from = static_cast<const T *>(job.x) + row * job.x_line;
   gpu::Eight<T> held[groups];
-  float sum = 0, square = 0;
-  const auto each = [&](auto use) {
+  const auto each_group = [&](auto use) {
 #pragma unroll
     for (int group = 0; group < groups; ++group)
       if (group * 256 + lane * 8 < job.channels) use(held[group], group * 256 + lane * 8);
   };
-  each([&](gpu::Eight<T> &eight, int channel) {
-    eight = *reinterpret_cast<const gpu::Eight<T> *>(from + channel);
+  const auto use_eight = [](const gpu::Eight<T> &eight, auto use) {
 #pragma unroll
-    for (int e = 0; e < 8; ++e) sum += gpu::to_float(eight.value[e]);
-  });
-  const float mean = over_warp(sum) / static_cast<float>(job.channels);
-  each([&](gpu::Eight<T> &eight, int) {
-#pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      const float centred = gpu::to_float(eight.value[e]) - mean;
-      square = fmaf(centred, centred, square);
-    }
-  });
-  const float scale = rsqrtf(over_warp(square) / static_cast<float>(job.channels) + job.eps);
+    for (int e = 0; e < 8; ++e) use(gpu::to_float(eight.value[e]));
+  };
+  const auto first = [&](auto use) {
+    each_group([&](gpu::Eight<T> &eight, int channel) {
+      eight = *reinterpret_cast<const gpu::Eight<T> *>(from + channel);
+      use_eight(eight, use);
+    });
+  };
+  const auto again = [&](auto use) { each_group([&](const gpu::Eight<T> &eight, int) { use_eight(eight, use); }); };
+  const auto mean_over = [&](float sum) { return over_warp(sum) / static_cast<float>(job.channels); };
+  const gpu::Moments of_row = gpu::moments_of(job.eps, first, again, mean_over, [](float square) { return rsqrtf(square); });
   T *to = static_cast<T *>(job.out) + row * job.out_line;
-  each([&](gpu::Eight<T> &eight, int channel) {
+  each_group([&](const gpu::Eight<T> &eight, int channel) {
     gpu::Eight<T> result;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -46,7 +44,7 @@ __device__ void normalise_in_registers(const NormJob &job) {
 #pragma unroll
       for (int e = 0; e < 4; ++e)
         result.value[half * 4 + e] =
-            gpu::from_float<T>(fmaf((gpu::to_float(eight.value[half * 4 + e]) - mean) * scale, weight[e], bias[e]));
+            gpu::from_float<T>(gpu::normalised(gpu::to_float(eight.value[half * 4 + e]), of_row, weight[e], bias[e]));
     }
     *reinterpret_cast<gpu::Eight<T> *>(to + channel) = result;
   });

@@ -14,9 +14,6 @@ __device__ inline void zero_tail(void *piece, int64_t bytes, int64_t thread) {
 template <class T>
 __device__ void pack_part(const PackPart &part, int64_t warp, int64_t warps) {
   const int lane = threadIdx.x % 32;
-  const auto vector = [](const View &view, int64_t k, float absent) {
-    return view.present ? gpu::load_any(view.data, view.dtype, k * view.stride[0]) : absent;
-  };
   for (int64_t packed = warp; packed < part.rows; packed += warps) {
     const PackSource &source = part.source[part.gated && packed % 16 >= 8];
     const int64_t row = part.gated ? packed / 16 * 8 + packed % 8 : packed;
@@ -28,17 +25,17 @@ __device__ void pack_part(const PackPart &part, int64_t warp, int64_t warps) {
     if (part.folded) {
       for (int64_t k = lane; k < part.depth; k += 32) {
         const float w = value(k);
-        mean = fmaf(w, vector(part.norm_weight, k, 1.0f), mean), shift = fmaf(w, vector(part.norm_bias, k, 0.0f), shift);
+        mean = fmaf(w, gpu::load_or(part.norm_weight, k, 1.0f), mean), shift = fmaf(w, gpu::load_or(part.norm_bias, k, 0.0f), shift);
       }
       mean = over_warp(mean) / static_cast<float>(part.depth), shift = over_warp(shift);
     }
     T *to = reinterpret_cast<T *>(part.weight) + packed * part.line;
     for (int64_t k = lane; k < part.line; k += 32) {
       float w = 0;
-      if (k < part.depth) w = part.folded ? value(k) * vector(part.norm_weight, k, 1.0f) - mean : value(k);
+      if (k < part.depth) w = part.folded ? value(k) * gpu::load_or(part.norm_weight, k, 1.0f) - mean : value(k);
       to[k] = gpu::from_float<T>(w);
     }
-    if (lane == 0) part.bias[packed] = shift + source.factor * vector(source.bias, row, 0.0f);
+    if (lane == 0) part.bias[packed] = shift + source.factor * gpu::load_or(source.bias, row, 0.0f);
   }
 }
 
@@ -58,16 +55,7 @@ __device__ void pack(const PackJob &job) {
   if (norm.to) zero_tail(norm.to, 2 * norm.channels * 4, thread);
   for (int64_t at = thread; at < 2 * norm.channels; at += threads) {
     const bool is_bias = at >= norm.channels;
-    const View &from = is_bias ? norm.bias : norm.weight;
-    norm.to[at] = from.present ? gpu::load_any(from.data, from.dtype, at % norm.channels * from.stride[0]) : is_bias ? 0.0f : 1.0f;
-  }
-}
-
-__device__ inline void store_any(const View &to, int64_t at, float value) {
-  switch (to.dtype) {
-    case DType::float16: static_cast<gpu::float16 *>(to.data)[at] = gpu::from_float<gpu::float16>(value); return;
-    case DType::bfloat16: static_cast<gpu::bfloat16 *>(to.data)[at] = gpu::from_float<gpu::bfloat16>(value); return;
-    default: static_cast<float *>(to.data)[at] = value;
+    norm.to[at] = gpu::load_or(is_bias ? norm.bias : norm.weight, at % norm.channels, is_bias ? 0.0f : 1.0f);
   }
 }
 
@@ -78,7 +66,7 @@ __device__ inline void gather(const GatherJob &job) {
   const int64_t row = at / job.columns, column = at % job.columns, from = job.group < 0 ? row : row / 8 * 16 + job.group + row % 8;
   float sum = 0;
   for (int split = 0; split < job.splits; ++split) sum += job.sums[split * job.split_stride + from * job.line + column];
-  store_any(job.to, row * job.to.stride[0] + column * job.to.stride[1], job.factor * sum);
+  gpu::store_any(job.to, row * job.to.stride[0] + column * job.to.stride[1], job.factor * sum);
 }
 
 }  // namespace lamina::cuda

@@ -53,32 +53,43 @@ __device__ inline float exponential(float x) { return __expf(x); }
 __device__ inline float reciprocal(float x) { return __fdividef(1.0f, x); }
 #endif
 
-// Eight neighbours, moved in pieces of 16 bytes.
-template <class T>
-struct alignas(16) Eight {
-  T value[8];
+// Neighbours, moved in pieces of 16 bytes where they have as many.
+template <class T, int count>
+struct alignas(sizeof(T) * count < 16 ? sizeof(T) * count : 16) Neighbours {
+  T value[count];
 };
-
 template <class T>
-__device__ Eight<T> load_eight(const T *from, bool aligned) {
-  Eight<T> result;
+using Eight = Neighbours<T, 8>;
+
+// aligned: `from` is aligned as Neighbours are.
+template <int count, class T>
+__device__ Neighbours<T, count> load_neighbours(const T *from, bool aligned) {
+  Neighbours<T, count> result;
   if (aligned) {
-    result = *reinterpret_cast<const Eight<T> *>(from);
+    result = *reinterpret_cast<const Neighbours<T, count> *>(from);
   } else {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) result.value[i] = from[i];
+    for (int i = 0; i < count; ++i) result.value[i] = from[i];
   }
   return result;
 }
-
 template <class T>
-__device__ void store_eight(T *to, const Eight<T> &eight, bool aligned) {
+__device__ Eight<T> load_eight(const T *from, bool aligned) {
+  return load_neighbours<8>(from, aligned);
+}
+
+template <class T, int count>
+__device__ void store_neighbours(T *to, const Neighbours<T, count> &neighbours, bool aligned) {
   if (aligned) {
-    *reinterpret_cast<Eight<T> *>(to) = eight;
+    *reinterpret_cast<Neighbours<T, count> *>(to) = neighbours;
   } else {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) to[i] = eight.value[i];
+    for (int i = 0; i < count; ++i) to[i] = neighbours.value[i];
   }
+}
+template <class T>
+__device__ void store_eight(T *to, const Eight<T> &eight, bool aligned) {
+  store_neighbours(to, eight, aligned);
 }
 
 // One element of any dtype; `at` counts elements.
@@ -97,7 +108,23 @@ __device__ inline float load_any(const void *data, DType dtype, int64_t at) {
   return 0;
 }
 
-// The same in two steps, so that a load may be under way while other work goes on: its bits, later its value.
+// An element of a vector (a View), or what stands for an absent vector.
+template <class View>
+__device__ float load_or(const View &vector, int64_t at, float absent) {
+  return vector.present ? load_any(vector.data, vector.dtype, at * vector.stride[0]) : absent;
+}
+
+// Rounded to float32, float16 or bfloat16; `at` counts elements.
+template <class View>
+__device__ void store_any(const View &to, int64_t at, float value) {
+  switch (to.dtype) {
+    case DType::float16: static_cast<float16 *>(to.data)[at] = from_float<float16>(value); return;
+    case DType::bfloat16: static_cast<bfloat16 *>(to.data)[at] = from_float<bfloat16>(value); return;
+    default: static_cast<float *>(to.data)[at] = value;
+  }
+}
+
+// The same as load_any in two steps, so that a load may be under way while other work goes on: its bits, later its value.
 __device__ inline uint64_t load_bits(const void *data, size_t size, int64_t at) {
   switch (size) {
     case 1: return static_cast<const uint8_t *>(data)[at];

@@ -11,8 +11,7 @@ __device__ void norm(const NormJob &job) {
   if (row >= job.rows) return;
   const float *x = job.x + row * job.line;
   const int lane = thread_index() % 16;
-  const gpu::Moments moments = gpu::row_moments<16>(x, job.channels, true, lane, precise_reciprocal(static_cast<float>(job.channels)),
-                                                    job.eps, over_16_lanes, reciprocal_root);
+  const gpu::Moments moments = gpu::row_moments<16>(x, job.channels, true, lane, job.eps, MeanOver16(job.channels), reciprocal_root);
   for (int channel = lane * 8; channel < job.channels; channel += 16 * 8) {  // line and vectors are padded to eights
     Eight<float> u = gpu::load_eight(x + channel, true);
     gpu::normalise(u.value, moments, job.weight + channel, job.bias + channel);
@@ -34,10 +33,7 @@ __device__ void pack_part(const PackPart &part) {
           there ? gpu::load_any(source.weight.data, source.weight.dtype, from * source.weight.stride[0] + k * source.weight.stride[1])
                 : 0.0f);
     }
-    if (thread_index() == 0) {
-      const bool there = row < part.rows && source.bias.present;
-      part.bias[row] = there ? gpu::load_any(source.bias.data, source.bias.dtype, from * source.bias.stride[0]) : 0.0f;
-    }
+    if (thread_index() == 0) { part.bias[row] = row < part.rows ? gpu::load_or(source.bias, from, 0.0f) : 0.0f; }
   }
 }
 
@@ -49,11 +45,9 @@ __device__ void pack_rows(const RowsPackJob &job) {
   if (!norm.to) return;
   for (int at = static_cast<int>(block_x()) * rows_threads + thread_index(); at < 2 * norm.padded; at += rows_pack_blocks * rows_threads) {
     const bool is_bias = at >= norm.padded;
-    const View &from = is_bias ? norm.bias : norm.weight;
     const int channel = is_bias ? at - norm.padded : at;
-    float value = is_bias ? 0.0f : 1.0f;
-    if (from.present) value = channel < norm.channels ? gpu::load_any(from.data, from.dtype, channel * from.stride[0]) : 0.0f;
-    norm.to[at] = channel < norm.channels ? value : 0.0f;
+    const bool there = channel < norm.channels;
+    norm.to[at] = there ? gpu::load_or(is_bias ? norm.bias : norm.weight, channel, is_bias ? 0.0f : 1.0f) : 0.0f;
   }
 }
 

@@ -122,10 +122,10 @@ class RowStream : LinePart<T> {
 // Statistics of a tile's rows, 16 lanes a row; a barrier makes them visible.
 template <class T>
 __device__ void measure_tile(const ProductJob &job, int64_t row, gpu::Moments *moments) {
-  const float inverse = precise_reciprocal(static_cast<float>(job.depth));
+  const MeanOver16 mean_over(job.depth);
   for (int at = thread_index() / 16; at < product_tile; at += rows_threads / 16) {
-    const gpu::Moments found = gpu::row_moments<16>(row_of<T>(job, row + at), job.depth, job.x_aligned, thread_index() % 16, inverse,
-                                                    job.eps, over_16_lanes, reciprocal_root);
+    const gpu::Moments found =
+        gpu::row_moments<16>(row_of<T>(job, row + at), job.depth, job.x_aligned, thread_index() % 16, job.eps, mean_over, reciprocal_root);
     if (thread_index() % 16 == 0) moments[at] = found;
   }
 }

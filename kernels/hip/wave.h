@@ -47,4 +47,14 @@ __device__ inline float precise_reciprocal(float x) {
 }
 __device__ inline float reciprocal_root(float x) { return __builtin_amdgcn_rsqf(x); }
 
+// The mean over a row that 16 lanes share, for gpu::moments_of.
+class MeanOver16 {
+ public:
+  __device__ explicit MeanOver16(int channels) : inverse_(precise_reciprocal(static_cast<float>(channels))) {}
+  __device__ float operator()(float sum) const { return over_16_lanes(sum) * inverse_; }
+
+ private:
+  float inverse_;
+};
+
 }  // namespace lamina::hip

@@ -14,13 +14,12 @@ using gpu::Eight, gpu::from_float, gpu::to_float;
 // 64 rows into the panel, normalised if there is a norm, zeros behind their channels; 16 lanes a row, that nobody else needs before.
 template <class T>
 __device__ void load_rows(const hip::ProductJob &job, int64_t first, T *panel, int line) {
-  const float inverse = hip::precise_reciprocal(static_cast<float>(job.depth));
+  const hip::MeanOver16 mean_over(job.depth);
   const int lane = hip::thread_index() % 16;
   for (int at = hip::thread_index() / 16; at < fused_rows; at += hip::rows_threads / 16) {
     const T *row = hip::row_of<T>(job, first + at);
     gpu::Moments moments{};
-    if (job.norm_weight)
-      moments = gpu::row_moments<16>(row, job.depth, job.x_aligned, lane, inverse, job.eps, hip::over_16_lanes, hip::reciprocal_root);
+    if (job.norm_weight) moments = gpu::row_moments<16>(row, job.depth, job.x_aligned, lane, job.eps, mean_over, hip::reciprocal_root);
     for (int k = lane * 8; k < job.line; k += 16 * 8) {
       float x[8] = {};
       if (k < job.depth) {  // whole eights

@@ -2,32 +2,9 @@
 // pair or residual.
 #pragma once
 #include "cuda_operands.cuh"
+#include "gpu_finish.cuh"
 
 namespace lamina::triangle_multiplication {
-
-// Dropout mask, residual and store of two neighbouring channels.
-struct RowOffsets {  // of one position's first channel
-  int64_t out, residual, dropout;
-};
-template <class Io>
-__device__ void finish_two(const BackJob &job, const RowOffsets &row, int channel, float u0, float u1) {
-  struct alignas(2 * sizeof(Io)) Two {
-    Io value[2];
-  };
-  if (job.dropout_mask.present) {
-    const View &mask = job.dropout_mask;
-    u0 *= gpu::load_any(mask.data, mask.dtype, row.dropout + channel * mask.stride[3]);
-    u1 *= gpu::load_any(mask.data, mask.dtype, row.dropout + (channel + 1) * mask.stride[3]);
-  }
-  if (job.residual.present) {
-    const Io *before = static_cast<const Io *>(job.residual.data) + row.residual + channel;
-    u0 += to_float(before[0]), u1 += to_float(before[1]);
-  }
-  Io *to = static_cast<Io *>(job.out.data) + row.out + channel;
-  const Two two = {{from_float<Io>(u0), from_float<Io>(u1)}};
-  if (job.out_aligned) *reinterpret_cast<Two *>(to) = two;
-  else to[0] = two.value[0], to[1] = two.value[1];
-}
 
 // The chunks of weights in the order of use: for each block of 128 outputs the gate's and then the projection's; or, with the gate before
 // the projection, all of the gate's blocks first.
@@ -121,8 +98,7 @@ __device__ void back(const BackJob &job) {
       for (int half = 0; half < 2; ++half) {
         const Cell cell(job.cells, first + Layout::row() + m * 16 + lane / 4 + half * 8);
         if (!cell.inside) continue;
-        const RowOffsets offsets{cell.offset(job.out), job.residual.present ? cell.offset(job.residual) : 0,
-                                 job.dropout_mask.present ? cell.offset(job.dropout_mask) : 0};
+        const RowOffsets offsets(job, cell);
 #pragma unroll
         for (int n = 0; n < Layout::columns / 8; ++n) {
           const int column = n * 8 + lane % 4 * 2, channel = block * tile_outputs + Layout::column() + column;
@@ -133,7 +109,7 @@ __device__ void back(const BackJob &job) {
             u[e] = sum.sum[m][n][half * 2 + e] + bias[column + e];
             if (!job.gate_before_projection) u[e] *= gate.sum[m][n][half * 2 + e];
           }
-          finish_two<Io>(job, offsets, channel, u[0], u[1]);
+          finish<Io>(job, offsets, channel, u);
         }
       }
   }

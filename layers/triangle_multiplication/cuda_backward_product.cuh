@@ -1,18 +1,19 @@
 // The matrix product behind the backward's linear layers and contractions, and what its kernels make of the sums.
 #pragma once
 #include "cuda_backward_job.h"
-#include "gpu_cell.cuh"
+#include "gpu_finish.cuh"
 #include "kernels/cuda/mma_rows.cuh"
+#include "kernels/gpu/rows.cuh"
 
 namespace lamina::triangle_multiplication {
 
 using cuda::Along;
 using gpu::from_float, gpu::to_float;
 
+__device__ inline gpu::Moments moments_of(const CellStatistics &cell) { return {cell.mean, cell.scale}; }
+
 template <class T>
-struct alignas(2 * sizeof(T)) Two {  // neighbouring cells of a plane
-  T value[2];
-};
+using Two = gpu::Neighbours<T, 2>;  // neighbouring cells of a plane
 template <class T>
 __device__ float2 load_two_cells(const void *plane, int64_t at) {
   const Two<T> two = *reinterpret_cast<const Two<T> *>(static_cast<const T *>(plane) + at);
@@ -73,9 +74,9 @@ struct Endings {
   }
   __device__ float2 normalised(int64_t row, int64_t column) const {
     const float2 o = load_two_cells<T>(job.o, at(row, column));
-    const CellStatistics first = job.statistics[column], second = job.statistics[column + 1];
+    const gpu::Moments first = moments_of(job.statistics[column]), second = moments_of(job.statistics[column + 1]);
     const float weight = job.norm.weight[row], bias = job.norm.bias[row];
-    return {fmaf((o.x - first.mean) * first.scale, weight, bias), fmaf((o.y - second.mean) * second.scale, weight, bias)};
+    return {gpu::normalised(o.x, first, weight, bias), gpu::normalised(o.y, second, weight, bias)};
   }
   __device__ void gate_before(int64_t row, int64_t column, const float (&v)[4]) const {
     both(row, v, [&](int64_t r, float v0, float v1) {

@@ -7,19 +7,6 @@
 
 namespace lamina::triangle_multiplication {
 
-// Mean and 1 / deviation of a row in registers, in two passes over it.
-__device__ inline CellStatistics statistics_of_row(const Row<32> &row, int channels, float eps) {
-  float sum = 0, square = 0;
-  Row<32>::for_groups(channels, [&](int group, int) {
-    for (int e = 0; e < 8; ++e) sum += row.x[group][e];
-  });
-  const float mean = Row<32>::over_lanes(sum) / static_cast<float>(channels);
-  Row<32>::for_groups(channels, [&](int group, int) {
-    for (int e = 0; e < 8; ++e) square = fmaf(row.x[group][e] - mean, row.x[group][e] - mean, square);
-  });
-  return {mean, rsqrtf(Row<32>::over_lanes(square) / static_cast<float>(channels) + eps)};
-}
-
 __device__ inline void load_row(Row<32> &row, const View &view, int64_t offset, int channels, bool aligned) {
   const auto load = [&]<class Io>(Io) { row.load(static_cast<const Io *>(view.data) + offset, channels, aligned); };
   if (view.dtype == DType::float32) load(float{});
@@ -36,7 +23,7 @@ __device__ void rows_to_planes(const RowsJob &job) {
   for (int at = warp; at < cells_of_tile; at += rows_warps) {
     const Cell cell(job.cells, first + at);
     Row<32> row{};
-    CellStatistics statistics{0, 0};
+    gpu::Moments of_row{0, 0};
     if (cell.inside) {
       load_row(row, job.rows, cell.offset(job.rows), job.channels, job.aligned);
       if (job.dropout_mask.present)
@@ -46,11 +33,9 @@ __device__ void rows_to_planes(const RowsJob &job) {
                                              cell.offset(job.dropout_mask) + (channel + e) * job.dropout_mask.stride[3]);
         });
       if (job.norm.weight) {
-        statistics = statistics_of_row(row, job.channels, job.norm.eps);
+        of_row = row.moments(job.channels, job.norm.eps);
         Row<32>::for_groups(job.channels, [&](int group, int channel) {
-          for (int e = 0; e < 8; ++e)
-            row.x[group][e] =
-                fmaf((row.x[group][e] - statistics.mean) * statistics.scale, job.norm.weight[channel + e], job.norm.bias[channel + e]);
+          gpu::normalise(row.x[group], of_row, job.norm.weight + channel, job.norm.bias + channel);
         });
       }
     }
@@ -59,7 +44,7 @@ __device__ void rows_to_planes(const RowsJob &job) {
     });
     if (lane > 0 || first + at >= job.cells.count) continue;
     if (job.mask) job.mask[first + at] = cell.inside ? mask_of(job.pair_mask, job.token_mask, cell) : 0.0f;
-    if (job.statistics) job.statistics[first + at] = statistics;
+    if (job.statistics) job.statistics[first + at] = {of_row.mean, of_row.scale};
   }
   __syncthreads();
   if (first + lane >= job.cells.count) return;
@@ -84,20 +69,22 @@ __device__ void normalise_planes(const NormOutJob &job) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * cells_of_tile + threadIdx.x % 32, count = job.cells.count;
   const bool inside = Cell(job.cells, at).inside;
   const T *o = static_cast<const T *>(job.o) + (inside ? at : 0);
-  const auto value = [&](int channel) { return inside ? to_float(o[channel * count]) : 0.0f; };
-  float sum = 0, square = 0;
-  for (int channel = warp; channel < channels; channel += rows_warps) sum += value(channel);
-  const float mean = over_warps(sum, shared) / static_cast<float>(channels);
-  for (int channel = warp; channel < channels; channel += rows_warps) square = fmaf(value(channel) - mean, value(channel) - mean, square);
-  const float variance = over_warps(square, shared) / static_cast<float>(channels);
-  const float scale = inside ? rsqrtf(variance + job.norm.eps) : 0.0f;
+  const auto value = [&](int channel) {
+    const float x = to_float(o[channel * count]);
+    return inside ? x : 0.0f;
+  };
+  const auto each = [&](auto use) {
+    for (int channel = warp; channel < channels; channel += rows_warps) use(value(channel));
+  };
+  const auto mean_over = [&](float sum) { return over_warps(sum, shared) / static_cast<float>(channels); };
+  const gpu::Moments of_cell = gpu::moments_of(job.norm.eps, each, each, mean_over, reciprocal_root);
   if (at >= count) return;
-  if (warp == 0) job.statistics[at] = {inside ? mean : 0.0f, scale};
+  if (warp == 0) job.statistics[at] = inside ? CellStatistics{of_cell.mean, of_cell.scale} : CellStatistics{0, 0};
   if (!job.normalised) return;
   T *to = static_cast<T *>(job.normalised) + at;
   for (int channel = warp; channel < channels; channel += rows_warps)
     to[channel * count] =
-        from_float<T>(inside ? fmaf((value(channel) - mean) * scale, job.norm.weight[channel], job.norm.bias[channel]) : 0.0f);
+        from_float<T>(inside ? gpu::normalised(value(channel), of_cell, job.norm.weight[channel], job.norm.bias[channel]) : 0.0f);
 }
 
 __device__ inline float over_warp(float value) {
@@ -126,25 +113,24 @@ __device__ void norm_out_backward(const NormOutBackwardJob &job) {
        first += static_cast<int64_t>(gridDim.x) * cells_of_tile) {
     const int64_t at = first + lane;
     const bool inside = Cell(job.cells, at).inside;
-    const CellStatistics statistics = inside ? job.statistics[at] : CellStatistics{0, 0};
+    const gpu::Moments of_cell = inside ? moments_of(job.statistics[at]) : gpu::Moments{0, 0};
     T *o = static_cast<T *>(job.o) + at;
     const T *gradient = static_cast<const T *>(job.gradient) + at;
-    float slope = 0, product = 0;
+    float slope = 0, along = 0;
     for (int channel = warp; channel < channels; channel += rows_warps) {
       const float d = inside ? to_float(gradient[channel * count]) : 0.0f;
-      const float hat = inside ? (to_float(o[channel * count]) - statistics.mean) * statistics.scale : 0.0f,
-                  weight = job.norm.weight[channel];
-      slope = fmaf(d, weight, slope), product = fmaf(d * weight, hat, product);
+      const float hat = inside ? gpu::standardised(to_float(o[channel * count]), of_cell) : 0.0f, weight = job.norm.weight[channel];
+      slope = fmaf(d, weight, slope), along = fmaf(d * weight, hat, along);
       const float weight_sum = over_warp(d * hat), bias_sum = over_warp(d);
       if (lane == 0) sums[channel] += weight_sum, sums[channels + channel] += bias_sum;
     }
     slope = over_warps(slope, shared) / static_cast<float>(channels);
-    product = over_warps(product, shared) / static_cast<float>(channels);
+    along = over_warps(along, shared) / static_cast<float>(channels);
     if (!inside) continue;
     for (int channel = warp; channel < channels; channel += rows_warps) {
-      const float hat = (to_float(o[channel * count]) - statistics.mean) * statistics.scale;
+      const float hat = gpu::standardised(to_float(o[channel * count]), of_cell);
       const float d = to_float(gradient[channel * count]) * job.norm.weight[channel];
-      o[channel * count] = from_float<T>(statistics.scale * (d - slope - hat * product));
+      o[channel * count] = from_float<T>(gpu::input_gradient(d, hat, of_cell.scale, slope, along));
     }
   }
   write_channel_sums(sums, channels, job.partial, job.add);
@@ -174,21 +160,21 @@ __device__ void pair_gradient(const PairGradientJob &job) {
       });
       if (job.norm.weight) {
         load_row(hat, job.pair, cell.offset(job.pair), channels, job.pair_aligned);
-        const CellStatistics statistics = job.statistics[first + at];
-        float slope = 0, product = 0;
+        const gpu::Moments of_row = moments_of(job.statistics[first + at]);
+        float slope = 0, along = 0;
         Row<32>::for_groups(channels, [&](int group, int channel) {
           for (int e = 0; e < 8; ++e) {
             float &h = hat.x[group][e], &d = dz.x[group][e];
-            h = (h - statistics.mean) * statistics.scale;
+            h = gpu::standardised(h, of_row);
             weight_sums.x[group][e] = fmaf(d, h, weight_sums.x[group][e]), bias_sums.x[group][e] += d;
             d *= job.norm.weight[channel + e];
-            slope += d, product = fmaf(d, h, product);
+            slope += d, along = fmaf(d, h, along);
           }
         });
         slope = Row<32>::over_lanes(slope) / static_cast<float>(channels);
-        product = Row<32>::over_lanes(product) / static_cast<float>(channels);
+        along = Row<32>::over_lanes(along) / static_cast<float>(channels);
         Row<32>::for_groups(channels, [&](int group, int) {
-          for (int e = 0; e < 8; ++e) dz.x[group][e] = statistics.scale * (dz.x[group][e] - slope - hat.x[group][e] * product);
+          for (int e = 0; e < 8; ++e) dz.x[group][e] = gpu::input_gradient(dz.x[group][e], hat.x[group][e], of_row.scale, slope, along);
         });
       }
       if (!job.out.present) continue;
@@ -237,12 +223,6 @@ __device__ void sum_planes(const SumJob &job) {
   to = job.add ? to + sum : sum;
 }
 
-__device__ inline void store_any(const View &view, int64_t at, float value) {
-  if (view.dtype == DType::float32) static_cast<float *>(view.data)[at] = value;
-  else if (view.dtype == DType::bfloat16) static_cast<bfloat16 *>(view.data)[at] = from_float<bfloat16>(value);
-  else static_cast<float16 *>(view.data)[at] = from_float<float16>(value);
-}
-
 __device__ inline void finish_parameters(const FinishJob &job) {
   const FinishItem &item = job.item[blockIdx.y];
   const int total = item.rows * item.columns;
@@ -252,7 +232,7 @@ __device__ inline void finish_parameters(const FinishJob &job) {
     float sum = 0;
     for (int part = 0; part < item.count; ++part)
       sum += item.partial[part * item.step + static_cast<int64_t>(from) * item.columns + column];
-    store_any(item.out, row * item.out.stride[0] + column * item.out.stride[1], sum * item.factor);
+    gpu::store_any(item.out, row * item.out.stride[0] + column * item.out.stride[1], sum * item.factor);
   }
 }
 
@@ -263,7 +243,8 @@ __device__ inline void copy_rows(const CopyJob &job) {
     const Cell cell(job.cells, position);
     if (!cell.inside) continue;
     const int64_t channel = at - position * job.channels;
-    store_any(job.to, cell.offset(job.to) + channel, gpu::load_any(job.from.data, job.from.dtype, cell.offset(job.from) + channel));
+    const float value = gpu::load_any(job.from.data, job.from.dtype, cell.offset(job.from) + channel);
+    gpu::store_any(job.to, cell.offset(job.to) + channel, value);
   }
 }
 

@@ -1,6 +1,7 @@
 // Step 1: a and b from pair.  A CTA normalises its positions once and multiplies them with all packed rows, 64 channels at a time.
 #pragma once
 #include "cuda_operands.cuh"
+#include "gpu_finish.cuh"
 
 namespace lamina::triangle_multiplication {
 
@@ -19,9 +20,7 @@ __device__ void gate_and_stage(const Tile &sum, const float *bias, const float *
         const int row = Layout::row() + m * 16 + lane / 4 + e / 2 * 8, within = lane % 4 * 2 + e % 2,
                   column = Layout::column() + n * 8 + within;
         const float value = sum.sum[m][n][e] + bias[column], gate = sum.sum[m][n + 1][e] + bias[column + 8];
-        // The padding of a row is zero by choice, not by product: it meets the other operand's padding in the contraction.
-        const float result = inside[row] ? value * gpu::sigmoid(gate / gate_factor) * mask[row] : 0.0f;
-        staged[(column / 16 * 8 + within) * line + row] = from_float<Plane>(result);
+        staged[(column / 16 * 8 + within) * line + row] = from_float<Plane>(gated(value, gate / gate_factor, mask[row], inside[row]));
       }
 }
 

@@ -4,11 +4,14 @@
 #include "cuda_job.h"
 #include "gpu_cell.cuh"
 #include "kernels/cuda/mma.cuh"
+#include "kernels/gpu/rows.cuh"
 
 namespace lamina::triangle_multiplication {
 
 using cuda::bfloat16, cuda::float16;
 using gpu::Eight, gpu::from_float, gpu::to_float;
+
+__device__ inline float reciprocal_root(float x) { return rsqrtf(x); }
 
 // One row of channels in the registers of `lanes` neighbouring lanes, 16 or 32: each holds groups of 8 channels.
 template <int lanes>
@@ -30,6 +33,18 @@ struct Row {
     return sum;
   }
 
+  struct MeanOver {  // for gpu::moments_of
+    int channels;
+    __device__ float operator()(float sum) const { return over_lanes(sum) / static_cast<float>(channels); }
+  };
+  template <class F>
+  __device__ void for_elements(int channels, F use) {
+    for_groups(channels, [&](int group, int) {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) use(x[group][e]);
+    });
+  }
+
   template <class T>
   __device__ void load(const T *from, int channels, bool aligned) {
     for_groups(channels, [&](int group, int channel) {
@@ -39,29 +54,19 @@ struct Row {
     });
   }
 
-  // LayerNorm, in two passes over the registers, so that a mean far above the deviation costs no digits.  All lanes of a warp call it.
+  // All lanes of a warp call these two.
+  __device__ gpu::Moments moments(int channels, float eps) {
+    const auto each = [&](auto use) { for_elements(channels, use); };
+    return gpu::moments_of(eps, each, each, MeanOver{channels}, reciprocal_root);
+  }
   __device__ void normalise(const PackedNorm &norm) {
     if (!norm.weight) return;
-    float sum = 0, square = 0;
-    for_groups(norm.channels, [&](int group, int) {
-#pragma unroll
-      for (int e = 0; e < 8; ++e) sum += x[group][e];
-    });
-    const float mean = over_lanes(sum) / static_cast<float>(norm.channels);
-    for_groups(norm.channels, [&](int group, int) {
-#pragma unroll
-      for (int e = 0; e < 8; ++e) x[group][e] -= mean, square = fmaf(x[group][e], x[group][e], square);
-    });
-    const float scale = rsqrtf(over_lanes(square) / static_cast<float>(norm.channels) + norm.eps);
+    const float scale =
+        gpu::centre(norm.eps, [&](auto use) { for_elements(norm.channels, use); }, MeanOver{norm.channels}, reciprocal_root);
     for_groups(norm.channels, [&](int group, int channel) {
+      const Eight<float> weight = gpu::load_eight(norm.weight + channel, true), bias = gpu::load_eight(norm.bias + channel, true);
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float4 w = *reinterpret_cast<const float4 *>(norm.weight + channel + half * 4);
-        const float4 b = *reinterpret_cast<const float4 *>(norm.bias + channel + half * 4);
-        float *v = x[group] + half * 4;
-        v[0] = fmaf(v[0] * scale, w.x, b.x), v[1] = fmaf(v[1] * scale, w.y, b.y);
-        v[2] = fmaf(v[2] * scale, w.z, b.z), v[3] = fmaf(v[3] * scale, w.w, b.w);
-      }
+      for (int e = 0; e < 8; ++e) x[group][e] = gpu::scaled(x[group][e], scale, weight.value[e], bias.value[e]);
     });
   }
 

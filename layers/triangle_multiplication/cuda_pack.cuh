@@ -51,8 +51,7 @@ __device__ void pack_linear(const PackJob &job, Part which, const PackedPart &pa
 
 __device__ inline void pack_norm(const Norm &norm, int64_t channels, float *to, int64_t thread, int64_t threads) {
   for (int64_t at = thread; at < 2 * channels; at += threads) {
-    const View &from = at < channels ? norm.weight : norm.bias;
-    to[at] = from.present ? gpu::load_any(from.data, from.dtype, at % channels * from.stride[0]) : 0.0f;
+    to[at] = gpu::load_or(at < channels ? norm.weight : norm.bias, at % channels, 0.0f);
   }
 }
 

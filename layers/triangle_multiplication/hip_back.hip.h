@@ -1,5 +1,6 @@
 // Step 3: out from o and pair; and the output gate by itself, for the layers whose back cannot take it along.
 #pragma once
+#include "gpu_finish.cuh"
 #include "hip_operands.hip.h"
 
 namespace lamina::triangle_multiplication {
@@ -48,37 +49,13 @@ __device__ void gate(const HipGateJob &job) {
           float value = sums.at[r][c][e];
           if (job.times_norm) {
             const float o = to_float(static_cast<const Plane *>(job.o)[at]);
-            const Moments &of_o = moments_of_o[position];
-            value *= __builtin_fmaf((o - of_o.mean) * of_o.scale, job.norm_out.weight[channel], job.norm_out.bias[channel]);
+            const float hat = gpu::standardised(o, moments_of_o[position]);
+            value *= __builtin_fmaf(hat, job.norm_out.weight[channel], job.norm_out.bias[channel]);
           }
           static_cast<Plane *>(job.planes)[at] = from_float<Plane>(value);
         }
       }
   }
-}
-
-// Dropout mask, residual and store of eight neighbouring channels.
-template <class Io>
-__device__ void finish_eight(const BackJob &job, const Cell &cell, int channel, float (&u)[8]) {
-  if (job.dropout_mask.present) {
-    const View &mask = job.dropout_mask;
-    const int64_t at = cell.offset(mask) + channel * mask.stride[3];
-    const bool is_float = mask.dtype == DType::float32;  // else pair's dtype
-#pragma unroll
-    for (int e = 0; e < 8; ++e)
-      u[e] *= is_float ? static_cast<const float *>(mask.data)[at + e * mask.stride[3]]
-                       : to_float(static_cast<const Io *>(mask.data)[at + e * mask.stride[3]]);
-  }
-  if (job.residual.present) {
-    const Eight<Io> before =
-        gpu::load_eight(static_cast<const Io *>(job.residual.data) + cell.offset(job.residual) + channel, job.out_aligned);
-#pragma unroll
-    for (int e = 0; e < 8; ++e) u[e] += to_float(before.value[e]);
-  }
-  Eight<Io> result;
-#pragma unroll
-  for (int e = 0; e < 8; ++e) result.value[e] = from_float<Io>(u[e]);
-  gpu::store_eight(static_cast<Io *>(job.out.data) + cell.offset(job.out) + channel, result, job.out_aligned);
 }
 
 // out may be the memory of pair or residual: where back reads pair, one pass takes all channels, so that the tile has been read by all
@@ -128,7 +105,7 @@ __device__ void back(const HipBackJob &all) {
             else if (all.gate_planes)
               u[e] *= to_float(static_cast<const Plane *>(all.gate_planes)[(channel + e) * job.cells.count + position]);
           }
-          finish_eight<Io>(job, cell, channel, u);
+          finish<Io>(job, RowOffsets(job, cell), channel, u);
         }
     }
   }

@@ -1,5 +1,6 @@
 // Step 1: a and b from pair.  A workgroup multiplies its normalised positions with all packed rows, 256 rows a pass.
 #pragma once
+#include "gpu_finish.cuh"
 #include "hip_operands.hip.h"
 
 namespace lamina::triangle_multiplication {
@@ -27,9 +28,7 @@ __device__ void store_gated(const FrontJob &job, const WaveSums<rows> &sums, int
         for (int c = 0; c < columns; ++c) {
           if (first + c * 32 + hip::lane_line() >= job.cells.count) continue;
           const float value = sums.at[r][c][pair * 8 + e] + bias[e], gate = sums.at[r][c][pair * 8 + 4 + e] + bias[e + 8];
-          // The padding of a row is zero by choice, not by product: it meets the other operand's padding in the contraction.
-          const float result = lane.inside[c] ? value * gpu::sigmoid(gate) * lane.mask[c] : 0.0f;
-          plane[e * job.cells.count + c * 32] = from_float<Plane>(result);
+          plane[e * job.cells.count + c * 32] = from_float<Plane>(gated(value, gate, lane.mask[c], lane.inside[c]));
         }
     }
 }

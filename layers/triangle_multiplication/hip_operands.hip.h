@@ -21,10 +21,6 @@ __device__ inline char *panel_memory() {
 
 using gpu::Moments;
 
-__device__ inline float scale_of(float square, float inverse_channels, float eps) {
-  return hip::reciprocal_root(__builtin_fmaf(square, inverse_channels, eps));
-}
-
 // Normalises eight neighbouring channels; without a norm they stay.
 __device__ inline void normalise(float (&x)[8], const Moments &moments, const PackedNorm &norm, int channel) {
   if (!norm.weight) return;
@@ -49,12 +45,12 @@ class PairTile {
 
   __device__ void measure(Moments *moments) const {
     if (!norm_.weight) return;
-    const float inverse = hip::precise_reciprocal(static_cast<float>(channels_));
+    const hip::MeanOver16 mean_over(channels_);
     for (int at = hip::thread_index() / 16; at < tile_positions; at += tile_threads / 16) {
       const Cell cell(cells_, first_ + at);
       const Io *row = static_cast<const Io *>(pair_.data) + cell.offset(pair_);
-      const Moments found = gpu::row_moments<16>(row, cell.inside ? channels_ : 0, aligned_, hip::thread_index() % 16, inverse, norm_.eps,
-                                                 hip::over_16_lanes, hip::reciprocal_root);
+      const Moments found = gpu::row_moments<16>(row, cell.inside ? channels_ : 0, aligned_, hip::thread_index() % 16, norm_.eps, mean_over,
+                                                 hip::reciprocal_root);
       if (hip::thread_index() % 16 == 0) moments[at] = found;
     }
   }
@@ -101,21 +97,18 @@ class PlaneTile {
     if (!norm_.weight) return;
     const int lane = hip::lane_index();
     const float inverse = hip::precise_reciprocal(static_cast<float>(channels_));
-    const auto over_waves = [&](float x) {
+    const auto mean_over = [&](float x) {
       partial[hip::wave_index() * tile_positions + lane] = x;
       hip::barrier();
       float sum = 0;
 #pragma unroll
       for (int wave = 0; wave < tile_waves; ++wave) sum += partial[wave * tile_positions + lane];
       hip::barrier();
-      return sum;
+      return sum * inverse;
     };
-    float sum = 0, square = 0;
-    for_channels([&](float x) { sum += x; });
-    const float mean = over_waves(sum) * inverse;
-    for_channels([&](float x) { square = __builtin_fmaf(x - mean, x - mean, square); });
-    const float scale = scale_of(over_waves(square), inverse, norm_.eps);
-    if (hip::wave_index() == 0) moments[lane] = {mean, scale};
+    const auto each = [&](auto use) { for_channels(use); };
+    const Moments found = gpu::moments_of(norm_.eps, each, each, mean_over, hip::reciprocal_root);
+    if (hip::wave_index() == 0) moments[lane] = found;
   }
 
   template <class Operand>

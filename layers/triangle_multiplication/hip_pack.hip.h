@@ -23,7 +23,7 @@ template <class Operand>
 __device__ void pack_linear(const Linear &linear, int depth, const Destination &to, char *packed, int thread) {
   constexpr int threads = pack_blocks * pack_threads;
   const View &from = linear.weight, &from_bias = linear.bias;
-  const DType dtype = from.dtype, bias_dtype = from_bias.dtype;
+  const DType dtype = from.dtype;
   Operand *weight = reinterpret_cast<Operand *>(packed + to.part.weight);
   float *bias = reinterpret_cast<float *>(packed + to.part.bias);
   const unsigned whole = static_cast<unsigned>(to.part.depth);
@@ -34,17 +34,14 @@ __device__ void pack_linear(const Linear &linear, int depth, const Destination &
     weight[hip::fragment_place(row, k, static_cast<int>(whole))] = gpu::from_float<Operand>(value);
   }
   for (int source = thread; source < to.end - to.first; source += threads) {
-    const bool present = source < to.count && from_bias.present;
     const int channel = to.first + source;
     bias[to.order == RowOrder::placed ? channel : packed_row(to.order, channel)] =
-        present ? gpu::load_any(from_bias.data, bias_dtype, source * from_bias.stride[0]) : 0.0f;
+        source < to.count ? gpu::load_or(from_bias, source, 0.0f) : 0.0f;
   }
 }
 
 __device__ inline void pack_vector(const View &from, int channels, float *to, int thread) {
-  const DType dtype = from.dtype;
-  for (int at = thread; at < channels; at += pack_blocks * pack_threads)
-    to[at] = from.present ? gpu::load_any(from.data, dtype, at * from.stride[0]) : 0.0f;
+  for (int at = thread; at < channels; at += pack_blocks * pack_threads) to[at] = gpu::load_or(from, at, 0.0f);
 }
 
 template <class Operand>

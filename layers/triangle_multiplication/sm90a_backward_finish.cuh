@@ -42,9 +42,9 @@ __device__ inline void finish_linear(const FoldedFinishJob &job) {
   for (int row = blockIdx.x * 2 + threadIdx.x / 128; row < 128; row += gridDim.x * 2) {
     const TotalsRow totals(job.totals, item.part, item.packed_rows ? item.first + row / 8 * 16 + row % 8 : row);
     if (item.weight.present)
-      store_any(item.weight, row * item.weight.stride[0] + column * item.weight.stride[1],
-                item.factor * fmaf(totals.weight[column], norm[column], totals.bias * norm[128 + column]));
-    if (item.bias.present && column == 0) store_any(item.bias, row * item.bias.stride[0], item.factor * totals.bias);
+      gpu::store_any(item.weight, row * item.weight.stride[0] + column * item.weight.stride[1],
+                     item.factor * fmaf(totals.weight[column], norm[column], totals.bias * norm[128 + column]));
+    if (item.bias.present && column == 0) gpu::store_any(item.bias, row * item.bias.stride[0], item.factor * totals.bias);
   }
 }
 
@@ -70,8 +70,8 @@ __device__ inline void finish_norms(const FoldedFinishJob &job) {
   __syncthreads();
   if (turn > 0) return;
   for (int other = 1; other < 32; ++other) weight += sums[other][0][lane], bias += sums[other][1][lane];
-  if (job.norm_weight[which].present) store_any(job.norm_weight[which], column * job.norm_weight[which].stride[0], weight);
-  if (job.norm_bias[which].present) store_any(job.norm_bias[which], column * job.norm_bias[which].stride[0], bias);
+  if (job.norm_weight[which].present) gpu::store_any(job.norm_weight[which], column * job.norm_weight[which].stride[0], weight);
+  if (job.norm_bias[which].present) gpu::store_any(job.norm_bias[which], column * job.norm_bias[which].stride[0], bias);
 }
 
 }  // namespace lamina::triangle_multiplication::hopper

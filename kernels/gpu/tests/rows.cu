@@ -19,12 +19,11 @@ __device__ inline float root(float x) { return rsqrtf(x); }
 
 extern "C" __global__ void LAMINA_BOUNDS norm_row(const gpu::bfloat16 *x, const float *weight, const float *bias, gpu::bfloat16 *out,
                                                   int channels) {
-  const auto over_lanes = [](float sum) {
+  const auto mean_over = [channels](float sum) {
     for (int step = 16; step; step /= 2) sum += from_lane(sum, lane() ^ step);
-    return sum;
+    return sum / static_cast<float>(channels);
   };
-  const gpu::Moments moments = gpu::row_moments<32>(x, channels, true, lane(), 1.0f / static_cast<float>(channels), 1e-5f, over_lanes,
-                                                    [](float square) { return root(square); });
+  const gpu::Moments moments = gpu::row_moments<32>(x, channels, true, lane(), 1e-5f, mean_over, [](float square) { return root(square); });
   for (int channel = lane() * 8; channel < channels; channel += 32 * 8) {
     const gpu::Eight<gpu::bfloat16> eight = gpu::load_eight(x + channel, true);
     float u[8];

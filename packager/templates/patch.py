@@ -7,8 +7,8 @@ import types
 import torch
 
 from . import layers
-from ._hosts import BINDINGS, Binding
 from ._abi import Unsupported
+from ._hosts import BINDINGS, Binding
 from ._library import strict
 from ._weights import refresh
 

@@ -37,7 +37,7 @@ $(HIP_EMULATOR)/tests/kernels.gfx90a.co: conformance/hip_emulator/tests/kernels/
 	$(Q)clang-19 -x hip --offload-arch=gfx90a -nogpuinc -nogpulib -std=c++20 -O3 --cuda-device-only --no-gpu-bundle-output -o $@ $<
 $(BIN)/hip_emulator-runtime_test: | $(HIP_EMULATOR)/libamdhip64.so.6 $(HIP_EMULATOR_CODE)
 
-HIP_EMULATOR_TESTS := $(addprefix $(BIN)/hip_emulator-,instructions_test lanes_test runtime_test)
+HIP_EMULATOR_TESTS := $(addprefix $(BIN)/hip_emulator-,instructions_test lanes_test programs_test runtime_test)
 HIP_EMULATOR_SCRIPTS := $(addprefix conformance/hip_emulator/tests/,mistakes_test.sh listing_test.sh conform_test.sh fetch_test.sh)
 HIP_EMULATOR_SLOW_SCRIPTS := $(addprefix conformance/hip_emulator/tests/,conform_whole_test.sh second_compiler_test.sh)
 $(HIP_EMULATOR_SCRIPTS) $(HIP_EMULATOR_SLOW_SCRIPTS): | hip_emulator plugins $(BIN)/lamina $(BIN)/hip_emulator-listing $(BIN)/hip_emulator-run_kernels $(HIP_EMULATOR_CODE)

@@ -25,5 +25,6 @@ Instruction decode_instruction(std::span<const u32> words, u32 address, Arch, Pr
 
 // The instruction as assemblers write it.
 std::string text_of(std::span<const u32> words, u32 address, Arch);
+std::string hexadecimal(u64 value);  // with its 0x
 
 }  // namespace lamina::hip_emulator

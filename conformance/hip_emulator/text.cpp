@@ -5,13 +5,16 @@
 #include "conformance/hip_emulator/program.h"
 
 namespace lamina::hip_emulator {
-namespace {
 
 std::string hexadecimal(u64 value) {
   char text[20];
   std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
   return text;
 }
+
+namespace {
+
+constexpr u16 does_nothing = 0x00, moves_accumulator = 0x52;
 
 std::string range(const char *letter, int first, int count) {
   if (count == 1) return letter + std::to_string(first);
@@ -207,9 +210,9 @@ class Writer {
   void suffix() {
     if (i.row->layout == Layout::literal_last || i.row->layout == Layout::literal_middle) return;
     const bool short_form = f.format == Format::vop1 || f.format == Format::vop2 || f.format == Format::vopc;
-    if (!short_form || i.row->layout == Layout::reads_lane || i.row->layout == Layout::swaps || f.opcode == 0x52) {
-      if (!(short_form && f.format == Format::vop2)) return;
-    }
+    const bool one_form = i.row->layout == Layout::reads_lane || i.row->layout == Layout::swaps ||
+                          (f.format == Format::vop1 && (f.opcode == does_nothing || f.opcode == moves_accumulator));
+    if (!short_form || (one_form && f.format != Format::vop2)) return;
     text_ += f.has_dpp ? "_dpp" : f.has_sdwa ? "_sdwa" : f.long_form ? "_e64" : "_e32";
   }
 

@@ -9,9 +9,11 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 
 u32 to_unsigned(float x) { return x >= 4294967296.f ? ~0u : x > 0 ? static_cast<u32>(x) : 0; }
 i32 to_signed(float x) { return x >= 2147483648.f ? 0x7fffffff : x <= -2147483648.f ? i32(0x80000000) : x == x ? static_cast<i32>(x) : 0; }
+// The greatest of the other two, once the greatest is taken away: that decides which zero it is.
 float middle(float a, float b, float c) {
   if (a != a || b != b || c != c) return minimum(minimum(a, b), c);
-  return maximum(minimum(a, b), minimum(maximum(a, b), c));
+  const float most = maximum(maximum(a, b), c);
+  return most == a ? maximum(b, c) : most == b ? maximum(a, c) : maximum(a, b);
 }
 // V_MAD_F32 of CDNA 2 rounds twice and flushes denormals.
 float multiply_add(float a, float b, float c) { return flush(flush(flush(a) * flush(b)) + flush(c)); }

@@ -12,7 +12,8 @@ u16 to_unsigned(float a) { return a > 65535.f ? 65535 : a > 0 ? static_cast<u16>
 i16 to_signed(float a) { return a > 32767.f ? 32767 : a < -32768.f ? -32768 : a == a ? static_cast<i16>(static_cast<i32>(a)) : 0; }
 half middle(half a, half b, half c) {
   if (a != a || b != b || c != c) return minimum(minimum(a, b), c);
-  return maximum(minimum(a, b), minimum(maximum(a, b), c));
+  const half most = maximum(maximum(a, b), c);
+  return most == a ? maximum(b, c) : most == b ? maximum(a, c) : maximum(a, b);
 }
 
 constexpr Row rows[] = {

@@ -2,14 +2,17 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <set>
 #include <sstream>
 
 #include "conformance/hip_emulator/code_object.h"
 #include "conformance/hip_emulator/local_memory.h"
 #include "conformance/hip_emulator/numbers.h"
+#include "conformance/hip_emulator/reach.h"
 #include "conformance/hip_emulator/wave.h"
 
 using namespace lamina::hip_emulator;
@@ -30,21 +33,30 @@ struct Value {
   Register where;
   std::vector<u64> lanes;
   int tolerance = 0;
+  bool is_place = false;  // in memory, of which the lanes say how far from its beginning
 };
+
+// What lies in memory and in LDS before anything is written; words that a line names are different afterwards.
+constexpr u32 memory_words = 1024;
+constexpr u32 initial_word(u32 k) { return (k + 1) * 0x9e3779b1u; }
+using Words = std::map<u32, u32>;  // by place in bytes
 
 struct Line {
   std::string arch, text;
   std::vector<u32> words;
   std::vector<Value> before, after;
+  Words memory, lds;
 };
 
 Register register_named(const std::string &name) {
   if (name == "vcc") return {Register::scalar, code::vcc, 2};
   if (name == "exec") return {Register::scalar, code::exec, 2};
+  if (name == "m0") return {Register::scalar, code::m0, 1};
   if (name == "scc") return {Register::condition};
   int first = 0, last = 0;
   if (std::sscanf(name.c_str() + 1, "[%d:%d]", &first, &last) != 2) first = last = std::stoi(name.substr(1));
-  return {name[0] == 'v' ? Register::vector : Register::scalar, first, last - first + 1};
+  if (name[0] == 'a') first += 256, last += 256;
+  return {name[0] == 's' ? Register::scalar : Register::vector, first, last - first + 1};
 }
 
 std::vector<u64> numbers_of(const std::string &list) {
@@ -52,6 +64,14 @@ std::vector<u64> numbers_of(const std::string &list) {
   std::istringstream parts(list);
   for (std::string part; std::getline(parts, part, ',');) all.push_back(std::stoull(part, nullptr, 16));
   return all;
+}
+
+Words words_of(const std::string &list) {
+  Words words;
+  std::istringstream parts(list);
+  for (std::string part; std::getline(parts, part, ',');)
+    words[static_cast<u32>(std::stoul(part, nullptr, 16))] = static_cast<u32>(std::stoul(part.substr(part.find(':') + 1), nullptr, 16));
+  return words;
 }
 
 std::vector<Line> read_lines() {
@@ -74,14 +94,23 @@ std::vector<Line> read_lines() {
       columns.push_back(text.substr(at, end - at));
     }
     REQUIRE(columns.size() == 5);
-    Line line{columns[0], columns[1], {}, {}, {}};
+    Line line{columns[0], columns[1], {}, {}, {}, {}, {}};
     for (const u64 word : numbers_of(columns[2])) line.words.push_back(static_cast<u32>(word));
     std::istringstream before(columns[3]), after(columns[4]);
     for (std::string pair; before >> pair;) {
       const size_t equals = pair.find('=');
-      line.before.push_back({register_named(pair.substr(0, equals)), inputs.at(pair.substr(equals + 1))});
+      const bool is_place = pair[equals + 1] == '@';
+      line.before.push_back({register_named(pair.substr(0, equals)), inputs.at(pair.substr(equals + 1 + is_place)), 0, is_place});
     }
     for (std::string pair; after >> pair;) {
+      if (pair.starts_with("memory=")) {
+        line.memory = words_of(pair.substr(7));
+        continue;
+      }
+      if (pair.starts_with("lds=")) {
+        line.lds = words_of(pair.substr(4));
+        continue;
+      }
       const size_t equals = pair.find('='), tilde = pair.find('~');
       line.after.push_back({register_named(pair.substr(0, equals)), numbers_of(pair.substr(equals + 1, tilde - equals - 1)),
                             tilde == std::string::npos ? 0 : std::stoi(pair.substr(tilde + 1))});
@@ -103,9 +132,34 @@ std::unique_ptr<Wave> fresh_wave(Arch arch, LocalMemory &local) {
   return wave;
 }
 
+// Memory and LDS that hold initial_word everywhere.
+struct Memory {
+  alignas(16) u32 words[memory_words];
+  LocalMemory local;
+  Reach reach{{{address(), address() + sizeof words, true, "the memory"}}};
+  Memory() {
+    local.begin(sizeof words, true);
+    for (u32 k = 0; k < memory_words; ++k) words[k] = initial_word(k), local.arrive(0, 4 * k, words[k]);
+    local.barrier();
+  }
+  u64 address() const { return reinterpret_cast<u64>(words); }
+  void check(const Line &line) {
+    local.barrier();  // nobody else reads while the lanes write
+    for (u32 k = 0; k < memory_words; ++k) {
+      const auto wanted = [&](const Words &changed) { return changed.contains(4 * k) ? changed.at(4 * k) : initial_word(k); };
+      if (words[k] != wanted(line.memory)) FAIL_CHECK(line.text << ", memory at " << std::hex << 4 * k << ": " << words[k]);
+      const u32 place[lane_count] = {4 * k};
+      u32 found[1][lane_count];
+      u64 undefined = 0;
+      local.read(0, place, 1, 1, 4, found, undefined);
+      if (found[0][0] != wanted(line.lds)) FAIL_CHECK(line.text << ", LDS at " << std::hex << 4 * k << ": " << found[0][0]);
+    }
+  }
+};
+
 // Lane (or trial) `which` of a value; a scalar gets trial `which`.
-void put(Wave &wave, const Value &value, size_t which) {
-  const u64 given = value.lanes[std::min(which, value.lanes.size() - 1)];
+void put(Wave &wave, const Value &value, size_t which, const Memory &memory) {
+  const u64 given = value.lanes[std::min(which, value.lanes.size() - 1)] + (value.is_place ? memory.address() : 0);
   for (int k = 0; k < value.where.dwords; ++k) {
     const u32 word = static_cast<u32>(given >> (32 * k));
     if (value.where.kind == Register::vector) wave.v[value.where.index + k][which] = word;
@@ -145,20 +199,26 @@ bool matches(u64 found, u64 wanted, Type type, int tolerance) {
   return close(found, wanted, type, tolerance);
 }
 
+bool touches_memory(const Instruction &i) { return i.row->format == Format::smem || i.row->format >= Format::ds; }
+
 void run_line(const Line &line) {
   const Arch arch = arch_named(line.arch);
   Program program;
   const Instruction i = decode_instruction(line.words, 0, arch, program);
   CHECK(text_of(line.words, 0, arch) == line.text);
-  LocalMemory local;
-  const bool scalar = i.row->format <= Format::sopp;
+  const bool scalar = i.row->format <= Format::sopp || i.row->format == Format::smem;
   for (size_t trial = 0; trial < (scalar ? given_lanes : 1); ++trial) {
-    const auto wave = fresh_wave(arch, local);
+    const auto memory = std::make_unique<Memory>();
+    const auto wave = fresh_wave(arch, memory->local);
+    wave->reach = &memory->reach;
     for (const Value &value : line.before)
       for (size_t lane = 0; lane < given_lanes; ++lane)
-        if (!scalar || lane == trial) put(*wave, value, lane);
+        if (!scalar || lane == trial) put(*wave, value, lane, *memory);
     const auto untouched = std::make_unique<Wave>(*wave);
     i.run(*wave, i);
+    wave->outstanding.wait_vector(0, memory->local, wave->id);
+    wave->outstanding.wait_local(0);
+    if (touches_memory(i)) memory->check(line);
     for (const Value &value : line.after) {
       const bool lanes = value.where.kind == Register::vector;
       for (size_t lane = 0; lane < (lanes ? lane_count : 1); ++lane) {
@@ -178,12 +238,36 @@ void run_line(const Line &line) {
 
 TEST_CASE("every line of instructions.txt") {
   const std::vector<Line> lines = read_lines();
-  CHECK(lines.size() > 350);
   for (const Line &line : lines) {
     CAPTURE(line.arch);
     CAPTURE(line.text);
     run_line(line);
   }
+}
+
+// Every row of the table has a line, but for those whose effect is no register or memory of the lanes' own.
+TEST_CASE("every instruction that the emulator takes has a line") {
+  std::set<std::string> tested{"s_nop", "s_sleep", "s_setprio", "s_barrier", "s_waitcnt", "s_trap", "s_endpgm", "s_branch"};
+  for (const char *condition : {"scc0", "scc1", "vccz", "vccnz", "execz", "execnz"}) tested.insert(std::string("s_cbranch_") + condition);
+  // lanes_test.cpp has these, and all matrix instructions.
+  for (const char *name : {"v_readlane_b32", "v_readfirstlane_b32", "v_writelane_b32", "v_mbcnt_lo_u32_b32", "v_mbcnt_hi_u32_b32",
+                           "ds_swizzle_b32", "ds_permute_b32", "ds_bpermute_b32", "v_permlane16_swap_b32", "v_permlane32_swap_b32",
+                           "v_div_scale_f32", "v_div_fmas_f32", "v_div_fixup_f32"})
+    tested.insert(name);
+  for (const Line &line : read_lines()) {
+    Program program;
+    tested.insert(decode_instruction(line.words, 0, arch_named(line.arch), program).row->name);
+  }
+  int rows = 0;
+  for (const Arch arch : {Arch::gfx90a, Arch::gfx942, Arch::gfx950})
+    for (u16 format = 0; format < 15; ++format)
+      for (u16 opcode = 0; opcode < 1024; ++opcode) {
+        const Row *row = find_row(static_cast<Format>(format), opcode, arch);
+        if (!row || row->layout == Layout::matrix) continue;
+        ++rows;
+        CHECK_MESSAGE(tested.contains(row->name), row->name << " has no line in instructions.txt");
+      }
+  CHECK(rows > 1500);
 }
 
 TEST_CASE("half precision: every value there and back, and every tie") {

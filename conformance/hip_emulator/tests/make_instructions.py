@@ -9,7 +9,9 @@ and those from 16 on must keep what they hold).  Lines with scalar registers are
 allows one unit in the last place."""
 import subprocess
 import sys
+from fractions import Fraction
 import numpy as np
+import memory_cases
 
 N = 16
 rng = np.random.default_rng(7)
@@ -33,7 +35,7 @@ pair16a, pair16b, pair16c = (halves() | halves() << u32(16) for _ in range(3))
 def wide(): return rng.integers(0, 2**64, N, dtype=u64)
 u64a, u64b = wide(), wide()
 u64b[:4] = u64a[:4]
-f64a, f64b = ((rng.standard_normal(N) * 5).view(u64) for _ in range(2))
+f64a, f64b, f64c = ((rng.standard_normal(N) * 5).view(u64) for _ in range(3))
 half_range = (rng.uniform(-30, 30, N)).astype(f32).view(u32)
 condition = rng.integers(0, 2, N).astype(u32)
 mask = np.full(N, 0x5a3c, u64)
@@ -105,10 +107,10 @@ def field(a, o, w, signed):
     return np.array(out, u32)
 
 lines = []
-def case(arch, text, before, after, ulp=0):
+def case(arch, text, before, after, ulp=0, stored=""):
     show = lambda v: ",".join(("%08x" if np.asarray(v).dtype != u64 else "%016x") % int(x) for x in bits(v))
     names = " ".join(f"{r}={n}" for r, n in before.items())
-    lines.append((arch, text, names, " ".join(f"{r}={show(v)}{'~%d' % ulp if ulp else ''}" for r, v in after.items())))
+    lines.append((arch, text, names, " ".join(f"{r}={show(v)}{'~%d' % ulp if ulp else ''}" for r, v in after.items()) + (" " if after and stored else "") + stored))
 
 any_arch = "gfx90a"
 def vector(name, args, function, arch=any_arch, ulp=0, wide=False, suffix="_e32", extra=""):
@@ -147,11 +149,12 @@ vector("v_lshrrev_b32", ("shift", "u32b"), lambda a, b: b >> (a & u32(31)))
 vector("v_ashrrev_i32", ("shift", "u32b"), lambda a, b: I(b) >> I(a & u32(31)))
 h16 = lambda x: np.asarray(x, u32).astype(np.uint16)
 s16 = lambda x: h16(x).view(np.int16)
-for name, op in {"v_add_u16": lambda a, b: h16(a) + h16(b), "v_sub_u16": lambda a, b: h16(a) - h16(b), "v_mul_lo_u16": lambda a, b: h16(a) * h16(b),
+for name, op in {"v_add_u16": lambda a, b: h16(a) + h16(b), "v_sub_u16": lambda a, b: h16(a) - h16(b), "v_subrev_u16": lambda a, b: h16(b) - h16(a), "v_min_u16": lambda a, b: np.minimum(h16(a), h16(b)), "v_mul_lo_u16": lambda a, b: h16(a) * h16(b),
                  "v_max_u16": lambda a, b: np.maximum(h16(a), h16(b)), "v_min_i16": lambda a, b: np.minimum(s16(a), s16(b)),
                  "v_max_i16": lambda a, b: np.maximum(s16(a), s16(b)), "v_lshlrev_b16": lambda a, b: h16(b) << (h16(a) & np.uint16(15)),
                  "v_lshrrev_b16": lambda a, b: h16(b) >> (h16(a) & np.uint16(15)), "v_ashrrev_i16": lambda a, b: s16(b) >> (s16(a) & np.int16(15))}.items():
     vector(name, ("u32a", "u32b"), op)
+vector("v_ldexp_f16", ("f16b", "u32c"), lambda a, b: np.ldexp(H(a).astype(f64), s16(b).astype(i32)).astype(f16))
 half_up = lambda x: np.floor(x.astype(f64) + 0.5)
 for name, arg, op, ulp in (
         ("v_mov_b32", "u32a", lambda a: a, 0), ("v_not_b32", "u32a", lambda a: ~a, 0),
@@ -179,7 +182,7 @@ for name, arg, op, ulp in (
         ("v_exp_f16", "f16a", lambda a: np.exp2(H(a).astype(f64)).astype(f16), 1), ("v_log_f16", "f16a", lambda a: np.log2(H(a).astype(f64)).astype(f16), 1),
         ("v_rsq_f16", "f16a", lambda a: (1 / np.sqrt(H(a).astype(f64))).astype(f16), 1),
         ("v_floor_f16", "f16b", lambda a: np.floor(H(a)), 0), ("v_ceil_f16", "f16b", lambda a: np.ceil(H(a)), 0), ("v_trunc_f16", "f16b", lambda a: np.trunc(H(a)), 0),
-        ("v_rndne_f16", "f16b", lambda a: np.rint(H(a)), 0),
+        ("v_rndne_f16", "f16b", lambda a: np.rint(H(a)), 0), ("v_fract_f16", "f16b", lambda a: np.minimum(H(a) - np.floor(H(a)), f16(1 - 2**-11)), 0),
         ("v_cvt_f16_u16", "u32a", lambda a: h16(a).astype(f16), 0), ("v_cvt_f16_i16", "u32b", lambda a: s16(a).astype(f16), 0),
         ("v_cvt_u16_f16", "f16a", lambda a: to_int(H(a), 0, 65535).astype(np.uint16), 0), ("v_cvt_i16_f16", "f16a", lambda a: to_int(H(a), -32768, 32767).astype(np.int16), 0),
         ("v_cvt_f64_f32", "small", lambda a: F(a).astype(f64), 0), ("v_cvt_f64_u32", "u32a", lambda a: a.astype(f64), 0), ("v_cvt_f64_i32", "u32a", lambda a: I(a).astype(f64), 0),
@@ -198,6 +201,16 @@ three("v_med3_f32", ("small", "half_range", "f32c"), lambda a, b, c: np.where(np
 three("v_mad_f32", ("small", "half_range", "small"), lambda a, b, c: F(a) * F(b) + F(c))
 three("v_ldexp_f32", ("small", "shift"), lambda a, b: np.ldexp(F(a), I(b)))
 three("v_ldexp_f32", ("f32a", "u32c"), lambda a, b: np.ldexp(F(a), I(b)))
+three("v_min3_f16", ("f16a", "f16b", "f16c"), lambda a, b, c: least(least(H(a), H(b)), H(c)))
+three("v_max3_f16", ("f16a", "f16b", "f16c"), lambda a, b, c: most(most(H(a), H(b)), H(c)))
+def median(a, b, c):  # as the documents write it: what is left when the greatest is taken away
+    m = most(most(a, b), c)
+    r = np.where(m == a, most(b, c), np.where(m == b, most(a, c), most(a, b)))
+    return np.where(np.isnan(a) | np.isnan(b) | np.isnan(c), least(least(a, b), c), r).astype(a.dtype)
+three("v_med3_f16", ("f16a", "f16b", "f16c"), lambda a, b, c: median(H(a), H(b), H(c)))
+three("v_med3_f32", ("f32a", "f32b", "f32c"), lambda a, b, c: median(F(a), F(b), F(c)))
+three("v_mad_u16", ("u32a", "u32b", "u32c"), lambda a, b, c: h16(a) * h16(b) + h16(c))
+three("v_mad_i16", ("u32a", "u32b", "u32c"), lambda a, b, c: h16(a) * h16(b) + h16(c))
 sum32 = lambda *v: sum(W(x) for x in v).astype(u64) & M32
 wrap = lambda x: (x & M32).astype(u32)
 for name, op in {
@@ -224,6 +237,11 @@ three("v_lshl_add_u64", ("u64a", "u32c", "u64b"), lambda a, b, c: (a << W(b & u3
 vector("v_mov_b64", ("u64a",), lambda a: a, arch="gfx942")
 for name, op in {"v_add_f64": lambda a, b: a + b, "v_mul_f64": lambda a, b: a * b, "v_min_f64": np.minimum, "v_max_f64": np.maximum}.items():
     three(name, ("f64a", "f64b"), lambda a, b, op=op: op(D(a), D(b)))
+three("v_mad_i32_i16", ("u32a", "u32b", "u32c"), lambda a, b, c: wrap((s16(a).astype(i64) * s16(b)).view(u64) + W(c)))
+exact_fma = lambda a, b, c: np.array([float(Fraction(x) * Fraction(y) + Fraction(z)) for x, y, z in zip(D(a).tolist(), D(b).tolist(), D(c).tolist())])
+three("v_fma_f64", ("f64a", "f64b", "f64c"), exact_fma)
+case(any_arch, "v_fmac_f64_e32 v[20:21], v[2:3], v[4:5]", {"v[2:3]": "f64a", "v[4:5]": "f64b", "v[20:21]": "f64c"}, {"v[20:21]": exact_fma(f64a, f64b, f64c)})
+three("v_ldexp_f64", ("f64a", "u32c"), lambda a, b: np.ldexp(D(a), I(b)))
 three("v_cvt_pkrtz_f16_f32", ("f32a", "half_range"), lambda a, b: toward_zero16(F(a)) | toward_zero16(F(b)) << u32(16))
 three("v_pack_b32_f16", ("pair16a", "pair16b"), lambda a, b: (a & u32(0xffff)) | b << u32(16))
 
@@ -242,6 +260,16 @@ case(any_arch, "v_fma_f16 v20, v2, v4, v6 op_sel:[1,0,1,0]", {"v2": "pair16a", "
 case("gfx942", "v_fmaak_f32 v20, v2, v4, 0x40490fdb", {"v2": "small", "v4": "half_range"}, {"v20": fma(F(small), F(half_range), np.full(N, np.pi, f32))})
 case("gfx942", "v_fmamk_f32 v20, v2, 0x40490fdb, v4", {"v2": "small", "v4": "half_range"}, {"v20": fma(F(small), np.full(N, np.pi, f32), F(half_range))})
 case(any_arch, "v_fmac_f32_e32 v20, v2, v4", {"v2": "small", "v4": "half_range", "v20": "f32c"}, {"v20": fma(F(small), F(half_range), F(f32c))})
+twice_rounded = lambda a, b, c: flush(flush(flush(a) * flush(b)) + flush(c))
+pi = np.full(N, np.pi, f32)
+case(any_arch, "v_mac_f32_e32 v20, v2, v4", {"v2": "small", "v4": "half_range", "v20": "f32c"}, {"v20": twice_rounded(F(small), F(half_range), F(f32c))})
+case(any_arch, "v_madak_f32 v20, v2, v4, 0x40490fdb", {"v2": "small", "v4": "half_range"}, {"v20": twice_rounded(F(small), F(half_range), pi)})
+case(any_arch, "v_madmk_f32 v20, v2, 0x40490fdb, v4", {"v2": "small", "v4": "f32c"}, {"v20": twice_rounded(F(small), pi, F(f32c))})
+case(any_arch, "v_accvgpr_write_b32 a20, v2", {"v2": "u32a"}, {"a20": u32a})
+case(any_arch, "v_accvgpr_read_b32 v20, a2", {"a2": "u32a"}, {"v20": u32a})
+case(any_arch, "v_accvgpr_mov_b32 a20, a2", {"a2": "u32a"}, {"a20": u32a})
+case(any_arch, "v_swap_b32 v2, v4", {"v2": "u32a", "v4": "u32b"}, {"v2": u32b, "v4": u32a})
+case(any_arch, "v_nop", {"v2": "u32a"}, {"v2": u32a})
 case(any_arch, "v_lshlrev_b32_sdwa v20, v2, v4 dst_sel:DWORD dst_unused:UNUSED_PAD src0_sel:BYTE_1 src1_sel:WORD_1", {"v2": "u32a", "v4": "u32b"},
      {"v20": (u32b >> u32(16)) << (u32a >> u32(8) & u32(31))})
 case(any_arch, "v_or_b32_sdwa v20, v2, v4 dst_sel:WORD_1 dst_unused:UNUSED_PAD src0_sel:BYTE_0 src1_sel:BYTE_3", {"v2": "u32a", "v4": "u32b"},
@@ -273,6 +301,8 @@ packed("v_pk_max_f16", ("pair16a", "pair16b"), most); packed("v_pk_min_f16", ("p
 packed("v_pk_fma_f16", ("pair16a", "pair16b", "pair16c"), lambda a, b, c: (a.astype(np.longdouble) * b + c).astype(f16))
 packed("v_pk_add_u16", ("u32a", "u32b"), lambda a, b: a + b); packed("v_pk_sub_i16", ("u32a", "u32b"), lambda a, b: a - b)
 packed("v_pk_mul_lo_u16", ("u32a", "u32b"), lambda a, b: a * b); packed("v_pk_mad_u16", ("u32a", "u32b", "u32c"), lambda a, b, c: a * b + c)
+packed("v_pk_add_i16", ("u32a", "u32b"), lambda a, b: a + b); packed("v_pk_sub_u16", ("u32a", "u32b"), lambda a, b: a - b)
+packed("v_pk_mad_i16", ("u32a", "u32b", "u32c"), lambda a, b, c: a * b + c); packed("v_pk_min_i16", ("u32a", "u32b"), lambda a, b: np.minimum(a.view(np.int16), b.view(np.int16)))
 packed("v_pk_max_u16", ("u32a", "u32b"), np.maximum); packed("v_pk_min_u16", ("u32a", "u32b"), np.minimum)
 packed("v_pk_max_i16", ("u32a", "u32b"), lambda a, b: np.maximum(a.view(np.int16), b.view(np.int16))); packed("v_pk_lshlrev_b16", ("u32a", "u32b"), lambda a, b: b << (a & np.uint16(15)))
 packed("v_pk_lshrrev_b16", ("u32a", "u32b"), lambda a, b: b >> (a & np.uint16(15))); packed("v_pk_ashrrev_i16", ("u32a", "u32b"), lambda a, b: b.view(np.int16) >> (a & np.uint16(15)).view(np.int16))
@@ -308,20 +338,32 @@ for name, op in {"v_addc_co_u32": lambda a, b: W(a) + W(b) + carry_in, "v_subb_c
 case(any_arch, "v_cndmask_b32_e32 v20, v2, v4, vcc", {"v2": "u32a", "v4": "u32b", "vcc": "mask"}, {"v20": np.where(carry_in, u32b, u32a)})
 product = W(u32a) * W(u32b)
 case(any_arch, "v_mad_u64_u32 v[20:21], s[20:21], v2, v4, v[6:7]", {"v2": "u32a", "v4": "u32b", "v[6:7]": "u64a"}, {"v[20:21]": product + u64a, "s[20:21]": as_mask(product + u64a < product)})
-relations = {"lt": lambda a, b: a < b, "eq": lambda a, b: a == b, "le": lambda a, b: a <= b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b}
+signed_product = (S(u32a) * S(u32b)).view(u64)
+case(any_arch, "v_mad_i64_i32 v[20:21], s[20:21], v2, v4, v[6:7]", {"v2": "u32a", "v4": "u32b", "v[6:7]": "u64a"}, {"v[20:21]": signed_product + u64a})
+nothing, everything = lambda a, b: np.zeros(N, bool), lambda a, b: np.ones(N, bool)
+relations = {"f": nothing, "lt": lambda a, b: a < b, "eq": lambda a, b: a == b, "le": lambda a, b: a <= b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b}
 for kind, view, a, b in (("f32", F, "f32a", "f32b"), ("f16", H, "f16a", "f16b"), ("f64", D, "f64a", "f64b"), ("u32", lambda x: x, "u32a", "u32b"), ("i32", I, "u32a", "u32b"), ("u16", h16, "u32a", "u32b"), ("i16", s16, "u32a", "u32b"), ("u64", lambda x: x, "u64a", "u64b"), ("i64", lambda x: x.view(i64), "u64a", "u64b")):
     x, y = view(inputs[a]), view(inputs[b])
     ra, rb = ("v[2:3]", "v[4:5]") if inputs[a].dtype == u64 else ("v2", "v4")
     all_relations = dict(relations)
     if kind[0] == "f":
-        all_relations.update({"lg": lambda a, b: (a < b) | (a > b), "o": lambda a, b: ~(np.isnan(a) | np.isnan(b)), "u": lambda a, b: np.isnan(a) | np.isnan(b), "nlt": lambda a, b: ~(a < b), "neq": lambda a, b: ~(a == b), "nle": lambda a, b: ~(a <= b), "ngt": lambda a, b: ~(a > b), "nge": lambda a, b: ~(a >= b), "nlg": lambda a, b: ~((a < b) | (a > b))})
+        all_relations.update({"lg": lambda a, b: (a < b) | (a > b), "o": lambda a, b: ~(np.isnan(a) | np.isnan(b)), "u": lambda a, b: np.isnan(a) | np.isnan(b), "nlt": lambda a, b: ~(a < b), "neq": lambda a, b: ~(a == b), "nle": lambda a, b: ~(a <= b), "ngt": lambda a, b: ~(a > b), "nge": lambda a, b: ~(a >= b), "nlg": lambda a, b: ~((a < b) | (a > b)), "tru": everything})
     else:
-        all_relations["ne"] = lambda a, b: a != b
+        all_relations.update({"ne": lambda a, b: a != b, "t": everything})
     for relation, op in all_relations.items():
         case(any_arch, f"v_cmp_{relation}_{kind}_e32 vcc, {ra}, {rb}", {ra: a, rb: b}, {"vcc": as_mask(op(x, y))})
-case(any_arch, "v_cmpx_lt_u32_e32 vcc, v2, v4", {"v2": "u32a", "v4": "u32b"}, {"vcc": as_mask(u32a < u32b), "exec": as_mask(u32a < u32b)})
-classes = np.full(N, 0x204, u32); inputs["classes"] = classes  # infinities
-case(any_arch, "v_cmp_class_f32_e32 vcc, v2, v4", {"v2": "f32a", "v4": "classes"}, {"vcc": as_mask(np.isinf(F(f32a)))})
+        case(any_arch, f"v_cmpx_{relation}_{kind}_e32 vcc, {ra}, {rb}", {ra: a, rb: b}, {"vcc": as_mask(op(x, y)), "exec": as_mask(op(x, y))})
+classes = np.array([1 << lane % 10 | 1 << 3 * lane % 10 for lane in range(N)], u32); inputs["classes"] = classes
+def classify(x, mantissa, exponent):  # the bit of signalling NaN, quiet NaN, -infinity, -normal, -denormal, -0, and upwards again
+    x = int(x) & (1 << 1 + mantissa + exponent) - 1
+    e, m, negative = x >> mantissa & (1 << exponent) - 1, x & (1 << mantissa) - 1, x >> mantissa + exponent
+    if e == (1 << exponent) - 1 and m: return m >> mantissa - 1
+    size = 3 if e == (1 << exponent) - 1 else 2 if e else 1 if m else 0
+    return 5 - size if negative else 6 + size
+for kind, name, mantissa, exponent in (("f32", "f32a", 23, 8), ("f16", "f16a", 10, 5)):
+    found = as_mask([int(c) >> classify(x, mantissa, exponent) & 1 for x, c in zip(inputs[name], classes)])
+    case(any_arch, f"v_cmp_class_{kind}_e32 vcc, v2, v4", {"v2": name, "v4": "classes"}, {"vcc": found})
+    case(any_arch, f"v_cmpx_class_{kind}_e32 vcc, v2, v4", {"v2": name, "v4": "classes"}, {"vcc": found, "exec": found})
 
 # ---- scalar: (result, scc)
 def scalar(name, args, op, condition_in=False):
@@ -348,7 +390,7 @@ for name, op in {
         "s_lshl_b32": lambda a, b: nonzero(a << (b & u32(31))), "s_lshr_b32": lambda a, b: nonzero(a >> (b & u32(31))), "s_ashr_i32": lambda a, b: nonzero(I(a) >> I(b & u32(31))),
         "s_mul_i32": lambda a, b: wrap(W(a) * W(b)), "s_mul_hi_u32": lambda a, b: (W(a) * W(b) >> u64(32)).astype(u32), "s_mul_hi_i32": lambda a, b: wrap((S(a) * S(b) >> 32).view(u64)),
         "s_bfm_b32": lambda a, b: ((u32(1) << (a & u32(31))) - u32(1)) << (b & u32(31)), "s_absdiff_i32": lambda a, b: nonzero(wrap(np.abs(S(a) - S(b)).view(u64))),
-        "s_lshl2_add_u32": lambda a, b: (wrap((W(a) << u64(2)) + W(b)), (W(a) << u64(2)) + W(b) > M32), "s_pack_ll_b32_b16": lambda a, b: (a & u32(0xffff)) | b << u32(16), "s_pack_lh_b32_b16": lambda a, b: (a & u32(0xffff)) | (b & u32(0xffff0000)),
+        **{f"s_lshl{n}_add_u32": lambda a, b, n=n: (wrap((W(a) << u64(n)) + W(b)), (W(a) << u64(n)) + W(b) > M32) for n in (1, 2, 3, 4)}, "s_pack_ll_b32_b16": lambda a, b: (a & u32(0xffff)) | b << u32(16), "s_pack_lh_b32_b16": lambda a, b: (a & u32(0xffff)) | (b & u32(0xffff0000)),
         "s_pack_hh_b32_b16": lambda a, b: a >> u32(16) | (b & u32(0xffff0000)),
         "s_cmp_eq_i32": lambda a, b: (None, a == b), "s_cmp_lg_i32": lambda a, b: (None, a != b), "s_cmp_gt_i32": lambda a, b: (None, I(a) > I(b)), "s_cmp_ge_i32": lambda a, b: (None, I(a) >= I(b)), "s_cmp_lt_i32": lambda a, b: (None, I(a) < I(b)), "s_cmp_le_i32": lambda a, b: (None, I(a) <= I(b)),
         "s_cmp_gt_u32": lambda a, b: (None, a > b), "s_cmp_ge_u32": lambda a, b: (None, a >= b), "s_cmp_lt_u32": lambda a, b: (None, a < b), "s_cmp_le_u32": lambda a, b: (None, a <= b), "s_cmp_eq_u32": lambda a, b: (None, a == b), "s_cmp_lg_u32": lambda a, b: (None, a != b),
@@ -389,12 +431,26 @@ for name, table, before, most, op in (("s_bitset0_b32 s20", u32a, "u32a", 31, la
                                       ("s_bitset0_b64 s[20:21]", u64a, "u64a", 63, lambda a, bit: a & ~bit), ("s_bitset1_b64 s[20:21]", u64a, "u64a", 63, lambda a, bit: a | bit)):
     target = name.split()[1]
     case(any_arch, f"{name}, s2", {"s2": "shift", target: before}, {target: op(table, table.dtype.type(1) << (shift & u32(most)).astype(table.dtype))})
+scalar("s_bfm_b64", ("shift", "u32c"), lambda a, b: ((u64(1) << W(a & u32(63))) - u64(1)) << W(b & u32(63)))
+scalar("s_brev_b64", ("u64a",), lambda a: np.array([int(f"{int(x):064b}"[::-1], 2) for x in a], u64))
+scalar("s_bitcmp0_b64", ("u64a", "shift"), lambda a, b: (None, ~(a >> W(b & u32(63))) & u64(1))); scalar("s_bitcmp1_b64", ("u64a", "shift"), lambda a, b: (None, a >> W(b & u32(63)) & u64(1)))
+masks = u64a & u64(0xffff); masks[:3] = (0, EXEC, 0xffff); inputs["masks"] = masks
+for name, op in {"and": lambda a, e: a & e, "or": lambda a, e: a | e, "xor": lambda a, e: a ^ e, "andn2": lambda a, e: a & ~e, "orn2": lambda a, e: a | ~e, "nand": lambda a, e: ~(a & e),
+                 "nor": lambda a, e: ~(a | e), "xnor": lambda a, e: ~(a ^ e), "andn1": lambda a, e: ~a & e, "orn1": lambda a, e: ~a | e}.items():
+    found = op(masks, u64(EXEC))
+    case(any_arch, f"s_{name}_saveexec_b64 s[20:21], s[2:3]", {"s[2:3]": "masks"}, {"s[20:21]": np.full(N, EXEC, u64), "exec": found, "scc": (found != 0).astype(u32)})
+    if name in ("andn1", "andn2"):
+        case(any_arch, f"s_{name}_wrexec_b64 s[20:21], s[2:3]", {"s[2:3]": "masks"}, {"s[20:21]": found, "exec": found, "scc": (found != 0).astype(u32)})
 k16 = np.full(N, -300 & 0xffffffff, u32)
 case(any_arch, "s_movk_i32 s20, 0xfed4", {"s2": "u32a"}, {"s20": k16})
 case(any_arch, "s_addk_i32 s20, 0xfed4", {"s20": "u32a"}, {"s20": u32a + k16, "scc": over(S(u32a) - 300)})
 case(any_arch, "s_mulk_i32 s20, 0xfed4", {"s20": "u32a"}, {"s20": wrap((S(u32a) * -300).view(u64))})
-case(any_arch, "s_cmpk_lt_i32 s20, 0xfed4", {"s20": "u32a"}, {"scc": (S(u32a) < -300).astype(u32)})
-case(any_arch, "s_cmpk_gt_u32 s20, 0xfed4", {"s20": "u32a"}, {"scc": (u32a > u32(0xfed4)).astype(u32)})
+around = np.array([0xfed3, 0xfed4, 0xfed5, 0xfffffed3, 0xfffffed4, 0xfffffed5] + [0, 1, 0x7fffffff, 0x80000000] * 2 + [5, 0xffffffff], u32); inputs["around"] = around
+for relation, op in {"eq": lambda a, b: a == b, "lg": lambda a, b: a != b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b, "lt": lambda a, b: a < b, "le": lambda a, b: a <= b}.items():
+    case(any_arch, f"s_cmpk_{relation}_i32 s20, 0xfed4", {"s20": "around"}, {"scc": op(S(around), -300).astype(u32)})
+    case(any_arch, f"s_cmpk_{relation}_u32 s20, 0xfed4", {"s20": "around"}, {"scc": op(around, u32(0xfed4)).astype(u32)})
+case(any_arch, "s_getpc_b64 s[20:21]", {"s2": "u32a"}, {"s[20:21]": np.full(N, 4, u64)})
+memory_cases.Cases(case, inputs, rng).run()
 
 # ---- gfx950
 three("v_cvt_pk_bf16_f32", ("f32a", "half_range"), lambda a, b: bf16(F(a)) | bf16(F(b)) << u32(16), arch="gfx950")

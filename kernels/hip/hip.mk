@@ -39,6 +39,14 @@ isa-report:  ## registers, LDS and MFMA share of every HIP kernel, against the c
 isa-report: $(foreach layer,$(HIP_LAYERS),$(call hip_objects_of,$(layer))) $(if $(filter hip_gfx950,$(ARCHS)),$(BIN)/hip_emulator-listing)
 TESTS += kernels/hip/tests/isa_report_test.sh
 
+# What is left out says so.
+ifeq ($(filter hip_gfx950,$(ARCHS)),)
+.PHONY: hip_gfx950_left_out
+hip_gfx950_left_out:
+	@printf '  %-6s %s\n' SKIP 'hip_gfx950: python3 has no ziglang (pip install ziglang==0.17.0); or make ZIGLANG_PYTHON=/path/to/python'
+plugins isa-report: hip_gfx950_left_out
+endif
+
 # The list of archs changes with the compilers of the machine, and what is made of it follows.
 $(BUILD)/archs: FORCE | $(BUILD)/
 	@echo '$(ARCHS)' | cmp -s - $@ || echo '$(ARCHS)' > $@

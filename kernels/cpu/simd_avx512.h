@@ -89,10 +89,10 @@ struct BFloat16ByInstruction : BFloat16 {
   }
 };
 
-// 32 consecutive values.
+// 32 consecutive values in 16 bits each.
+inline Vector join(Vector first, Vector second) { return (Vector)_mm512_cvtne2ps_pbh(second, first); }
 inline void store_two(BFloat16ByInstruction, void *to, Vector first, Vector second) {
-  const __m512bh rounded = _mm512_cvtne2ps_pbh(second, first);
-  memcpy(to, &rounded, sizeof rounded);
+  store(static_cast<float *>(to), join(first, second));
 }
 
 // What `pairs` joins: both bfloat16 of each unit, as floats.

@@ -22,11 +22,11 @@ void contract(const Job &job, int64_t i0, int64_t j0, const BackScratch &s) {
   const int64_t columns = round_up(job.p.N - j0 < g.tile.columns ? job.p.N - j0 : g.tile.columns, strip_pair);
   const int64_t inside = i0 % width;  // a tile may be less than a row block
   const int64_t row_blocks = round_up(inside + rows, width) / width, column_blocks = columns / width, strips = g.tile.columns / width;
-  const int64_t units = g.columns / M::Product::per_unit;
+  const int64_t units = g.columns / M::Storage::Product::per_unit;
   const auto panel_of = [&](int64_t position, int64_t channel) {
     return job.operands + position / width * g.block_bytes + channel * g.channel_bytes;
   };
-  const int64_t panel_lines = g.channel_bytes / 64 - 1, panels = row_blocks + column_blocks;
+  const int64_t panel_lines = (g.columns / 2 * M::Storage::pair_bytes + 63) / 64, panels = row_blocks + column_blocks;
   const int64_t calls = rows / micro_rows * (columns / strip_pair), lines = (panels * panel_lines + calls - 1) / calls;
 
   for (int64_t h = 0; h < H; ++h) {
@@ -46,8 +46,8 @@ void contract(const Job &job, int64_t i0, int64_t j0, const BackScratch &s) {
         const int64_t panel = ahead / panel_lines < panels ? ahead / panel_lines : panels - 1;
         const char *from = panel < row_blocks ? panel_of(i0 + panel * width, next) : panel_of(j0 + (panel - row_blocks) * width, H + next);
         cpu::MicroTile sum;
-        cpu::multiply_panels<typename M::Product>(units, a + (inside + i) / width * a_block + (inside + i) % width, b + j / width * b_block,
-                                                  b_block, {from + ahead % panel_lines * 64, lines}, sum);
+        cpu::multiply_panels<typename M::Storage::Product>(units, a + (inside + i) / width * a_block + (inside + i) % width,
+                                                           b + j / width * b_block, b_block, {from + ahead % panel_lines * 64, lines}, sum);
         float *to = s.o + (i * strips + j / width) * g.o_stride + h * width;
 #pragma GCC unroll 8
         for (int row = 0; row < micro_rows; ++row, to += strips * g.o_stride) {
@@ -197,12 +197,12 @@ void back(const Job &job, int64_t i, int64_t j0, const float *strips, Position n
   for (int64_t row = 0; row < micro_rows; ++row) finish(row);
 }
 
-// One tile of the output.  The contraction may have a mode of its own.
-template <class M, class Contraction = M>
+// One tile of the output.
+template <class M>
 void contract_and_back(const Job &job, int64_t i0, int64_t j0, float *scratch) {
   const BackScratch s(scratch, job.scratch);
   const int64_t strips = job.g.tile.columns / width;
-  contract<Contraction>(job, i0, j0, s);
+  contract<M>(job, i0, j0, s);
   for (int64_t i = 0; i < job.g.tile.rows && i0 + i < job.p.N; ++i)
     for (int64_t j = 0; j < job.g.tile.columns && j0 + j < job.p.N; j += strip_pair) {
       const Position next = j + strip_pair < job.g.tile.columns ? Position{i0 + i, j0 + j + strip_pair} : Position{i0 + i + 1, j0};

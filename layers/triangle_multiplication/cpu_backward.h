@@ -6,14 +6,19 @@
 
 namespace lamina::triangle_multiplication {
 
-// Calls use(mode) with the mode of both passes of training: a and b are floats in memory, products are of floats or, where forward takes
-// them too, of pairs.
+// Up to here training contracts floats where it takes pairs otherwise: in sums this short roundings do not average out, and they cost little.
+constexpr int64_t residues_in_floats = 32;
+
+// Calls use(mode) with the mode of both passes of training: products are of floats or, where forward takes them too, of pairs.
 template <class F>
 auto with_training_mode(const Problem &p, [[maybe_unused]] bool has_pair_dot, F use) {
 #ifdef LAMINA_PAIR_DOT
-  if (uses_pairs(p, has_pair_dot))
-    return p.dtype == DType::float32 ? use(Mode<cpu::Float32, FloatStorage, cpu::PairProduct, cpu::ShortSigmoid>{})
-                                     : use(Mode<cpu::BFloat16, FloatStorage, cpu::PairProduct, cpu::ShortSigmoid>{});
+  const auto pairs_of = [&](auto io) {
+    using Io = decltype(io);
+    return p.N > residues_in_floats ? use(Mode<Io, PairTrainingStorage, cpu::PairProduct, cpu::ShortSigmoid>{})
+                                    : use(Mode<Io, FloatStorage, cpu::PairProduct, cpu::ShortSigmoid>{});
+  };
+  if (uses_pairs(p, has_pair_dot)) return p.dtype == DType::float32 ? pairs_of(cpu::Float32{}) : pairs_of(cpu::BFloat16ByInstruction{});
 #endif
   if (p.dtype == DType::float32) return use(RowsMode<cpu::Float32>{});
   return p.dtype == DType::float16 ? use(RowsMode<cpu::Float16>{}) : use(RowsMode<cpu::BFloat16>{});
@@ -67,7 +72,7 @@ Status forward_saving_in_mode(Problem p, char *saved, const Run &run, Failure &f
       front<M>(job, task / chunks, k, k + chunk < g.columns ? k + chunk : g.columns, scratch);
     });
     run_tasks(run.parallel, tiles_i * tiles_j, base + cut.workers, cut.scratch.bytes(), [&](int64_t task, float *scratch) {
-      contract_and_back<M, RowsMode<cpu::Float32>>(job, task / tiles_j * g.tile.rows, task % tiles_j * g.tile.columns, scratch);
+      contract_and_back<M>(job, task / tiles_j * g.tile.rows, task % tiles_j * g.tile.columns, scratch);
     });
   }
   return Status::ok;
@@ -144,7 +149,7 @@ void backward_of_entry(const BackwardJob &b, const BackwardWorkspace &cut, const
   });
   if (!b.wanted.o) return;
   run_tasks(run.parallel, 2 * p.H, base + cut.workers, cut.scratch.bytes(),
-            [&](int64_t channel, float *scratch) { contract_gradient(b, channel, scratch); });
+            [&](int64_t channel, float *scratch) { contract_gradient<typename M::Storage::Product>(b, channel, scratch); });
   run_slices(cut, run, fronts, [&](int64_t task, float *scratch, float *sums) {
     const int64_t k = task % chunks * chunk;
     front_gradient<M>(b, task / chunks, k, end_of(k), scratch, sums);

@@ -50,7 +50,7 @@ inline void normalise_for_gradient(const BackwardJob &b, float *strips, int64_t 
 
 // Rows `projected` and, with the gate after the projection, `gated`.
 template <class M>
-void projection_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t valid, BackGradientScratch &s) {
+void projection_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t valid, Position next, BackGradientScratch &s) {
   const Problem &p = b.g.p;
   const PackedWeights &w = b.forward.w;
   const int64_t stride = b.geometry.row_stride;
@@ -71,30 +71,43 @@ void projection_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t va
   }
 #endif
   for (int64_t at = valid * stride; at < strip_pair * stride; at += width) cpu::store(s.gated + at, cpu::zero());
+  // The sums of the positions and channels before; a row of them is finished at each step of a projection, as in back().
+  alignas(64) float values[micro_rows * strip_pair], gates[micro_rows * strip_pair];
+  // The next positions' rows come into L1 beside the arithmetic.
+  const int64_t row_lines = (p.C * M::Io::bytes + 63) / 64, tiles = stride / strip_pair * (strip_pair / micro_rows);
+  RowPrefetch rows(next.i < p.N ? 2 * strip_pair : 0, row_lines, [&](int64_t row) {
+    const int64_t j = next.j + row / 2 < p.N ? next.j + row / 2 : next.j;
+    return row_of<typename M::Io>(row % 2 ? b.g.out : p.pair, b.forward.batch, next.i, j);
+  });
+  int64_t lane_before = 0, c_before = -1;
+  const auto finish = [&](int64_t row) __attribute__((always_inline)) {
+    if (lane_before + row >= valid) return;
+#pragma GCC unroll 2
+    for (int64_t half = 0; half < 2; ++half) {
+      const int64_t channel = c_before + half * width, at = (lane_before + row) * stride + channel, sum = row * strip_pair + half * width;
+      const Vector open = M::Sigmoid::of(cpu::load(gates + sum) + cpu::load(w.out_gate_bias + channel));
+      const Vector u = cpu::load(values + sum) + cpu::load(w.out_bias + channel);
+      const Vector gradient = incoming_gradient<M>(b, i, j0 + lane_before + row, channel), projected = gradient * open;
+      cpu::store(s.projected + at, projected);
+      cpu::store(s.gated + at, projected * u * (cpu::splat(1.f) - open));
+    }
+  };
   for (int64_t c = 0; c < stride; c += strip_pair)
     for (int64_t lane = 0; lane < valid; lane += micro_rows) {
-      cpu::MicroTile value, gate;
-      clear_tile(value);
-      add_products<Product>(o_units, normed + lane / width * o_units * width + lane % width, 1, width, w.out + c * o_units, width,
-                            strip_pair, value);
-      alignas(64) float values[micro_rows * strip_pair];
-      cpu::store_tile(values, strip_pair, value);
-      clear_tile(gate);
-      add_products<Product>(z_units, s.z + lane * b.geometry.z_stride, b.geometry.z_stride, 1, w.out_gate + c * z_units, width, strip_pair,
-                            gate);
-#pragma GCC unroll 8
-      for (int64_t row = 0; row < micro_rows; ++row) {
-        if (lane + row >= valid) break;
-        for (int64_t half = 0; half < 2; ++half) {
-          const int64_t channel = c + half * width, at = (lane + row) * stride + channel;
-          const Vector open = M::Sigmoid::of(gate[row][half] + cpu::load(w.out_gate_bias + channel));
-          const Vector u = cpu::load(values + row * strip_pair + half * width) + cpu::load(w.out_bias + channel);
-          const Vector gradient = incoming_gradient<M>(b, i, j0 + lane + row, channel);
-          cpu::store(s.projected + at, gradient * open);
-          cpu::store(s.gated + at, gradient * u * open * (cpu::splat(1.f) - open));
-        }
-      }
+      rows.step((2 * strip_pair * row_lines + tiles - 1) / tiles);
+      cpu::MicroTile sum;
+      cpu::multiply_tile_beside<Product, micro_rows>(o_units, normed + lane / width * o_units * width + lane % width, 1, width,
+                                                     w.out + c * o_units, width, strip_pair, sum,
+                                                     [&](int64_t row) __attribute__((always_inline)) {
+                                                       if (c_before >= 0) finish(row);
+                                                     });
+      cpu::store_tile(values, strip_pair, sum);
+      cpu::multiply_tile<Product>(z_units, s.z + lane * b.geometry.z_stride, b.geometry.z_stride, 1, w.out_gate + c * z_units, width,
+                                  strip_pair, sum);
+      cpu::store_tile(gates, strip_pair, sum);
+      lane_before = lane, c_before = c;
     }
+  for (int64_t row = 0; row < micro_rows; ++row) finish(row);
 }
 
 // hidden[h][lane]: gradient of norm_out's result.  With the gate before the projection also strips `gated`, [h][lane].
@@ -193,7 +206,7 @@ void gate_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t valid, f
 
 // All channels of 2 * width positions (i, j0 ...), whose strips of o are at `strips`.
 template <class M>
-void back_gradient(const BackwardJob &b, int64_t i, int64_t j0, float *strips, float *sums, BackGradientScratch &s) {
+void back_gradient(const BackwardJob &b, int64_t i, int64_t j0, Position next, float *strips, float *sums, BackGradientScratch &s) {
   const Problem &p = b.g.p;
   const int64_t stride = b.geometry.row_stride, valid = p.N - j0 < strip_pair ? p.N - j0 : strip_pair;
   using Product = typename M::Product;
@@ -202,7 +215,7 @@ void back_gradient(const BackwardJob &b, int64_t i, int64_t j0, float *strips, f
   s.z = const_cast<float *>(unit_rows<Product>(s.rows, strip_pair, stride, s.z));
   if (p.settings.gate_before_projection) gate_strips<M>(b.forward, s);
   normalise_for_gradient(b, strips, valid, s);
-  projection_gradient<M>(b, i, j0, valid, s);
+  projection_gradient<M>(b, i, j0, valid, next, s);
   hidden_gradient<Product>(b, strips, s);
   if (b.wanted.out_projection) {
     constexpr int64_t units = width / Product::per_unit;  // of the positions of one half; normed is [half][h][lane]
@@ -220,25 +233,36 @@ void back_gradient(const BackwardJob &b, int64_t i, int64_t j0, float *strips, f
 }
 
 // The gradient of o of a tile to both layouts: lanes are rows i, columns j, and lanes are columns j, columns i.
-inline void store_gradient_of_o(const BackwardJob &b, int64_t i0, int64_t j0, int64_t rows, int64_t columns, float *o) {
+template <class Product>
+void store_gradient_of_o(const BackwardJob &b, int64_t i0, int64_t j0, int64_t rows, int64_t columns, float *o) {
   const TrainingGeometry &g = b.geometry;
   const int64_t H = b.g.p.H, N = b.g.p.N, strips = g.tile.columns / width;
   for (int64_t i = N - i0; i < rows; ++i)  // positions beyond N are zeros
     for (int64_t at = 0; at < columns / width * g.o_stride; at += width) cpu::store(o + i * strips * g.o_stride + at, cpu::zero());
+  const auto put = [&](int64_t block, int64_t channel, int64_t column, const Vector(&square)[width]) __attribute__((always_inline)) {
+    float *to = b.gradient_at(block, channel) + column / Product::per_unit * width;
+#pragma GCC unroll 16
+    for (int64_t row = 0; row < width; row += Product::per_unit, to += width) {
+      if (column + row >= g.columns) break;
+#ifdef LAMINA_PAIR_DOT
+      if constexpr (Product::per_unit == 2) {
+        cpu::store(to, cpu::pairs(square[row], square[row + 1]));
+        continue;
+      }
+#endif
+      cpu::store(to, square[row]);
+    }
+  };
   for (int64_t h = 0; h < H; ++h)
     for (int64_t i = 0; i < rows; i += width)
       for (int64_t j = 0; j < columns; j += width) {
         const float *from = o + (i * strips + j / width) * g.o_stride + h * width;
-        float *by_columns = b.gradient_at((j0 + j) / width, H + h) + (i0 + i) * width;
-        float *by_rows = b.gradient_at((i0 + i) / width, h) + (j0 + j) * width;
-        Vector block[width];
+        Vector square[width];
 #pragma GCC unroll 16
-        for (int row = 0; row < width; ++row) block[row] = cpu::load(from + row * strips * g.o_stride);
-        for (int row = 0; row < width; ++row)
-          if (i0 + i + row < g.columns) cpu::store(by_columns + row * width, block[row]);
-        cpu::transpose(block);
-        for (int row = 0; row < width; ++row)
-          if (j0 + j + row < g.columns) cpu::store(by_rows + row * width, block[row]);
+        for (int row = 0; row < width; ++row) square[row] = cpu::load(from + row * strips * g.o_stride);
+        put((j0 + j) / width, H + h, i0 + i, square);
+        cpu::transpose(square);
+        put((i0 + i) / width, h, j0 + j, square);
       }
 }
 
@@ -248,13 +272,15 @@ void contract_and_back_gradient(const BackwardJob &b, int64_t i0, int64_t j0, fl
   BackGradientScratch s(scratch, b.scratch);
   const TrainingGeometry &g = b.geometry;
   const int64_t strips = g.tile.columns / width, N = b.g.p.N;
-  contract<RowsMode<cpu::Float32>>(b.forward, i0, j0, s);
+  contract<M>(b.forward, i0, j0, s);
   for (int64_t i = 0; i < g.tile.rows && i0 + i < N; ++i)
     for (int64_t j = 0; j < g.tile.columns && j0 + j < N; j += strip_pair)
-      back_gradient<M>(b, i0 + i, j0 + j, s.o + (i * strips + j / width) * g.o_stride, sums, s);
+      back_gradient<M>(b, i0 + i, j0 + j,
+                       j + strip_pair < g.tile.columns ? Position{i0 + i, j0 + j + strip_pair} : Position{i0 + i + 1, j0},
+                       s.o + (i * strips + j / width) * g.o_stride, sums, s);
   if (!b.wanted.o) return;
   const int64_t rows = N - i0 < g.tile.rows ? N - i0 : g.tile.rows, columns = N - j0 < g.tile.columns ? N - j0 : g.tile.columns;
-  store_gradient_of_o(b, i0, j0, round_up(rows, width), round_up(columns, strip_pair), s.o);
+  store_gradient_of_o<typename M::Storage::Product>(b, i0, j0, round_up(rows, width), round_up(columns, strip_pair), s.o);
 }
 
 }  // namespace lamina::triangle_multiplication

@@ -1,6 +1,6 @@
 // What the passes of backward share on CPUs: geometry, weights packed for the way back, sums of the parameters' gradients, scratch.
-// a, b, the contractions and all sums are floats.  So is everything else, but for bfloat16 where the processor has vdpbf16ps: there the
-// operands of the other products are rounded to bfloat16, two to a unit (Product::per_unit).
+// All sums are floats.  So is everything else, but for bfloat16 where the processor has vdpbf16ps: there the operands of products are rounded
+// to bfloat16, two to a unit (Product::per_unit); a, b and the gradient of o, too, but for the smallest problems (Storage::Product).
 //
 // For one batch entry, U being a pair tensor of floats:
 //   1  front             a and b as in forward                                                        2 U, or saved by forward_train
@@ -23,7 +23,7 @@ struct TrainingGeometry : Geometry {
   int64_t row_stride;  // floats between rows of C channels, whole micro tiles
 
   explicit TrainingGeometry(const Problem &p) : Geometry(p, backward_tile(p.H), FloatStorage::pair_bytes, 1) {
-    row_stride = z_stride = round_up(p.C, strip_pair);
+    row_stride = z_stride = round_up(p.C, strip_pair), lanes_offset = columns * 2 * width;
   }
   // Micro tiles run over the end of the last channel's columns; they read what they drop.
   uint64_t padded_operand_bytes() const { return operand_bytes() + 64 * width; }
@@ -171,8 +171,11 @@ struct BackwardJob {
   float *gradient_at(int64_t block, int64_t channel) const {
     return reinterpret_cast<float *>(gradients + block * geometry.block_bytes + channel * geometry.channel_bytes);
   }
-  const float *operand_at(int64_t block, int64_t channel) const {
-    return reinterpret_cast<const float *>(forward.operands + block * geometry.block_bytes + channel * geometry.channel_bytes);
+  // a or b as [column][width rows], in units of neighbouring rows.
+  template <class Product>
+  const float *operand_lanes(int64_t block, int64_t channel) const {
+    const int64_t at = block * geometry.block_bytes + channel * geometry.channel_bytes;
+    return reinterpret_cast<const float *>(forward.operands + at + (Product::per_unit == 2 ? geometry.lanes_offset : 0));
   }
 };
 

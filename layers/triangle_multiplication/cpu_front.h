@@ -13,9 +13,9 @@ inline const char *front_row(const Job &job, int64_t r, int64_t k) {
                                  : row_of<typename M::Io>(job.p.pair, job.batch, r, k);
 }
 
-// z of 2 * width positions as a panel [unit][2 * width], and their mask.  Positions outside the tensor become exact zeros.
+// Rows z of 2 * width positions, z_stride apart, and their mask.  Positions outside the tensor become exact zeros.
 template <class M>
-void front_panel(const Job &job, int64_t block, int64_t k, float *z, float *panel, float *mask) {
+void front_rows(const Job &job, int64_t block, int64_t k, float *z, float *mask) {
   const Problem &p = job.p;
   const cpu::RowNorm norm = job.norm_in();
   for (int64_t q = 0; q < 2; ++q)
@@ -31,10 +31,10 @@ void front_panel(const Job &job, int64_t block, int64_t k, float *z, float *pane
       job.statistics[i * p.N + j] = cpu::normalise_row<typename M::Io, typename M::Product>(front_row<M>(job, r, column), p.C, norm, row);
       mask[q * width + lane] = mask_at(p, job.batch, i, j);
     }
-  cpu::transpose_rows(z, job.g.z_stride, p.C / M::Product::per_unit, panel);
 }
 
-// The same from a tensor whose memory holds the units of the product: its rows are transposed as they are and normed as lanes.
+// z of 2 * width positions as a panel [unit][2 * width], and their mask, which is 0 outside the tensor.  For a tensor whose memory holds the
+// units of the product: its rows are transposed as they are and normed as lanes.
 template <class M>
 void front_panel_of_units(const Job &job, int64_t block, int64_t k, float *panel, float *mask) {
   const Problem &p = job.p;
@@ -79,8 +79,12 @@ void front(const Job &job, int64_t block, int64_t k_begin, int64_t k_end, float 
   float *z = scratch, *panel = z + job.scratch.z;
   alignas(64) float mask[strip_pair];
   for (int64_t k = k_begin; k < k_end; k += 2) {
-    if constexpr (M::Io::bytes * M::Product::per_unit == 4) front_panel_of_units<M>(job, block, k, panel, mask);
-    else front_panel<M>(job, block, k, z, panel, mask);
+    if constexpr (M::Io::bytes * M::Product::per_unit == 4) {
+      front_panel_of_units<M>(job, block, k, panel, mask);
+    } else {
+      front_rows<M>(job, block, k, z, mask);
+      cpu::transpose_rows(z, job.g.z_stride, units, panel);
+    }
     char *to = job.operands + block * job.g.block_bytes + k / 2 * M::Storage::pair_bytes;
     // The next columns' rows come into L1 beside the arithmetic, a few lines each group.
     const int64_t groups = 2 * p.H / channels, per_group = (strip_pair * row_lines + groups - 1) / groups;
@@ -96,6 +100,8 @@ void front(const Job &job, int64_t block, int64_t k_begin, int64_t k_end, float 
       const Vector even = (cpu::load(value) + bias) * cpu::load(mask) * M::Sigmoid::of(cpu::load(gate) + gate_bias);
       const Vector odd = (cpu::load(value + width) + bias) * cpu::load(mask + width) * M::Sigmoid::of(cpu::load(gate + width) + gate_bias);
       M::Storage::put(to + channel * job.g.channel_bytes, even, odd);
+      if constexpr (requires { M::Storage::put_lanes; })
+        M::Storage::put_lanes(to + channel * job.g.channel_bytes + job.g.lanes_offset, even, odd);
     };
     for (int64_t group = 0; group < groups; ++group) {
       next.step(per_group);

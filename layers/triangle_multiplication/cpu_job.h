@@ -8,8 +8,9 @@ namespace lamina::triangle_multiplication {
 using cpu::micro_rows, cpu::round_up, cpu::Vector, cpu::width;
 constexpr int64_t strip_pair = 2 * width;  // positions of one back step, lanes of one micro tile
 
-// How a and b lie in memory between the phases: [row block][channel][column][width rows], by pairs of columns.
+// How a and b lie in memory between the phases: [row block][channel][column][width rows], by pairs of columns.  Product contracts them.
 struct FloatStorage {
+  using Product = cpu::FloatProduct;
   static constexpr int64_t pair_bytes = 2 * 4 * width;
   static constexpr bool widens = false;
   static void put(char *to, Vector even, Vector odd) {
@@ -18,13 +19,20 @@ struct FloatStorage {
 };
 #ifdef LAMINA_PAIR_DOT
 struct PairStorage {  // two columns are one unit of vdpbf16ps: stored, the operand is packed
+  using Product = cpu::PairProduct;
   static constexpr int64_t pair_bytes = 4 * width;
   static constexpr bool widens = false;
   static void put(char *to, Vector even, Vector odd) { cpu::stream(reinterpret_cast<float *>(to), cpu::pairs(even, odd)); }
 };
+// For training, whose gradients of a and b sum over rows: beside the pairs of columns, at Geometry::lanes_offset, [column][width rows] in
+// 16 bits, where two neighbouring rows are a unit.
+struct PairTrainingStorage : PairStorage {
+  static void put_lanes(char *to, Vector even, Vector odd) { cpu::stream(reinterpret_cast<float *>(to), cpu::join(even, odd)); }
+};
 #endif
 template <class Io>
 struct HalfStorage {  // 16 bits in memory, floats in the arithmetic
+  using Product = cpu::FloatProduct;
   static constexpr int64_t pair_bytes = 4 * width;
   static constexpr bool widens = true;
   static void put(char *to, Vector even, Vector odd) { Io::store(to, even, width), Io::store(to + 2 * width, odd, width); }
@@ -44,6 +52,7 @@ struct Mode {
 struct Geometry {
   int64_t blocks, columns;             // row blocks of a and b; columns padded to even
   int64_t channel_bytes, block_bytes;  // strides in memory; a channel has 64 bytes of padding against power-of-two strides
+  int64_t lanes_offset = 0;            // PairTrainingStorage: bytes from a channel's pairs to its lanes
   int64_t z_stride, o_stride;          // floats between rows of z, between strips of o
   Tile tile;
 

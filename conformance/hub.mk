@@ -8,7 +8,7 @@ $(BIN)/conformance-hub-loader: $(OBJ)/conformance/hub/loader.o $(LIB)/liblamina.
 HUB_CASES := $(wildcard conformance/hub/*_cases.py)
 $(HUB_CASES): $(BIN)/lamina $(BIN)/conformance-hub-forge $(BIN)/conformance-hub-loader $(LIB)/faults.so
 conformance/hub/live_test.sh: $(BIN)/lamina
-TESTS += $(HUB_CASES) conformance/hub/live_test.sh
+TESTS += $(HUB_CASES) conformance/hub/live_test.sh conformance/hub/names_test.py
 
 # Client, server, manifest, their tests and the fuzzing targets under two sanitizers, built by clang in a tree of their own.
 FUZZ_TARGETS := $(patsubst conformance/hub/fuzz/%.cpp,$(BIN)/fuzz-%,$(wildcard conformance/hub/fuzz/*.cpp))

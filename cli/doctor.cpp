@@ -14,6 +14,7 @@
 #include "hub_client/trust.h"
 #include "manifest/error.h"
 #include "manifest/json.h"
+#include "packager/card.h"
 #include "verbs.h"
 
 namespace lamina::cli {
@@ -159,7 +160,8 @@ void examine_choice(const hub::Machine &machine, const Json &archs, Findings &fi
     if (facts.at("backend").get<std::string>().empty()) continue;  // never packed
     const std::string reason = hub::why_not(machine, facts.at("requires").dump());
     any |= reason.empty();
-    findings.add("choice", arch, reason.empty() ? "runs here" : reason);
+    const std::string tested = facts.at("requires").contains("rocm") ? std::string("; ") + packager::how_amd_builds_are_tested : "";
+    findings.add("choice", arch, reason.empty() ? "runs here" + tested : reason);
   }
   if (!any) findings.problems.push_back("none of the builds that Lamina makes runs on this machine");
 }

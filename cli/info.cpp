@@ -1,10 +1,13 @@
 // lamina info: what a plug-in or a bundle says about itself.
+#include <algorithm>
 #include <cstdio>
 
 #include "manifest/bundle.h"
 #include "manifest/contract.h"
 #include "manifest/error.h"
 #include "manifest/files.h"
+#include "manifest/json.h"
+#include "packager/card.h"
 #include "packager/elf_section.h"
 #include "packager/pack.h"
 #include "verbs.h"
@@ -51,6 +54,9 @@ void print_bundle(const std::string &path) {
     std::printf("  builds, best first\n");
     for (const manifest::Build &build : manifest.builds)
       std::printf("    %-14s %s  needs %s\n", build.arch.c_str(), build.build_id.c_str(), build.requires_json.c_str());
+    if (std::any_of(manifest.builds.begin(), manifest.builds.end(),
+                    [](const manifest::Build &build) { return manifest::parse_json(build.requires_json, "requires").contains("rocm"); }))
+      std::printf("    those for AMD GPUs are %s\n", packager::how_amd_builds_are_tested);
     std::printf("  hosts\n   ");
     for (const auto &[host, json] : manifest.hosts) std::printf(" %s", host.c_str());
     std::printf("\n  files\n");

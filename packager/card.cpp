@@ -149,7 +149,7 @@ Card hub_card(const manifest::Contract &contract, const std::string &repository,
     for (const manifest::Build &build : variant.builds)
       text += "| `" + variant.name + "` | `" + build.arch + "` | " + needs(build) + " |\n";
   if (std::any_of(variants.begin(), variants.end(), [](const CardVariant &one) { return one.name.find("-rocm") != std::string::npos; }))
-    text += "\nBuilds for AMD GPUs are executed instruction by instruction in CI, not yet measured on silicon.\n";
+    text += std::string("\nBuilds for AMD GPUs are ") + how_amd_builds_are_tested + ".\n";
   text += "\n## Hosts\n\n| host | version | classes |\n|---|---|---|\n";
   for (const HostBinding &binding : bindings) {
     std::string classes;

@@ -10,6 +10,9 @@
 
 namespace lamina::packager {
 
+// What is known of builds for AMD GPUs, wherever one reads of them, until somebody has measured one.
+constexpr const char *how_amd_builds_are_tested = "executed instruction by instruction in CI, not yet measured on silicon";
+
 struct CardVariant {
   std::string name;
   std::vector<manifest::Build> builds;

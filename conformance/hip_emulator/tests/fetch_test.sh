@@ -11,6 +11,8 @@ rm -rf "$scratch/bundle"
 "$lamina" publish "$scratch/bundle" --repo $repo >/dev/null
 grep -qr 'executed instruction by instruction in CI, not yet measured on silicon' "$scratch"/bundle/*.md ||
   fail "the card does not say how the builds for AMD were tested"
+"$lamina" info "$scratch/bundle" | grep 'those for AMD GPUs are executed instruction by instruction in CI, not yet measured on silicon' >/dev/null ||
+  fail "lamina info does not say how the builds for AMD were tested"
 [ "$(find "$scratch/bundle" -name '*hip_gfx942.so' -exec sha256sum {} + | cut -d' ' -f1 | uniq -c | awk '{print $1}')" = 2 ] ||
   fail "the variants of two releases of ROCm do not hold the same bytes"
 
@@ -31,7 +33,7 @@ rocm() { LD_LIBRARY_PATH=$PWD/build/hip_emulator LAMINA_HIP_EMULATOR="arch=$1 ru
 gpus 90402
 expect 0 "AMD gfx942, 304 compute units" rocm gfx942 70100000 "$lamina" doctor
 expect 0 "torch-stable-abi*-rocm71-x86_64-linux" rocm gfx942 70100000 "$lamina" doctor
-expect 0 "hip_gfx942     runs here" rocm gfx942 70100000 "$lamina" doctor
+expect 0 "hip_gfx942     runs here; executed instruction by instruction in CI, not yet measured on silicon" rocm gfx942 70100000 "$lamina" doctor
 expect 0 "> torch-stable-abi29-rocm71-x86_64-linux" rocm gfx942 70100000 "$lamina" fetch $repo --explain
 expect 0 "has code for gfx90a, this machine's GPU is gfx942" rocm gfx942 70100000 "$lamina" fetch $repo --explain
 expect 0 "> torch-stable-abi29-rocm72-x86_64-linux" rocm gfx942 70200000 "$lamina" fetch $repo --explain

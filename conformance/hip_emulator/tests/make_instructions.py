@@ -6,7 +6,7 @@ Run it after adding an instruction (needs numpy, llvm-mc-19; rows of gfx950 need
 
 A line is: arch | instruction | its words | registers before | registers after.  A vector register is given as 16 lanes (EXEC is ffdf: lane 5
 and those from 16 on must keep what they hold).  Lines with scalar registers are run 16 times, once with each value.  "~1" behind a result
-allows one unit in the last place."""
+allows one unit in the last place.  What touches memory or LDS comes from memory_cases.py."""
 import subprocess
 import sys
 from fractions import Fraction

@@ -130,7 +130,6 @@ class Cases:
             text = f"v20, {first}, v4, {rest} glc"
         else:
             text = f"v4, {words} glc"
-            before = dict(before)
         result = {"v20" if name.startswith("global") else "v4": np.array(old, u32)}
         self.case(arch, f"{name} {text}", dict(before, v4=data), result, stored=changes("memory", memory))
 
@@ -180,10 +179,10 @@ class Cases:
         memory, wide = begin(), {"s[4:5]": "@zero", "s[6:7]": "descriptor"}
         for part, size in WORDS[:2] + (("dwordx4", 16), ("dwordx8", 32), ("dwordx16", 64)):
             value = [number(memory, at + 16, size) for at in self.ints("near")]
-            result = lambda values: {k: v for k, v in registers("s", 20, values, size).items()}
-            self.case(arch, f"s_load_{part} {span('s', 20, size)}, s[2:3], 0x10", {"s[2:3]": "@near"}, result(value))
+            self.case(arch, f"s_load_{part} {span('s', 20, size)}, s[2:3], 0x10", {"s[2:3]": "@near"},
+                      registers("s", 20, value, size))
             here = number(memory, 32, size)
-            self.case(arch, f"s_buffer_load_{part} {span('s', 20, size)}, s[4:7], 0x20", wide, result([here] * LANES))
+            self.case(arch, f"s_buffer_load_{part} {span('s', 20, size)}, s[4:7], 0x20", wide, registers("s", 20, [here] * LANES, size))
         self.case(arch, "s_load_dword s20, s[2:3], s8", {"s[2:3]": "@near", "s8": "sixteen"},
                   registers("s", 20, [number(memory, at + 16, 4) for at in self.ints("near")], 4))
 

@@ -25,14 +25,36 @@ fails 'contract_bfloat16: is not in the budget' $scratch/unknown.txt "$object"
 (cat $budget; echo 'gfx942 front_bfloat8 vgpr=1 lds=0 mfma=0 share=0') >$scratch/gone.txt
 fails 'front_bfloat8: is in the budget, but' $scratch/gone.txt "$object"
 
-cat >$scratch/scratch.hip <<'CODE'
+# An array that is indexed lies in scratch, a vector that is indexed in indexed registers, and 96 sums do not fit eight waves a SIMD.
+cat >$scratch/faulty.hip <<'CODE'
 #include "kernels/hip/wave.h"
-extern "C" __global__ void __launch_bounds__(256, 2) indexed(const int *from, float *to) {
-  float kept[64];
-  for (int i = 0; i < 64; ++i) kept[i] = to[i];
-  to[lamina::hip::thread_index()] = kept[from[lamina::hip::thread_index()] & 63];
+typedef float Sixteen __attribute__((ext_vector_type(16)));
+using lamina::hip::thread_index;
+extern "C" __global__ void __launch_bounds__(256, 2) local_array(const int *from, float *to) {
+  float kept[256];
+  for (int i = 0; i < 256; ++i) kept[i] = to[i];
+  to[thread_index()] = kept[from[thread_index()] & 255];
+}
+extern "C" __global__ void __launch_bounds__(256, 2) indexed_vector(const int *from, const float *values, float *to) {
+  Sixteen kept;
+#pragma unroll
+  for (int i = 0; i < 16; ++i) kept[i] = values[thread_index() * 16 + i];
+  to[thread_index()] = kept[*from & 15];
+}
+extern "C" __global__ void __launch_bounds__(256, 8) too_many_sums(const float *from, float *to) {
+  float kept[96];
+#pragma unroll
+  for (int i = 0; i < 96; ++i) kept[i] = from[thread_index() + i * 256];
+  for (int turn = 0; turn < 3; ++turn)
+#pragma unroll
+    for (int i = 0; i < 96; ++i) kept[i] = kept[(i * 7 + 1) % 96] * kept[i] + from[turn];
+#pragma unroll
+  for (int i = 0; i < 96; ++i) to[thread_index() + i * 256] = kept[i];
 }
 CODE
-clang-19 -x hip --offload-arch=gfx942 -nogpuinc -nogpulib -std=c++20 -O1 --cuda-device-only --no-gpu-bundle-output -I. -o $scratch/scratch.co $scratch/scratch.hip
-fails 'scratch\|indexed registers' $budget $scratch/scratch.co
-echo 'every HIP kernel keeps its budget; growth, scratch and unknown kernels are found'
+clang-19 -x hip --offload-arch=gfx942 -nogpuinc -nogpulib -std=c++20 -O2 --cuda-device-only --no-gpu-bundle-output -I. -o $scratch/faulty.co $scratch/faulty.hip
+fails 'local_array: uses [0-9]* bytes of scratch' $budget $scratch/faulty.co
+fails 'local_array: uses scratch' $budget $scratch/faulty.co
+fails 'indexed_vector: uses indexed registers' $budget $scratch/faulty.co
+fails 'too_many_sums: spills [0-9]* registers' $budget $scratch/faulty.co
+echo 'every HIP kernel keeps its budget; growth, spills, scratch, indexed registers and unknown kernels are found'

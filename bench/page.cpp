@@ -40,7 +40,8 @@ std::string page_of(const std::vector<Row> &rows, const Options &options, const 
       "of the build's own instruction on all threads. U is the bytes of one output tensor; extra memory is the workspace and what is "
       "saved. A "
       "peer's\n"
-      "ratio is its time over ours; peers keep their heap (no page faults counted against them), as bench/peers_torch.py arranges.\n\n";
+      "ratio is its time over ours; peers keep their heap (no page faults counted against them), as bench/peers_torch.py arranges. Peers'\n"
+      "heap and a build's tensors and workspace lie in huge pages where the system gives them.\n\n";
   if (options.op == "training")
     page +=
         "A row is one step: forward_train, then backward to every gradient; its arithmetic is what the contract counts for both, a second\n"

@@ -8,7 +8,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <vector>
 
 #include "manifest/error.h"
 #include "manifest/files.h"
@@ -16,6 +15,8 @@
 namespace lamina::manifest {
 
 namespace {
+
+constexpr size_t piece_bytes = 64 << 10;  // the heap keeps it from file to file; more would be fresh pages each time
 
 struct FreeContext {
   void operator()(EVP_MD_CTX *context) const { EVP_MD_CTX_free(context); }
@@ -98,13 +99,13 @@ FileDigest digest_file(const std::filesystem::path &path) {
   if (!S_ISREG(status.st_mode)) throw Error(ErrorKind::malformed, path.string() + " is not a regular file");
   Sha256 hash;
   FileDigest digest;
-  std::vector<char> piece(1 << 18);
+  const auto piece = std::make_unique_for_overwrite<char[]>(piece_bytes);
   for (;;) {
-    const ssize_t got = ::read(file, piece.data(), piece.size());
+    const ssize_t got = ::read(file, piece.get(), piece_bytes);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw fail(errno);
     if (got == 0) break;
-    hash.add(piece.data(), static_cast<size_t>(got));
+    hash.add(piece.get(), static_cast<size_t>(got));
     digest.size += static_cast<uint64_t>(got);
   }
   digest.sha256 = hash.finish();

@@ -120,19 +120,19 @@ class Verification {
     uint64_t bytes = 0;
     size_t known = 0;
     for (const BundleEntry &entry : report_.bundle->files) {
-      if (!exists(entry.path)) {
-        absent.push_back(entry.path);
-        continue;
-      }
       if (unchanged(entry.path)) {
         bytes += entry.size, ++known;
+        continue;
+      }
+      if (!exists(entry.path)) {
+        absent.push_back(entry.path);
         continue;
       }
       if (policy_.hashed && policy_.hashed(entry)) {
         bytes += entry.size;
         continue;
       }
-      const FileDigest digest = digest_file(folder_ / entry.path);
+      const FileDigest digest = entry.path == manifest_file ? digest_manifest(entry) : digest_file(folder_ / entry.path);
       bytes += digest.size;
       if (digest.size != entry.size)
         wrong.push_back(entry.path + " (" + std::to_string(digest.size) + " bytes; expected " + std::to_string(entry.size) + ")");
@@ -144,6 +144,14 @@ class Verification {
     say(std::to_string(report_.bundle->files.size() - absent.size()) + " files, " + std::to_string(bytes) + " bytes" +
         (known ? "; " + std::to_string(known) + " by their receipt" : "") +
         (absent.empty() ? "" : "; " + std::to_string(absent.size()) + " not downloaded"));
+  }
+
+  // What was hashed, and is right, is the text that is parsed.
+  FileDigest digest_manifest(const BundleEntry &entry) {
+    std::string text = read_file(folder_ / manifest_file, max_json);
+    const FileDigest digest{text.size(), sha256(text)};
+    if (to_hex(digest.sha256) == entry.sha256) manifest_text_ = std::move(text);
+    return digest;
   }
 
   void unlisted() {
@@ -170,11 +178,11 @@ class Verification {
     const Bundle &bundle = *report_.bundle;
     if (!exists(manifest_file)) throw Error(ErrorKind::integrity, "manifest.json is missing");
     const bool before = unchanged(manifest_file);
-    const std::string text = read_file(folder_ / manifest_file, max_json);
-    // It was hashed a moment ago, but by its name: this text need not be that one.
+    const std::string text = manifest_text_ ? std::move(*manifest_text_) : read_file(folder_ / manifest_file, max_json);
     const BundleEntry *entry = bundle.file(manifest_file);
     if (!entry) throw Error(ErrorKind::integrity, "bundle.json does not list manifest.json");
-    if (!(before && unchanged(manifest_file)) && sha256_hex(text) != entry->sha256)
+    // Where it was hashed by its name, a moment ago or when the receipt was written, this text need not be that one.
+    if (!manifest_text_ && !(before && unchanged(manifest_file)) && sha256_hex(text) != entry->sha256)
       throw Error(ErrorKind::integrity, "manifest.json changed while it was verified");
     const bool passed = known_.passed && known_.passed(manifest_file);
     report_.manifest = passed ? read_checked_manifest(text, manifest_file) : parse_manifest(text, manifest_file);
@@ -219,6 +227,7 @@ class Verification {
   VerifyReport report_;
   std::string bundle_bytes_, signature_bytes_, comment_;
   std::vector<std::string> builds_;
+  std::optional<std::string> manifest_text_;  // whose hash is the one that is listed
   VerifyPolicy::Known known_;
 };
 

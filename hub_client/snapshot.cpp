@@ -14,7 +14,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// In the cache a file is a link to a blob that has the hub's name for it.  Elsewhere builds are named as LFS does, the rest as git does.
+constexpr uint64_t long_file = 1 << 20;  // as lamina serve has it
+
+// In the cache a file is a link to a blob that has the hub's name for it.  Elsewhere builds and long files are named as LFS does, the rest
+// as git does.
 std::string etag_of(const fs::path &file, const std::string &sha256, uint64_t size) {
   std::error_code no_link;
   const std::string blob = fs::read_symlink(file, no_link).filename().string();
@@ -23,7 +26,8 @@ std::string etag_of(const fs::path &file, const std::string &sha256, uint64_t si
       throw Error(ErrorKind::integrity, file.string() + " is not what its blob's name says; run lamina repair");
     return blob;
   }
-  return file.extension() == ".so" ? sha256 : manifest::git_blob_hex(manifest::read_file(file, max_snapshot_file));
+  // LFS's name is the very hash that bundle.json lists: a client need not compute another one of a long file.
+  return file.extension() == ".so" || size > long_file ? sha256 : manifest::git_blob_hex(manifest::read_file(file, max_snapshot_file));
 }
 
 void add_variant(Snapshot &snapshot, const fs::path &directory, const std::string &expected_variant, bool partial) {

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,6 +66,7 @@ class Routes {
   const ServerOptions &options_;
   RepositoryStore &store_;
   std::string url_;
+  std::mutex commits_;  // read one at a time: a line of one may be long, and is in memory more than once
 };
 
 std::string percent_decoded(std::string_view text);

@@ -1,6 +1,7 @@
 // Routes for writing: repositories, branches, uploads, commits.
 #include <algorithm>
 #include <fstream>
+#include <mutex>
 #include <sstream>
 
 #include "hub_client/server_answers.h"
@@ -14,6 +15,7 @@ using manifest::Json;
 namespace {
 
 constexpr size_t max_operations = 25000;
+constexpr size_t max_line = 96 << 20;  // of a commit: a file of 64 MB in base64, and more
 
 Json parse_body(const Request &request) { return manifest::parse_json(request.body, "the request body", {8 << 20, 32, true}); }
 
@@ -26,6 +28,19 @@ std::string repository_of(const Json &body) {
   if ((type != "kernel" && type != "model" && type != "dataset") || !valid_repository_name(full))
     throw Error(ErrorKind::malformed, "'" + full + "' is no repository name, or '" + type + "' no type");
   return type + "s/" + full;
+}
+
+// The next line, of a length that memory can hold.  Errors: malformed.
+bool read_line(std::istream &lines, std::string &line) {
+  line.clear();
+  int next = lines.rdbuf()->sbumpc();
+  if (next == EOF) return false;
+  for (; next != EOF && next != '\n'; next = lines.rdbuf()->sbumpc()) {
+    if (line.size() == max_line)
+      throw Error(ErrorKind::malformed, "a line of the commit is longer than " + std::to_string(max_line) + " bytes");
+    line.push_back(static_cast<char>(next));
+  }
+  return true;
 }
 
 // Small text files go into the commit, the rest by LFS, as the hub decides.
@@ -89,10 +104,11 @@ Answer Routes::commit(const Request &request, const std::string &repository, con
   std::ifstream long_lines;
   if (request.upload) long_lines.open(request.upload->path(), std::ios::binary);
   std::istream &lines = request.upload ? static_cast<std::istream &>(long_lines) : short_lines;
-  for (std::string line; std::getline(lines, line);) {
+  const std::lock_guard one_at_a_time(commits_);
+  for (std::string line; read_line(lines, line);) {
     if (line.empty()) continue;
     if (changes.size() >= max_operations) return failed(400, "", "too many operations in one commit");
-    const Json entry = manifest::parse_json(line, "a line of the commit", {96 << 20, 16, true});
+    const Json entry = manifest::parse_json(line, "a line of the commit", {max_line, 16, true});
     const std::string key = entry.at("key").get<std::string>();
     const Json &value = entry.at("value");
     if (key == "header") {

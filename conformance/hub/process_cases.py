@@ -3,6 +3,7 @@
 
 Usage: process_cases.py [NAME...]: cold, no_locks, full, swap, server
 """
+import base64
 import concurrent.futures
 import hashlib
 import http.client
@@ -23,6 +24,7 @@ from content import OBJECTS, PLUGIN  # noqa: E402
 from fault_hub import REPOSITORY, Hub, Site  # noqa: E402
 
 PROCESSES, CLIENTS, OBJECT = 32, 64, 4 << 20
+LONG_LINE = 256 << 20  # longer than a commit may have
 FAULTS = bench.ROOT / "build/lib/faults.so"
 ERRORS = {"ENOSPC": (28, 9), "EIO": (5, 15), "EROFS": (30, 10), "EDQUOT": (122, 9)}
 
@@ -145,7 +147,8 @@ def swap(site):
 
 
 def server(site):
-    """64 clients at once, each uploading 4 MB and reading 4 MB back: the server's memory stays where it was, and more of them add nothing."""
+    """64 clients at once, each uploading 4 MB and reading 4 MB back: the server's memory stays where it was, and more of them add nothing.
+    Also where the files stand in the commits; and a commit whose line does not end is refused."""
     token = site.scratch / "token"
     token.write_text("hf_writer")
     log = site.scratch / "serve.log"
@@ -169,20 +172,40 @@ def server(site):
         after = peaks[-1]
         require(after - before < 32, "%d clients with %d MB each took %d MB of the server's memory" % (CLIENTS, OBJECT >> 20, after - before))
         require(after - peaks[0] <= 8, "each wave of clients takes more of the server's memory: %s MB" % peaks)
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(lambda i: commit_file(port, i), range(CLIENTS)))
+        inside = peak()
+        require(inside - after < 48, "%d commits with %d MB inside each took %d MB of the server's memory" % (CLIENTS, OBJECT >> 20, inside - after))
+        refused = answer(port, "POST", "/api/kernels/org/k/commit/main", b"x" * LONG_LINE)[0]
+        require(refused == 400, "a line of %d MB is answered by %d" % (LONG_LINE >> 20, refused))
+        require(peak() - inside < 256, "a line of %d MB took %d MB of the server's memory" % (LONG_LINE >> 20, peak() - inside))
         require(not any((site.scratch / "hub/incoming").iterdir()), "uploads are left")
-        return "%d clients with %d MB each, three times: the server's memory went from %d to %s MB" % (CLIENTS, OBJECT >> 20, before, ", ".join(map(str, peaks)))
+        return "%d clients with %d MB each, three times: the server's memory went from %d to %s MB; with their files inside the commits to %d MB" % (
+            CLIENTS, OBJECT >> 20, before, ", ".join(map(str, peaks)), inside)
     finally:
         process.terminate()
         process.wait()
 
 
-def ask(port, method, path, body=None):
+def answer(port, method, path, body=None):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(method, path, body, {"Authorization": "Bearer hf_writer", "Content-Type": "application/json"})
-    answer = connection.getresponse()
-    data = answer.read()
-    require(answer.status == 200, "%s %s: %d %s" % (method, path, answer.status, data[:200]))
+    got = connection.getresponse()
+    return got.status, got.read()
+
+
+def ask(port, method, path, body=None):
+    status, data = answer(port, method, path, body)
+    require(status == 200, "%s %s: %d %s" % (method, path, status, data[:200]))
     return data
+
+
+def commit_file(port, number):
+    data = hashlib.sha256(b"inside %d" % number).digest() * (OBJECT // 32)
+    lines = [{"key": "header", "value": {"summary": "one of many", "description": ""}},
+             {"key": "file", "value": {"path": "g%d" % number, "content": base64.b64encode(data).decode(), "encoding": "base64"}}]
+    ask(port, "POST", "/api/kernels/org/k/commit/main", "\n".join(map(json.dumps, lines)))
+    require(ask(port, "GET", "/kernels/org/k/resolve/main/g%d" % number) == data, "client %d got other bytes" % number)
 
 
 def round_trip(port, number):

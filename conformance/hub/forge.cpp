@@ -1,8 +1,10 @@
 // Signs a variant directory as it lies there, whatever it holds: the tool of a publisher who means harm.  For tests.
 //   forge FOLDER KEY.sec [repo=R] [variant=V] [version=X.Y.Z] [counter=N] [comment=TEXT]   lists the files again, with these changes
 //   forge FOLDER KEY.sec unsigned                                                          removes the signature, and derives metadata.json so
+//   forge FOLDER KEY.sec kept                                                              lists the files again, and leaves the signature that is there
 //   forge FOLDER KEY.sec raw [comment=TEXT]                                                signs bundle.json byte for byte
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <string>
 
@@ -12,10 +14,11 @@
 #include "manifest/minisign.h"
 
 using namespace lamina;
+namespace fs = std::filesystem;
 
 namespace {
 
-void forge(const std::filesystem::path &folder, const std::string &key_file, const std::map<std::string, std::string> &changes) {
+void forge(const fs::path &folder, const std::string &key_file, const std::map<std::string, std::string> &changes) {
   const auto change = [&](const char *name, std::string &value) {
     if (const auto found = changes.find(name); found != changes.end()) value = found->second;
   };
@@ -33,10 +36,13 @@ void forge(const std::filesystem::path &folder, const std::string &key_file, con
   }
   change("comment", comment);
   const bool plain = changes.contains("unsigned");
-  const std::string signature = plain ? "" : manifest::sign(key, bytes, comment);
+  const fs::path signature_file = folder / manifest::bundle_signature_file;
+  const std::string signature = plain                      ? ""
+                                : changes.contains("kept") ? manifest::read_file(signature_file, 1 << 16)
+                                                           : manifest::sign(key, bytes, comment);
   manifest::write_file_atomically(folder / manifest::bundle_file, bytes);
-  if (plain) std::filesystem::remove(folder / manifest::bundle_signature_file);
-  else manifest::write_file_atomically(folder / manifest::bundle_signature_file, signature);
+  if (plain) fs::remove(signature_file);
+  else manifest::write_file_atomically(signature_file, signature);
   if (!raw) manifest::write_file_atomically(folder / manifest::metadata_file, manifest::derive_metadata(bytes, signature));
 }
 

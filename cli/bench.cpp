@@ -82,7 +82,9 @@ void add_bench(CLI::App &app) {
   auto device = std::make_shared<std::string>("cpu");
   options->dtypes = {"float32", "bfloat16"};
   CLI::App *verb =
-      app.add_subcommand("bench", "Time a CPU build against this machine's measured peak, and against PyTorch; or a build on a GPU");
+      app.add_subcommand("bench",
+                         "Time a CPU build against this machine's measured peak, and against PyTorch; or a build on a GPU.\n\n"
+                         "  lamina bench --build build/plugins/triangle_multiplication-1.0.0-cpu_avx512.so --dims N=256,C=128");
   auto models = std::make_shared<Models>();
   auto ranges = std::make_shared<bool>(false);
   CLI::Option *build = verb->add_option("--build", options->builds, "plug-in file; several may be given");

@@ -9,8 +9,9 @@ namespace lamina::cli {
 
 void add_conform(CLI::App &app) {
   auto options = std::make_shared<conformance::Options>();
-  CLI::App *verb =
-      app.add_subcommand("conform", "Prove a build: every case against the reference, every refusal, every promise of the ABI");
+  CLI::App *verb = app.add_subcommand("conform",
+                                      "Prove a build: every case against the reference, every refusal, every promise of the ABI.\n\n"
+                                      "  lamina conform build/plugins/transition-1.0.0-cpu_avx2.so");
   verb->add_option("build", options->build, "the plug-in under test (.so)")->required();
   verb->add_option("--against", options->reference, "the build that is right; default: <layer>-<version>-reference.so beside the build");
   verb->add_option("--cases", options->cases, "the list of cases; default: layers/<layer>/cases.json");

@@ -214,7 +214,8 @@ void add_doctor(CLI::App &app) {
       "doctor",
       "This machine as the resolver sees it: what its processor and GPUs are and which builds run on them, where the cache\n"
       "is and whether it can be written, which hub is asked and with whose word, which keys are trusted, and what a fetch\n"
-      "would choose.  Asks nobody over the network and shows no token.  Exit code 14 if something stands in the way.");
+      "would choose.  Asks nobody over the network and shows no token.  Exit code 14 if something stands in the way.\n\n"
+      "  lamina doctor --json");
   verb->add_flag("--json", *json, "the same as one JSON object");
   verb->callback([json] { doctor(*json); });
 }

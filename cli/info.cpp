@@ -71,7 +71,9 @@ void print_bundle(const std::string &path) {
 void add_info(CLI::App &app) {
   auto path = std::make_shared<std::string>();
   CLI::App *verb =
-      app.add_subcommand("info", "Print what a plug-in (.so), a contract (.json) or a bundle says about itself.  Nothing is loaded.");
+      app.add_subcommand("info",
+                         "Print what a plug-in (.so), a contract (.json) or a bundle says about itself.  Nothing is loaded.\n\n"
+                         "  lamina info build/plugins/transition-1.0.0-cpu_avx2.so");
   verb->add_option("path", *path, "FILE.so, contract.json, a bundle or a variant directory")->required()->check(CLI::ExistingPath);
   verb->callback([path] {
     if (std::filesystem::is_directory(*path)) print_bundle(*path);

@@ -13,7 +13,8 @@ void add_keygen(CLI::App &app) {
   auto out = std::make_shared<std::string>();
   CLI::App *verb = app.add_subcommand("keygen",
                                       "Make a key pair: NAME.pub to give away, NAME.sec (mode 0600, not encrypted) to sign with.\n"
-                                      "Both are minisign's formats; an existing file is never overwritten.");
+                                      "Both are minisign's formats; an existing file is never overwritten.\n\n"
+                                      "  lamina keygen --out org-2026");
   verb->add_option("--out", *out, "NAME: path without ending")->required();
   verb->callback([out] {
     const std::string secret = *out + ".sec", open = *out + ".pub";

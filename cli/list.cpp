@@ -79,7 +79,8 @@ void add_list(CLI::App &app) {
       "checked against the keys that are trusted here.\n\n"
       "  revision    the version that leads to it, such as v1; - when only its commit does\n"
       "  signature   trusted KEY, untrusted (nobody here knows the key), unsigned, or damaged\n\n"
-      "A damaged one: lamina repair removes what is wrong, lamina fetch brings it again.");
+      "A damaged one: lamina repair removes what is wrong, lamina fetch brings it again.\n\n"
+      "  lamina list --json");
   verb->add_flag("--json", options->json, "one JSON object, with whole commits, folders and bytes");
   verb->callback([options] { list(*options); });
 }

@@ -40,7 +40,10 @@ void list() {
 void add_trust(CLI::App &app) {
   auto options = std::make_shared<Options>();
   CLI::App *verb = app.add_subcommand(
-      "trust", "Whose signatures count.  Keys are pinned for each organisation; an administrator's stand in /etc/lamina/trust.json.");
+      "trust",
+      "Whose signatures count.  Keys are pinned for each organisation; an administrator's stand in /etc/lamina/trust.json.\n\n"
+      "  lamina trust add org org-2026.pub\n"
+      "  lamina trust add org org-2027.pub --signed-by org-2027.pub.minisig");
   verb->require_subcommand(1);
   CLI::App *add = verb->add_subcommand(
       "add",

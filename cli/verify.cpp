@@ -60,7 +60,8 @@ void add_verify(CLI::App &app) {
   CLI::App *verb =
       app.add_subcommand("verify",
                          "Check a bundle on disk, step by step: signature, schema, repository and variant, every file's size and\n"
-                         "SHA-256, nothing unlisted, derived metadata, and an audit of each build's ELF headers.  Nothing is loaded.");
+                         "SHA-256, nothing unlisted, derived metadata, and an audit of each build's ELF headers.  Nothing is loaded.\n\n"
+                         "  lamina verify org/triangle-multiplication@v1");
   verb->add_option("bundle", options->bundle,
                    "a bundle's folder, one variant's, or ORG/NAME[@vN] in the cache, by the keys that are trusted")
       ->required();

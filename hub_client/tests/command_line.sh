@@ -6,6 +6,12 @@ fetch() { "$lamina" fetch "$@"; }
 folder=$HF_HOME/hub/kernels--org--triangle-multiplication
 fresh() { rm -rf "$HF_HOME"; }
 
+# Every verb explains itself by an example of its own; what is no verb is refused.
+verbs=$("$lamina" --help | sed '1,/^Subcommands:/d' | grep -oE '^  [a-z]+' || true)
+[ "$(wc -w <<<"$verbs")" -ge 19 ] || fail "lamina --help names the verbs $verbs alone"
+for verb in $verbs; do expect 0 "  lamina $verb" "$lamina" "$verb" --help; done
+expect 2 "subcommand is required" "$lamina" nonsense
+
 # A stranger's key, then a trusted one.
 expect 7 "lamina trust add org KEY.pub" fetch $repo
 [ -z "$(find "$HF_HOME" -name '*.incomplete')" ] && [ ! -e "$folder/refs" ] || fail "a refused fetch left something behind"

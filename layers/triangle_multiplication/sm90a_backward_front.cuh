@@ -7,24 +7,26 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
+template <class T>
 struct FrontBackwardShared {
-  alignas(1024) bfloat16 weights[4][2][128][64];
-  alignas(1024) bfloat16 x[backward_workers][2][tile][64];
-  alignas(1024) bfloat16 rows[backward_workers][2][tile][64];  // the gradient of x so far, then that of pair
-  alignas(1024) bfloat16 gradients[backward_workers][2][64][tile];
+  alignas(1024) T weights[4][2][128][64];
+  alignas(1024) T x[backward_workers][2][tile][64];
+  alignas(1024) T rows[backward_workers][2][tile][64];  // the gradient of x so far, then that of pair
+  alignas(1024) T gradients[backward_workers][2][64][tile];
   float bias[512];
   Barrier weights_full, x_full[backward_workers], x_free[backward_workers], rows_full[backward_workers], rows_done[backward_workers];
   Barrier gradients_full[backward_workers][2], gradients_free[backward_workers][2];
 };
 
 // One thread a worker, in the order in which that needs things.
-__device__ inline void serve_front_backward(const FrontBackwardJob &job, FrontBackwardShared &shared, int w, int first, int step) {
+template <class T>
+__device__ void serve_front_backward(const FrontBackwardJob &job, FrontBackwardShared<T> &shared, int w, int first, int step) {
   if (w == 0) {
     shared.weights_full.expect(sizeof shared.weights);
     for (int pass = 0; pass < 4; ++pass)
       for (int box = 0; box < 2; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[pass][box], box * 64, pass * 128);
   }
-  const auto load_rows = [&](const CUtensorMap &map, Barrier &full, bfloat16(&to)[2][tile][64], int t) {
+  const auto load_rows = [&](const CUtensorMap &map, Barrier &full, T(&to)[2][tile][64], int t) {
     full.expect(tile * 128 * 2);
     for (int box = 0; box < 2; ++box) cuda::load_box(map, full, to[box], box * 64, t * tile);
   };
@@ -65,24 +67,26 @@ struct CellFactors {  // of a lane's two positions
 };
 
 // sum = x times 64 packed rows of the weights: half of what one of the four boxes holds.
-__device__ inline void multiply_half(float (&sum)[32], const Rows<128, bfloat16> &x, const bfloat16 (&weights)[4][2][128][64], int half) {
+template <class T>
+__device__ void multiply_half(float (&sum)[32], const Rows<128, T> &x, const T (&weights)[4][2][128][64], int half) {
   cuda::begin_products();
 #pragma unroll
   for (int k = 0; k < 8; ++k) {
     const uint64_t b = cuda::operand(cuda::shared_address(weights[half / 2][k / 4][half % 2 * 64]));
-    cuda::multiply(sum, x.a[k], cuda::deeper<Lines::along_k>(b, k % 4), k > 0);
+    cuda::multiply<T>(sum, x.a[k], cuda::deeper<Lines::along_k>(b, k % 4), k > 0);
   }
   cuda::commit_products();
 }
 
-__device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBackwardShared &shared, int w, int first, int step) {
+template <class T>
+__device__ void work_front_backward(const FrontBackwardJob &job, FrontBackwardShared<T> &shared, int w, int first, int step) {
   if (first >= job.tiles) return;
   const Lane at;
   RingIndex<2> slot;
   CellFactors next(job, first);
   for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
     const auto [half_mask, scale] = next;
-    Rows<128, bfloat16> x;
+    Rows<128, T> x;
     shared.x_full[w].wait(round & 1);
     x.load_by_position(shared.x[w]);
     x.release(shared.x_free[w], mixed(scale));
@@ -99,7 +103,7 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
         cuda::wait_products<0>();
       }
       uint32_t of_sums[4][4];
-      gate_backward<2>(sum[half % 2], shared.bias + half * 64, half_mask, shared.gradients[w][slot.at], half % 2 * 32, of_sums);
+      gate_backward<2, T>(sum[half % 2], shared.bias + half * 64, half_mask, shared.gradients[w][slot.at], half % 2 * 32, of_sums);
       if (half % 2) {
         uint32_t read = 0;
 #pragma unroll
@@ -111,7 +115,7 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         const uint64_t b = cuda::operand(cuda::shared_address(shared.weights[half / 2]), 16384);
-        cuda::multiply_by_rows(dx, of_sums[k], cuda::deeper<Lines::along_rows>(b, half % 2 * 4 + k), half > 0 || k > 0);
+        cuda::multiply_by_rows<T>(dx, of_sums[k], cuda::deeper<Lines::along_rows>(b, half % 2 * 4 + k), half > 0 || k > 0);
       }
       cuda::commit_products();
     }
@@ -128,9 +132,9 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         float *d = dx + (2 * k + i / 2) * 4 + i % 2 * 2;
-        d[0] += cuda::low_half(more[i]), d[1] += cuda::high_half(more[i]);
+        d[0] += cuda::low_half<T>(more[i]), d[1] += cuda::high_half<T>(more[i]);
         slope[i % 2] += d[0] + d[1];
-        product[i % 2] = fmaf(d[0], cuda::low_half(x.a[k][i]), fmaf(d[1], cuda::high_half(x.a[k][i]), product[i % 2]));
+        product[i % 2] = fmaf(d[0], cuda::low_half<T>(x.a[k][i]), fmaf(d[1], cuda::high_half<T>(x.a[k][i]), product[i % 2]));
       }
     }
 #pragma unroll
@@ -142,8 +146,8 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
       for (int i = 0; i < 4; ++i) {
         const float *d = dx + (2 * k + i / 2) * 4 + i % 2 * 2;
         const float s = i % 2 ? scale.lower : scale.upper;
-        result[i] = cuda::pack(s * (d[0] - slope[i % 2] - cuda::low_half(x.a[k][i]) * product[i % 2]),
-                               s * (d[1] - slope[i % 2] - cuda::high_half(x.a[k][i]) * product[i % 2]));
+        result[i] = cuda::pack<T>(s * (d[0] - slope[i % 2] - cuda::low_half<T>(x.a[k][i]) * product[i % 2]),
+                                  s * (d[1] - slope[i % 2] - cuda::high_half<T>(x.a[k][i]) * product[i % 2]));
       }
       cuda::store_matrices(at.by_position(shared.rows[w][k / 4], k % 4 * 2), result[0], result[1], result[2], result[3]);
     }
@@ -153,10 +157,11 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
   }
 }
 
-__device__ inline void front_backward(const FrontBackwardJob &job) {
+template <class T>
+__device__ void front_backward(const FrontBackwardJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  FrontBackwardShared &shared = *reinterpret_cast<FrontBackwardShared *>(dynamic);
-  static_assert(sizeof(FrontBackwardShared) <= front_backward_shape.shared_bytes && cuda::registers_fit(backward_workers, 232, 40));
+  FrontBackwardShared<T> &shared = *reinterpret_cast<FrontBackwardShared<T> *>(dynamic);
+  static_assert(sizeof(FrontBackwardShared<T>) <= front_backward_shape.shared_bytes && cuda::registers_fit(backward_workers, 232, 40));
   if (threadIdx.x == 0) {
     shared.weights_full.init(1);
     for (int w = 0; w < backward_workers; ++w) {
@@ -179,18 +184,19 @@ __device__ inline void front_backward(const FrontBackwardJob &job) {
   }
 }
 
+template <class T>
 struct FrontWeightsShared {
-  alignas(1024) bfloat16 weights[2][128][64];
-  alignas(1024) bfloat16 x[backward_workers][2][2][tile][64];
-  alignas(1024) bfloat16 gradients[backward_workers][2][64][tile];
-  alignas(1024) bfloat16 of_sums[backward_workers][2][tile][64];  // [position][packed row]
-  alignas(1024) bfloat16 ones[8][64];
+  alignas(1024) T weights[2][128][64];
+  alignas(1024) T x[backward_workers][2][2][tile][64];
+  alignas(1024) T gradients[backward_workers][2][64][tile];
+  alignas(1024) T of_sums[backward_workers][2][tile][64];  // [position][packed row]
+  alignas(1024) T ones[8][64];
   float bias[128];
   Barrier weights_full, full[backward_workers][2], free[backward_workers][2];
 };
 
-__device__ inline void serve_front_weights(const FrontWeightsJob &job, FrontWeightsShared &shared, int w, int quarter, int first,
-                                           int step) {
+template <class T>
+__device__ void serve_front_weights(const FrontWeightsJob &job, FrontWeightsShared<T> &shared, int w, int quarter, int first, int step) {
   if (w == 0) {
     shared.weights_full.expect(sizeof shared.weights);
     for (int box = 0; box < 2; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[box], box * 64, quarter * 128);
@@ -205,28 +211,27 @@ __device__ inline void serve_front_weights(const FrontWeightsJob &job, FrontWeig
   }
 }
 
-__device__ inline void meet_group(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
-
 // Among both workers.
 __device__ inline void meet_workers() { asm volatile("bar.sync 3, 256;" ::: "memory"); }
 
 // From one of a worker's tiles to its next.  Cheaper to compute than to keep: registers are short.
 __device__ inline int front_weights_step() { return static_cast<int>(gridDim.x) / 4 * backward_workers; }
 
-__device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeightsShared &shared, int w, int first) {
+template <class T>
+__device__ void work_front_weights(const FrontWeightsJob &job, FrontWeightsShared<T> &shared, int w, int first) {
   const Lane at;
   float upper[64], lower[64], upper_sums[4], lower_sums[4];  // of packed rows 0..63 and 64..127
 #pragma unroll
   for (int i = 0; i < 64; ++i) upper[i] = 0, lower[i] = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) upper_sums[i] = 0, lower_sums[i] = 0;
-  const auto multiply = [&](float(&sum)[64], const bfloat16(&x)[2][tile][64]) {
+  const auto multiply = [&](float(&sum)[64], const T(&x)[2][tile][64]) {
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       const uint64_t a = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(x[k / 4])), k % 4);
       const uint64_t b = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.weights[k / 4])), k % 4);
-      cuda::multiply_mixed<Lines::along_k, Lines::along_k>(sum, a, b, k > 0);
+      cuda::multiply_mixed<Lines::along_k, Lines::along_k, T>(sum, a, b, k > 0);
     }
     cuda::commit_products();
   };
@@ -248,7 +253,7 @@ __device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeigh
 #pragma unroll
     for (int part = 0; part < 4; ++part) {  // small ones: registers are short
       uint32_t of_sums[2][4];
-      gate_backward<1>(sum + part * 16, shared.bias + part * 32, half_mask, shared.gradients[w][now], part * 16, of_sums);
+      gate_backward<1, T>(sum + part * 16, shared.bias + part * 32, half_mask, shared.gradients[w][now], part * 16, of_sums);
 #pragma unroll
       for (int k = 0; k < 2; ++k)
         cuda::store_matrices(at.by_position(shared.of_sums[w][part / 2], part % 2 * 4 + k * 2), of_sums[k][0], of_sums[k][1], of_sums[k][2],
@@ -263,10 +268,10 @@ __device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeigh
       const uint64_t one = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.ones)), k);
       const uint64_t first_rows = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.of_sums[w][0]), 8192), k);
       const uint64_t more_rows = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.of_sums[w][1]), 8192), k);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows>(upper, first_rows, b, true);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows>(lower, more_rows, b, true);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(upper_sums, first_rows, one, true);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(lower_sums, more_rows, one, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows, T>(upper, first_rows, b, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows, T>(lower, more_rows, b, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k, T>(upper_sums, first_rows, one, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k, T>(lower_sums, more_rows, one, true);
     }
     cuda::commit_products();
     if (more) {  // the next tile's sums, behind this one's products
@@ -296,10 +301,11 @@ __device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeigh
     for (int i = threadIdx.x; i < sums_of_128; i += 128) to[i] += staged[i];
 }
 
-__device__ inline void front_weights(const FrontWeightsJob &job) {
+template <class T>
+__device__ void front_weights(const FrontWeightsJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  FrontWeightsShared &shared = *reinterpret_cast<FrontWeightsShared *>(dynamic);
-  static_assert(sizeof(FrontWeightsShared) <= front_weights_shape.shared_bytes && cuda::registers_fit(backward_workers, 240, 24));
+  FrontWeightsShared<T> &shared = *reinterpret_cast<FrontWeightsShared<T> *>(dynamic);
+  static_assert(sizeof(FrontWeightsShared<T>) <= front_weights_shape.shared_bytes && cuda::registers_fit(backward_workers, 240, 24));
   const int quarter = blockIdx.x % 4, ctas = gridDim.x / 4, first = blockIdx.x / 4;
   if (threadIdx.x == 0) {
     shared.weights_full.init(1);
@@ -310,7 +316,7 @@ __device__ inline void front_weights(const FrontWeightsJob &job) {
   cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) cuda::allow_next_kernel();
   for (int row = threadIdx.x; row < 128; row += blockDim.x) shared.bias[row] = job.bias[quarter * 128 + row];
-  for (int one = threadIdx.x; one < 8 * 64; one += blockDim.x) shared.ones[0][one] = __float2bfloat16_rn(1.0f);
+  for (int one = threadIdx.x; one < 8 * 64; one += blockDim.x) shared.ones[0][one] = gpu::from_float<T>(1.0f);
   cuda::publish_shared();
   __syncthreads();
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;

@@ -30,6 +30,9 @@ struct Lane {
   }
 };
 
+// Among the 128 threads of one warpgroup.
+__device__ inline void meet_group(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+
 __device__ inline float over_quad(float x) {
   x += __shfl_xor_sync(~0u, x, 1);
   return x + __shfl_xor_sync(~0u, x, 2);
@@ -79,7 +82,7 @@ __device__ RowPair half_masks(const Job &job, int64_t first) {
 // `sum` holds column tiles of 8 projections, then their 8 halved gates, without their biases; `gradients` is a box [64 channels][64 positions]
 // of a's or b's, of which this takes 16 * groups channels from `first` on.  Out come the gradients of both, as operand of the next product:
 // of each 16 packed rows one a[4].
-template <int groups>
+template <int groups, class T>
 __device__ void gate_backward(const float *sum, const float *bias, RowPair half_mask, const void *gradients, int first,
                               uint32_t (&out)[groups * 2][4]) {
   const Lane at;
@@ -97,11 +100,11 @@ __device__ void gate_backward(const float *sum, const float *bias, RowPair half_
         const float mask = half ? half_mask.lower : half_mask.upper;
         const uint32_t pair = mask != 0 ? incoming[group * 2 + half] : 0;  // what lies in padding may be no number
         const float *value = sum + j * 4 + half * 2, *gate = value + 4;
-        const float d0 = cuda::low_half(pair) * mask, d1 = cuda::high_half(pair) * mask;
+        const float d0 = cuda::low_half<T>(pair) * mask, d1 = cuda::high_half<T>(pair) * mask;
         const float t0 = cuda::tanh_approximate(gate[0] + gate_bias.x), t1 = cuda::tanh_approximate(gate[1] + gate_bias.y);
-        out[2 * k + group][half] = cuda::pack(fmaf(d0, t0, d0), fmaf(d1, t1, d1));
+        out[2 * k + group][half] = cuda::pack<T>(fmaf(d0, t0, d0), fmaf(d1, t1, d1));
         out[2 * k + group][2 + half] =
-            cuda::pack(d0 * (value[0] + value_bias.x) * fmaf(-t0, t0, 1.0f), d1 * (value[1] + value_bias.y) * fmaf(-t1, t1, 1.0f));
+            cuda::pack<T>(d0 * (value[0] + value_bias.x) * fmaf(-t0, t0, 1.0f), d1 * (value[1] + value_bias.y) * fmaf(-t1, t1, 1.0f));
       }
     }
   }

@@ -283,22 +283,23 @@ __device__ void work_front_weights(const FrontWeightsJob &job, FrontWeightsShare
     meet_group(w);  // all four warps' products and loads are done
     if (threadIdx.x % 128 == 0) shared.free[w][now].arrive();
   }
-  // The second worker's sums go through shared memory, which nobody reads any more.
-  float *staged = reinterpret_cast<float *>(shared.x);
-  static_assert(sums_of_128 * sizeof(float) <= sizeof shared.x + sizeof shared.gradients);
-  const auto write = [&](float *to, bool add) {
-    write_sums(upper, to, add), write_sums(lower, to + 64 * 128, add);
-    write_row_sums(upper_sums, to + 128 * 128, add), write_row_sums(lower_sums, to + 128 * 128 + 64, add);
+  // The second worker's sums come to the first one's through shared memory, which nobody reads any more, and go to memory once.
+  float *staged = reinterpret_cast<float *>(shared.x) + threadIdx.x % 128;
+  static_assert((2 * 64 + 2 * 4) * 128 * sizeof(float) <= sizeof shared.x + sizeof shared.gradients);
+  const auto each_sum = [&](auto use) {
+#pragma unroll
+    for (int i = 0; i < 64; ++i) use(upper[i], i), use(lower[i], 64 + i);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) use(upper_sums[i], 128 + i), use(lower_sums[i], 132 + i);
   };
   meet_workers();
-  if (w == 1) write(staged, false);
+  if (w == 1) each_sum([&](float sum, int at) { staged[at * 128] = sum; });
   meet_workers();
+  if (w == 1) return;
+  each_sum([&](float &sum, int at) { sum += staged[at * 128]; });
   float *to = job.sums + static_cast<int64_t>(blockIdx.x) * sums_of_128;
-  if (w == 0) write(to, job.add);
-  __syncwarp();
-  if (w == 0) meet_group(w);
-  if (w == 0)
-    for (int i = threadIdx.x; i < sums_of_128; i += 128) to[i] += staged[i];
+  write_sums(upper, to, job.add), write_sums(lower, to + 64 * 128, job.add);
+  write_row_sums(upper_sums, to + 128 * 128, job.add), write_row_sums(lower_sums, to + 128 * 128 + 64, job.add);
 }
 
 template <class T>

@@ -19,7 +19,7 @@ from training import Ours
 
 # By the begin of a kernel's name, the longest that fits: products of C x C a position, tensors moved.  A contraction has one of N a channel.
 ACCOUNT = {"hopper_front_128": (4, 3), "hopper_front_256": (4, 3), "hopper_contract": (0, 3), "hopper_back": (2, 3),
-           "hopper_output_backward": (6, 6), "hopper_front_weights": (8, 3), "hopper_front_backward": (8, 5),
+           "hopper_output_backward": (6, 5), "hopper_front_weights": (8, 3), "hopper_front_backward": (8, 5),
            "hopper_output_256": (2, 5), "hopper_weights_of_o_256": (1, 2), "hopper_norm_256": (1, 3), "hopper_front_gradients_256": (4, 7),
            "hopper_weights_of_pair_256": (5, 6), "hopper_input_256": (5, 7)}
 

@@ -16,13 +16,14 @@ inline bool takes_backward_shapes(Gradients g) {
 
 struct BackwardPlan {
   Plan forward;  // a and o lie as there
-  int64_t x, x_gradient, a_gradient, scale, output_sums, front_sums, totals, workspace;
+  int64_t x_gradient, a_gradient, factors, output_sums, front_sums, totals, workspace;
 
   BackwardPlan(const Problem &p, int processors) : forward(p) {
     const int64_t cells = forward.group * forward.per_batch, planes = 128 * cells * 2, blocks = processors;
     Cuts cuts;
     cuts.total = forward.workspace;
-    x = cuts.take(planes), x_gradient = cuts.take(planes), a_gradient = cuts.take(planes), scale = cuts.take(cells * 4);
+    x_gradient = cuts.take(planes), a_gradient = cuts.take(planes);
+    factors = cuts.take(factor_planes * cells * 2);
     output_sums = cuts.take(blocks * 2 * sums_of_128 * 4), front_sums = cuts.take(blocks * sums_of_128 * 4);
     totals = cuts.take(6 * sums_of_128 * 4);
     workspace = cuts.total;
@@ -72,13 +73,13 @@ class BackwardLaunch : BackwardLaunches {
     LAMINA_TRY(map_positions(g_.out, job.incoming, failure));
     LAMINA_TRY(map_planes(o_, 128, 128, job.o, failure));
     LAMINA_TRY(map_planes(place_of_o(), 128, 128, job.o_gradient, failure));
-    LAMINA_TRY(map_rows(plan_.x, job.x, failure));
     LAMINA_TRY(map_rows(plan_.x_gradient, job.x_gradient, failure));
     LAMINA_TRY(map_weights(layout.folded_gate, 128, job.gate, failure));
     LAMINA_TRY(map_weights(layout.folded_out, 128, job.weights, failure));
     job.gate_bias = packed_floats(layout.folded_gate.bias), job.bias = packed_floats(layout.folded_out.bias);
     job.dropout_mask = from_batch(p_.dropout_mask, first_);
-    job.scale = floats(plan_.scale), job.sums = floats(plan_.output_sums), job.add = first_ > 0;
+    job.factors = at(plan_.factors);
+    job.sums = floats(plan_.output_sums), job.add = first_ > 0;
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     return launch(of_backward(kernel::hopper_output_backward), static_cast<unsigned>(code_.processors), 1, output_backward_shape, job,
                   failure);
@@ -87,7 +88,7 @@ class BackwardLaunch : BackwardLaunches {
   template <class Job>
   Status set_front(Job &job, Failure &failure) {
     const PackedLayout &layout = forward_.layout;
-    LAMINA_TRY(map_rows(plan_.x, job.x, failure));
+    LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
     LAMINA_TRY(map_planes(at(plan_.a_gradient), 128, 64, job.gradients[0], failure));
     LAMINA_TRY(map_planes(place_of_b(), 128, 64, job.gradients[1], failure));
     LAMINA_TRY(map_weights(layout.folded_front, 512, job.weights, failure));
@@ -99,6 +100,7 @@ class BackwardLaunch : BackwardLaunches {
   Status weights(Failure &failure) {
     FrontWeightsJob job{};
     LAMINA_TRY(set_front(job, failure));
+    LAMINA_TRY(map_factors(at(plan_.factors), job.factors, failure));
     job.sums = floats(plan_.front_sums), job.add = first_ > 0;
     return launch(of_backward(kernel::hopper_front_weights), static_cast<unsigned>(quarter_blocks() * 4), 1, front_weights_shape, job,
                   failure);
@@ -108,7 +110,7 @@ class BackwardLaunch : BackwardLaunches {
     LAMINA_TRY(set_front(job, failure));
     LAMINA_TRY(map_rows(plan_.x_gradient, job.x_gradient, failure));
     LAMINA_TRY(map_positions(g_.pair, job.out, failure));
-    job.scale = floats(plan_.scale);
+    job.eps = static_cast<float>(p_.settings.eps);
     return launch(of_backward(kernel::hopper_front_backward), grid(1), 1, front_backward_shape, job, failure);
   }
 

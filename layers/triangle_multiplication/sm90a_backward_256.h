@@ -111,7 +111,7 @@ class Backward256Launch : BackwardLaunches {
 
   Status weights(int row, const char *rows, int blocks, int parts, int which, int64_t sums, Weights256Job &job, Failure &failure) {
     LAMINA_TRY(map_planes(rows, static_cast<uint64_t>(blocks) * 128, 128, job.rows, failure));
-    LAMINA_TRY(map({factors(which), {positions_, factor_planes, 1}, positions_, 0, {box, 8, 1}, 2}, job.factors, failure));
+    LAMINA_TRY(map_factors(factors(which), job.factors, failure));
     job.sums = floats(sums), job.add = first_ > 0, job.cells = cells();
     job.blocks = blocks, job.parts = parts, job.chunks = tiles_;
     return launch(of_256(row), static_cast<unsigned>(blocks * parts), 1, weights_256_shape, job, failure);

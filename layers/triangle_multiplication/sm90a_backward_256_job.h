@@ -22,7 +22,6 @@
 namespace lamina::triangle_multiplication::hopper {
 
 constexpr int wide = 256;                         // channels
-constexpr int factor_planes = 4;                  // of 1 / s: high and low part; of m
 constexpr int front_blocks = 10, out_blocks = 2;  // of 128 rows: of slots 0 to 4; of the projection
 
 constexpr LaunchShape output_256_shape = {384, 231424}, norm_256_shape = {384, 231424}, front_256_shape = {384, 231424};

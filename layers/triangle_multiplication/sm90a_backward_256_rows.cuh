@@ -5,26 +5,6 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
-// Scales of rows that have no deviation, as those of padding where eps is 0, become 0: no infinity times zero.
-__device__ inline Statistics finite(Statistics of) {
-  of.scale.upper = of.scale.upper < 3e38f ? of.scale.upper : 0.0f, of.scale.lower = of.scale.lower < 3e38f ? of.scale.lower : 0.0f;
-  return of;
-}
-
-// A position's two factors as sums of two 16-bit numbers each, in the order of the factors' planes.
-template <class T>
-__device__ void store_factors(void *factors, int64_t count, int64_t position, float mean, float scale) {
-  if (position >= count) return;
-  T *to = static_cast<T *>(factors) + position;
-  const float deviation = scale > 0 ? 1.0f / scale : 0.0f;
-#pragma unroll
-  for (int which = 0; which < 2; ++which) {
-    const float value = which ? mean : deviation;
-    const T high = gpu::from_float<T>(value);
-    to[2 * which * count] = high, to[(2 * which + 1) * count] = gpu::from_float<T>(value - gpu::to_float(high));
-  }
-}
-
 // A LayerNorm's gradient, scaled already: d of 64 positions and 256 channels as wgmma leaves it, and where the normalised rows' raw ones lie.
 // load(k, x) and store(k, x) move 16 channels of them, as register operands of wgmma lie.  Each warp has rows of its own.
 template <class T, class Load, class Store>

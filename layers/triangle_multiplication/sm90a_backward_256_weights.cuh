@@ -33,26 +33,6 @@ __device__ void serve_weights_256(const Weights256Job &job, Weights256Shared<T> 
   }
 }
 
-// One warpgroup's sums: less the means' share, and what belongs to the biases.
-__device__ inline void write_sums_256(const float (&sum)[128], const float (&factor)[4], float *weights, float *biases, bool add) {
-  const Lane at;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float own =
-        factor[2 * half] + factor[2 * half + 1];  // high and low part: of the bias in a quad's first lane, of the mean in its second
-    const float mean = __shfl_sync(~0u, own, at.lane / 4 * 4 + 1);
-    const int row = at.row + half * 8;
-    if (at.column == 0) biases[row] = add ? biases[row] + own : own;
-#pragma unroll
-    for (int j = 0; j < wide / 8; ++j) {
-      float2 *two = reinterpret_cast<float2 *>(weights + row * wide + j * 8 + at.column);
-      float2 before = {0, 0};
-      if (add) before = *two;
-      *two = {before.x + (sum[4 * j + 2 * half] - mean), before.y + (sum[4 * j + 2 * half + 1] - mean)};
-    }
-  }
-}
-
 template <class T, bool of_pair>
 __device__ void work_weights_256(const Weights256Job &job, Weights256Shared<T> &shared, int group, int from, int to) {
   constexpr Lines lines = of_pair ? Lines::along_rows : Lines::along_k;
@@ -82,7 +62,7 @@ __device__ void work_weights_256(const Weights256Job &job, Weights256Shared<T> &
   }
   cuda::wait_products<0>();
   float *to_sums = job.sums + static_cast<int64_t>(blockIdx.x) * sums_of(wide);
-  write_sums_256(sum, factor, to_sums + group * 64 * wide, to_sums + 128 * wide + group * 64, job.add);
+  write_scaled_sums(sum, factor, to_sums + group * 64 * wide, to_sums + 128 * wide + group * 64, job.add);
 }
 
 template <class T, bool of_pair>

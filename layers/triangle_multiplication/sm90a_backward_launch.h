@@ -53,6 +53,9 @@ class BackwardLaunches : protected Launches {
   Status map_planes(const void *data, uint64_t channels, uint32_t box_channels, CUtensorMap &to, Failure &failure) const {
     return map(data, positions_, channels, box, box_channels, to, failure);
   }
+  Status map_factors(const void *factors, CUtensorMap &to, Failure &failure) const {
+    return map({factors, {positions_, factor_planes, 1}, positions_, 0, {box, 8, 1}, 2}, to, failure);
+  }
   template <class Job>
   Status launch(int index, unsigned x, unsigned y, const LaunchShape &shape, Job &job, Failure &failure) {
     void *parameters[] = {&job};

@@ -76,7 +76,7 @@ __device__ void normalise_pair(const OutputBackwardJob &job, T (&x)[2][tile][64]
 #pragma unroll
   for (int i = 0; i < 4; ++i) *piece(i) = data[i];
   const int64_t position = static_cast<int64_t>(t) * tile + row;
-  if (quarter == 0 && position < job.cells.count) job.scale[position] = scale;
+  if (quarter == 0) store_factors<T>(job.factors, job.cells.count, position, mean, scale);
 }
 
 // A warp's 16 channels of o: a lane holds two positions.  What lies in padding may be no number; it becomes zeros.
@@ -298,10 +298,6 @@ struct OutputBackwardWorker {
       const bool more = t + step < job.tiles;
       slot.advance();  // to the next tile's
       float gate[32], projection[32];
-      if (threadIdx.x == 0) {
-        for (int box = 0; box < 2; ++box) cuda::store_box(job.x, shared.x[at][box], box * 64, t * tile);
-        cuda::commit_stores();
-      }
       forward_product<Lines::along_k>(gate, shared.x[at], shared.gate);
       forward_product<Lines::along_rows>(projection, shared.o[at], shared.weights);
       cuda::wait_products<1>();
@@ -309,7 +305,7 @@ struct OutputBackwardWorker {
       cuda::wait_products<0>();
       through_gate(gate, projection, at, t);
       cuda::publish_shared();
-      if (threadIdx.x == 0) cuda::wait_stores_read<0>();  // staging and x are read
+      if (threadIdx.x == 0) cuda::wait_stores_read<0>();  // staging is read
       meet_both();
       backward_product(projection, shared.incoming[at], shared.weights);
       add_to_sums(of_gate, of_weights, gate_sums, weight_sums, at);

@@ -239,6 +239,29 @@ TEST_CASE("what is not wanted is not computed, where that saves a launch") {
   }
 }
 
+TEST_CASE("at 256 channels each product is left out where nobody wants it") {
+  const std::set<std::string> norm = {"norm_in_weight", "norm_in_bias"};
+  const auto launched = [&](std::set<std::string> wanted) {
+    wanted.insert(norm.begin(), norm.end());
+    return [=](const std::vector<std::string> &steps) {
+      launch("cuda_sm90a", {1, 200, 256, Element::bfloat16, false, false, wanted}, [&](const Seen &seen) {
+        std::vector<std::string> names = {"pack", "hopper_front_256", "hopper_contract_", "hopper_output_256"};
+        names.insert(names.end(), steps.begin(), steps.end());
+        names.insert(names.end(), {"hopper_total_sums", "hopper_finish_256"});
+        expect_kernels(seen.launches, names);
+      });
+    };
+  };
+  launched({"out_projection_weight_gradient"})({"hopper_weights_of_o_256"});
+  launched({"norm_out_bias_gradient"})({"hopper_weights_of_o_256"});
+  launched({"out_gate_weight_gradient"})({"hopper_weights_of_pair_256"});
+  launched({"residual_gradient"})({"copy_rows"});
+  launched({"pair_gradient"})(
+      {"hopper_norm_256", "hopper_contract_", "hopper_contract_", "hopper_front_gradients_256", "hopper_input_256"});
+  launched({"a_gate_weight_gradient"})(
+      {"hopper_norm_256", "hopper_contract_", "hopper_contract_", "hopper_front_gradients_256", "hopper_weights_of_pair_256"});
+}
+
 TEST_CASE("a training step takes at most eight times a pair tensor, from 256 residues on") {
   for (const char *arch : {"cuda_sm80", "cuda_sm90a"})
     for (const int64_t C : {128, 256})

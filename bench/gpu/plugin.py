@@ -61,7 +61,8 @@ Op._fields_ = [
     ("plan_create", c.CFUNCTYPE(c.c_int32, c.POINTER(Op), c.POINTER(PlanDesc), c.POINTER(Plan), c.POINTER(Error))),
     ("plan_destroy", c.CFUNCTYPE(None, Plan)),
     ("plan_need", c.CFUNCTYPE(c.c_int32, Plan, c.POINTER(Call), c.POINTER(Need), c.POINTER(Error))),
-    ("run", c.CFUNCTYPE(c.c_int32, Plan, c.POINTER(Call), c.POINTER(Error)))]
+    ("run", c.CFUNCTYPE(c.c_int32, Plan, c.POINTER(Call), c.POINTER(Error))),
+    ("infer", c.CFUNCTYPE(c.c_int32, Plan, c.POINTER(Call), c.POINTER(Tensor), c.POINTER(Error)))]
 
 
 class Library(c.Structure):
@@ -98,7 +99,13 @@ class Plugin:
 
     def prepare(self, op, tensors, **attributes):
         """A plan with its call filled in; `run()` enqueues on torch's current stream.  tensors: by argument name."""
-        return Prepared(self.ops[op], tensors, attributes)
+        prepared = Prepared(self.ops[op], tensors, attributes)
+        prepared.ask_need()
+        return prepared
+
+    def shape_of(self, op, name, tensors, **attributes):
+        """The extents of an output, as the build infers them from the other tensors."""
+        return Prepared(self.ops[op], tensors, attributes).infer(name)
 
 
 class Prepared:
@@ -113,7 +120,7 @@ class Prepared:
         desc = PlanDesc(c.sizeof(PlanDesc), 0, device_of(some), None, attrs, len(attributes))
         self.check(op.contents.plan_create(op, desc, self.plan, self.error))
         count = op.contents.arg_count
-        names = [op.contents.args[i].name.decode() for i in range(count)]
+        self.names = names = [op.contents.args[i].name.decode() for i in range(count)]
         unknown = set(tensors) - set(names)
         if unknown:
             raise ValueError(f"{op.contents.name.decode()} has no arguments {sorted(unknown)}")
@@ -122,7 +129,18 @@ class Prepared:
         self.pointers = (c.POINTER(Tensor) * count)(*[c.pointer(d) if d else None for d in self.described])
         self.call = Call(c.sizeof(Call), count, self.pointers, None, None, 0)
         self.need = Need(c.sizeof(Need))
-        self.check(op.contents.plan_need(self.plan, self.call, self.need, self.error))
+
+    def ask_need(self):
+        self.check(self.op.contents.plan_need(self.plan, self.call, self.need, self.error))
+
+    def infer(self, name):
+        extents = [(c.c_int64 * 8)() for _ in self.names]
+        inferred = (Tensor * len(self.names))()
+        for tensor, shape in zip(inferred, extents):
+            tensor.shape = c.cast(shape, type(tensor.shape))
+        self.check(self.op.contents.infer(self.plan, self.call, inferred, self.error))
+        at = self.names.index(name)
+        return tuple(extents[at][:inferred[at].ndim])
 
     def __del__(self):
         if self.plan:

@@ -3,7 +3,8 @@ process, taking turns as captured CUDA graphs, and compares each gradient with f
 
     python3 bench/gpu/training.py --build A.so [--build B.so] --sizes 128,256 --widths 128 --out FILE.json
 
-Ours runs forward_train and backward with save = nothing, both from raw weights, as weights are in training.  A form whose gradients are
+Ours runs forward_train and backward with save = nothing, both from raw weights, as weights are in training; --save activations adds the step
+that keeps what the build keeps, where it keeps any.  A form whose gradients are
 wrong, or that is not there, is a row that says so.  Gradients are compared where float64 autograd fits, N <= --check-up-to.
 The file is written after every problem.
 """
@@ -33,21 +34,25 @@ def parameters_of(p):
 class Ours:
     """forward_train, then backward; the gradients are those of the last call."""
 
-    def __init__(self, plugin, problem, out_gradient):
+    def __init__(self, plugin, problem, out_gradient, save="nothing"):
         s = problem.shape
-        self.name, self.version = f"lamina {plugin.target}", plugin.build_id
+        self.name, self.version = f"lamina {plugin.target}" + (f", save = {save}" if save != "nothing" else ""), plugin.build_id
         self.problem, parameters = problem, parameters_of(problem)
         direction = "incoming" if s.incoming else "outgoing"
         inputs = {"pair": problem.pairs[0], "pair_mask": problem.mask} | parameters
         self.out, self.pair_gradient = torch.empty_like(problem.pairs[0]), torch.empty_like(problem.pairs[0])
         self.gradients = {"pair": self.pair_gradient} | {name: torch.empty_like(value) for name, value in parameters.items()}
         named = {f"{name}_gradient": value for name, value in self.gradients.items()}
-        self.forward = plugin.prepare("forward_train", inputs | {"out": self.out}, direction=direction)
-        self.backward = plugin.prepare("backward", inputs | {"out_gradient": out_gradient} | named, direction=direction)
+        kept, attributes = {}, {"direction": direction, "save": save}
+        if save != "nothing":
+            shape = plugin.shape_of("forward_train", "saved", inputs | {"out": self.out}, **attributes)
+            kept = {"saved": torch.empty(shape, dtype=torch.uint8, device=problem.device)}
+        self.forward = plugin.prepare("forward_train", inputs | {"out": self.out} | kept, **attributes)
+        self.backward = plugin.prepare("backward", inputs | {"out_gradient": out_gradient} | named | kept, **attributes)
         size = max(self.forward.need.workspace_size, self.backward.need.workspace_size)
         self.workspace = torch.empty(size, dtype=torch.uint8, device=problem.device)
         self.forward.use_workspace(self.workspace), self.backward.use_workspace(self.workspace)
-        self.extra_bytes = size
+        self.extra_bytes = size + sum(tensor.numel() for tensor in kept.values())
 
     def __call__(self, index):
         pair = self.problem.pairs[index]
@@ -113,7 +118,8 @@ class Bench:
 
     def candidates(self, problem, out_gradient):
         for plugin in self.plugins:
-            yield f"lamina {plugin.target}", lambda: Ours(plugin, problem, out_gradient)
+            for save in self.options.save:
+                yield f"lamina {plugin.target}, save = {save}", lambda: Ours(plugin, problem, out_gradient, save)
         if not self.options.alone:
             yield TITLES["cuequivariance"], lambda: CuEquivariance(problem, out_gradient)
 
@@ -176,6 +182,7 @@ def main():
     parser.add_argument("--check-up-to", type=int, default=256, help="largest N whose gradients are compared with float64")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--alone", action="store_true", help="without cuEquivariance")
+    parser.add_argument("--save", type=lambda text: text.split(","), default=["nothing"], help="nothing,activations: a form for each")
     parser.add_argument("--commit", help="name of the commit, where git cannot tell")
     parser.add_argument("--out", help="JSON file")
     options = parser.parse_args()

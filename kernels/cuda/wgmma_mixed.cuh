@@ -12,6 +12,7 @@ namespace lamina::cuda {
 #define LAMINA_SUM_16(s, i) LAMINA_SUM_4(s, i), LAMINA_SUM_4(s, i + 4), LAMINA_SUM_4(s, i + 8), LAMINA_SUM_4(s, i + 12)
 #define LAMINA_SUM_32(s, i) LAMINA_SUM_16(s, i), LAMINA_SUM_16(s, i + 16)
 #define LAMINA_SUM_64(s, i) LAMINA_SUM_32(s, i), LAMINA_SUM_32(s, i + 32)
+#define LAMINA_SUM_128(s, i) LAMINA_SUM_64(s, i), LAMINA_SUM_64(s, i + 64)
 #define LAMINA_SUM_NAMES_4 \
   "%0, %1, %2, %3"
 #define LAMINA_SUM_NAMES_32 \
@@ -33,61 +34,79 @@ namespace lamina::cuda {
   "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 // clang-format on
 
-// Both operands in shared memory.
-template <Lines a_lines, Lines b_lines>
+// Both operands in shared memory, of T: bf16 or fp16.
+#define LAMINA_PRODUCT(type, columns, names, sums, a_register, b_register, add_register, a_turned, b_turned)                    \
+  asm volatile("{\n .reg .pred add;\n setp.ne.b32 add, " add_register                                                           \
+               ", 0;\n"                                                                                                         \
+               "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32." type "." type " {" names "}, " a_register ", " b_register \
+               ", add, 1, 1, " a_turned ", " b_turned ";\n}"                                                                    \
+               : sums                                                                                                           \
+               : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(a_lines)), "n"(static_cast<int>(b_lines)))
+template <Lines a_lines, Lines b_lines, class T = __nv_bfloat16>
 __device__ void multiply_mixed(float (&sum)[4], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n .reg .pred add;\n setp.ne.b32 add, %6, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {" LAMINA_SUM_NAMES_4 "}, %4, %5, add, 1, 1, %7, %8;\n}"
-      : LAMINA_SUM_4(sum, 0)
-      : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(a_lines)), "n"(static_cast<int>(b_lines)));
+#define LAMINA_PRODUCT_OF(type) LAMINA_PRODUCT(type, "8", LAMINA_SUM_NAMES_4, LAMINA_SUM_4(sum, 0), "%4", "%5", "%6", "%7", "%8")
+  if constexpr (is_half<T>) LAMINA_PRODUCT_OF("f16");
+  else LAMINA_PRODUCT_OF("bf16");
+#undef LAMINA_PRODUCT_OF
 }
-template <Lines a_lines, Lines b_lines>
+template <Lines a_lines, Lines b_lines, class T = __nv_bfloat16>
 __device__ void multiply_mixed(float (&sum)[32], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n .reg .pred add;\n setp.ne.b32 add, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LAMINA_SUM_NAMES_32 "}, %32, %33, add, 1, 1, %35, %36;\n}"
-      : LAMINA_SUM_32(sum, 0)
-      : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(a_lines)), "n"(static_cast<int>(b_lines)));
+#define LAMINA_PRODUCT_OF(type) LAMINA_PRODUCT(type, "64", LAMINA_SUM_NAMES_32, LAMINA_SUM_32(sum, 0), "%32", "%33", "%34", "%35", "%36")
+  if constexpr (is_half<T>) LAMINA_PRODUCT_OF("f16");
+  else LAMINA_PRODUCT_OF("bf16");
+#undef LAMINA_PRODUCT_OF
 }
-template <Lines a_lines, Lines b_lines>
+template <Lines a_lines, Lines b_lines, class T = __nv_bfloat16>
 __device__ void multiply_mixed(float (&sum)[64], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n .reg .pred add;\n setp.ne.b32 add, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LAMINA_SUM_NAMES_64 "}, %64, %65, add, 1, 1, %67, %68;\n}"
-      : LAMINA_SUM_64(sum, 0)
-      : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(a_lines)), "n"(static_cast<int>(b_lines)));
+#define LAMINA_PRODUCT_OF(type) LAMINA_PRODUCT(type, "128", LAMINA_SUM_NAMES_64, LAMINA_SUM_64(sum, 0), "%64", "%65", "%66", "%67", "%68")
+  if constexpr (is_half<T>) LAMINA_PRODUCT_OF("f16");
+  else LAMINA_PRODUCT_OF("bf16");
+#undef LAMINA_PRODUCT_OF
 }
-template <Lines a_lines, Lines b_lines>
+template <Lines a_lines, Lines b_lines, class T = __nv_bfloat16>
 __device__ void multiply_mixed(float (&sum)[128], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n .reg .pred add;\n setp.ne.b32 add, %130, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" LAMINA_SUM_NAMES_128 "}, %128, %129, add, 1, 1, %131, %132;\n}"
-      : LAMINA_SUM_64(sum, 0), LAMINA_SUM_64(sum, 64)
-      : "l"(a), "l"(b), "r"(int{add}), "n"(static_cast<int>(a_lines)), "n"(static_cast<int>(b_lines)));
+#define LAMINA_PRODUCT_OF(type) \
+  LAMINA_PRODUCT(type, "256", LAMINA_SUM_NAMES_128, LAMINA_SUM_128(sum, 0), "%128", "%129", "%130", "%131", "%132")
+  if constexpr (is_half<T>) LAMINA_PRODUCT_OF("f16");
+  else LAMINA_PRODUCT_OF("bf16");
+#undef LAMINA_PRODUCT_OF
 }
+#undef LAMINA_PRODUCT
 
 // a in registers, as multiply() of wgmma.cuh has it; b along k, 64 columns.
-__device__ inline void multiply(float (&sum)[32], const uint32_t (&a)[4], uint64_t b, bool add) {
-  asm volatile(
-      "{\n .reg .pred add;\n setp.ne.b32 add, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LAMINA_SUM_NAMES_32 "}, {%32, %33, %34, %35}, %36, add, 1, 1, 0;\n}"
-      : LAMINA_SUM_32(sum, 0)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}));
+template <class T = __nv_bfloat16>
+__device__ void multiply(float (&sum)[32], const uint32_t (&a)[4], uint64_t b, bool add) {
+#define LAMINA_PRODUCT(type)                                                               \
+  asm volatile(                                                                            \
+      "{\n .reg .pred add;\n setp.ne.b32 add, %37, 0;\n"                                   \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" LAMINA_SUM_NAMES_32 \
+      "}, {%32, %33, %34, %35}, %36, add, 1, 1, 0;\n}"                                     \
+      : LAMINA_SUM_32(sum, 0)                                                              \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}))
+  if constexpr (is_half<T>) LAMINA_PRODUCT("f16");
+  else LAMINA_PRODUCT("bf16");
+#undef LAMINA_PRODUCT
 }
 // The same, b along its rows, 128 columns.
-__device__ inline void multiply_by_rows(float (&sum)[64], const uint32_t (&a)[4], uint64_t b, bool add) {
-  asm volatile(
-      "{\n .reg .pred add;\n setp.ne.b32 add, %69, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LAMINA_SUM_NAMES_64 "}, {%64, %65, %66, %67}, %68, add, 1, 1, 1;\n}"
-      : LAMINA_SUM_64(sum, 0)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}));
+template <class T = __nv_bfloat16>
+__device__ void multiply_by_rows(float (&sum)[64], const uint32_t (&a)[4], uint64_t b, bool add) {
+#define LAMINA_PRODUCT(type)                                                                \
+  asm volatile(                                                                             \
+      "{\n .reg .pred add;\n setp.ne.b32 add, %69, 0;\n"                                    \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" LAMINA_SUM_NAMES_64 \
+      "}, {%64, %65, %66, %67}, %68, add, 1, 1, 1;\n}"                                      \
+      : LAMINA_SUM_64(sum, 0)                                                               \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}))
+  if constexpr (is_half<T>) LAMINA_PRODUCT("f16");
+  else LAMINA_PRODUCT("bf16");
+#undef LAMINA_PRODUCT
 }
 
 #undef LAMINA_SUM_NAMES_128
 #undef LAMINA_SUM_NAMES_64
 #undef LAMINA_SUM_NAMES_32
 #undef LAMINA_SUM_NAMES_4
+#undef LAMINA_SUM_128
 #undef LAMINA_SUM_64
 #undef LAMINA_SUM_32
 #undef LAMINA_SUM_16

@@ -280,6 +280,6 @@ inline Status cpu_backward(const Gradients &g, const Run &run, Failure &failure)
   return with_training_mode(g.p, pair_dot(run.state), [&](auto mode) { return backward_in_mode<decltype(mode)>(g, run, failure); });
 }
 
-inline Status cpu_training_check(const Problem &, Pass, const void *, Failure &) { return Status::ok; }
+inline Status cpu_training_check(const Problem &, Pass, Save, const void *, Failure &) { return Status::ok; }
 
 }  // namespace lamina::triangle_multiplication

@@ -275,18 +275,19 @@ inline Status cuda_backward(const Gradients &g, const Run &run, Failure &failure
   return group.finish(failure);
 }
 
-inline Status cuda_training_check(const Problem &p, Pass, const void *, Failure &failure) { return check_positions(p, failure); }
+inline Status cuda_training_check(const Problem &p, Pass, Save, const void *, Failure &failure) { return check_positions(p, failure); }
 
-template <const cuda::Image &image>
+// keeps: the build has kernels that use what was kept, whose training_check then says of which problems.
+template <const cuda::Image &image, bool keeps>
 Status cuda_training_create(const Settings &settings, Pass, Save save, Device device, void **state, Failure &failure) {
-  if (save == Save::activations)
+  if (save == Save::activations && !keeps)
     return fail(failure, Status::unsupported, "triangle_multiplication: this build keeps no activations; it takes save = nothing");
   return cuda_create<image>(settings, device, state, failure);
 }
 
 template <const cuda::Image &image>
 constexpr Training cuda_training(decltype(Training::backward_workspace_bytes) workspace_bytes, decltype(Training::backward) backward) {
-  return {cuda_training_create<image>, cuda_destroy, cuda_training_check, nullptr, nullptr, nullptr, workspace_bytes, backward};
+  return {cuda_training_create<image, false>, cuda_destroy, cuda_training_check, nullptr, nullptr, nullptr, workspace_bytes, backward};
 }
 
 }  // namespace lamina::triangle_multiplication

@@ -22,6 +22,30 @@ __device__ inline PackedRow packed_row(const PackJob &job, Part part, int64_t ro
   return {gate ? &job.b_gate : &job.b_projection, channel < 2 * job.H ? channel - job.H : -1, factor};
 }
 
+// The neighbour of a 16-bit number upwards or downwards; 0 stays.
+template <class Operand>
+__device__ Operand next_to(Operand x, bool up) {
+  uint16_t bits = __builtin_bit_cast(uint16_t, x);
+  if (!(bits & 0x7fff)) return x;
+  bits = static_cast<uint16_t>(bits + ((bits >> 15 != 0) == up ? -1 : 1));
+  return __builtin_bit_cast(Operand, bits);
+}
+
+// A row that sums to zero shall do so when it is rounded, too: what is left is multiplied by the mean of the rows that this is multiplied
+// with.  `missing` is what rounding took from a lane's numbers; as many lanes as it needs, in their order, give their first one a step.
+template <class Operand>
+__device__ Operand balanced(Operand first, float missing) {
+  missing = Row<32>::over_lanes(missing);
+  const Operand moved = next_to(first, missing > 0);
+  const float step = fabsf(gpu::to_float(moved) - gpu::to_float(first));
+  float before = 0;  // steps of the lanes before this one
+  for (int lane = 0; lane < 32; ++lane) {
+    const float other = __shfl_sync(~0u, step, lane);
+    if (lane < static_cast<int>(threadIdx.x % 32)) before += other;
+  }
+  return before + step / 2 < fabsf(missing) ? moved : first;
+}
+
 // A warp a row.  norm: the LayerNorm to fold in, or null.
 template <class Operand>
 __device__ void pack_linear(const PackJob &job, Part which, const PackedPart &part, const Norm *norm, int64_t warp, int64_t warps) {
@@ -41,8 +65,16 @@ __device__ void pack_linear(const PackJob &job, Part which, const PackedPart &pa
         mean += value(k) * of_norm(norm->weight, k), shift += value(k) * of_norm(norm->bias, k);
       mean = Row<32>::over_lanes(mean) / static_cast<float>(part.depth), shift = Row<32>::over_lanes(shift);
     }
-    for (int64_t k = lane; k < part.depth; k += 32)
-      weight[row * part.depth + k] = gpu::from_float<Operand>(norm ? value(k) * of_norm(norm->weight, k) - mean : value(k));
+    float missing = 0;
+    Operand first{};
+    for (int64_t k = lane; k < part.depth; k += 32) {
+      const float exact = norm ? value(k) * of_norm(norm->weight, k) - mean : value(k);
+      const Operand rounded = gpu::from_float<Operand>(exact);
+      weight[row * part.depth + k] = rounded, missing += exact - gpu::to_float(rounded);
+      if (k == lane) first = rounded;
+    }
+    if constexpr (sizeof(Operand) == 2)  // folded parts are 128 wide at least: every lane has a number
+      if (norm) weight[row * part.depth + lane] = balanced(first, missing);
     if (lane > 0) continue;
     const bool present = source.row >= 0 && from_bias.present;
     bias[row] = shift + (present ? source.factor * gpu::load_any(from_bias.data, from_bias.dtype, source.row * from_bias.stride[0]) : 0.0f);

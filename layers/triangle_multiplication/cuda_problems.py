@@ -28,7 +28,7 @@ def launch_problems(plugin):
         workspace = Address(max(1, call.need.workspace_size), dtype="uint8")
         call.use_workspace(workspace)
         yield {"C": c, "N": n}, call.enqueue
-        if "backward" in plugin.ops and attributes.get("contraction") == "activation" and not extras and n in (24, 128, 256):
+        if "backward" in plugin.ops and attributes.get("contraction") == "activation" and not extras and n in (24, 65, 128, 256):
             yield {"C": c, "N": n}, backward(plugin, given, weights, attributes)
 
 

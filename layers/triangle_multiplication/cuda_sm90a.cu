@@ -7,6 +7,12 @@
 
 #include "cuda_backward_portable.cuh"
 #include "sm90a_back.cuh"
+#include "sm90a_backward_256_front.cuh"
+#include "sm90a_backward_256_input.cuh"
+#include "sm90a_backward_256_kernels.h"
+#include "sm90a_backward_256_norm.cuh"
+#include "sm90a_backward_256_output.cuh"
+#include "sm90a_backward_256_weights.cuh"
 #include "sm90a_backward_contract.cuh"
 #include "sm90a_backward_finish.cuh"
 #include "sm90a_backward_front.cuh"
@@ -23,6 +29,7 @@ namespace lamina::triangle_multiplication {
   extern "C" __global__ void __launch_bounds__(shape.threads, 1) name(const __grid_constant__ Job job) { call(job); }
 LAMINA_HOPPER_KERNELS(LAMINA_ROW)
 LAMINA_HOPPER_BACKWARD_KERNELS(LAMINA_ROW)
+LAMINA_HOPPER_256_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
 
 }  // namespace lamina::triangle_multiplication
@@ -40,7 +47,9 @@ namespace {
 constexpr cuda::KernelEntry kernels[] = {LAMINA_PORTABLE_ROWS LAMINA_BACKWARD_ROWS LAMINA_HOPPER_ROWS LAMINA_HOPPER_BACKWARD_ROWS};
 static_assert(sizeof kernels / sizeof *kernels == kernel::hopper_backward_count, "one row a kernel");
 constexpr cuda::Image image = {lamina_device_code, kernels, kernel::hopper_backward_count, 90, 90};
-constexpr Training training = cuda_training<image>(hopper::backward_workspace_bytes, hopper::backward);
+constexpr Training training = {
+    cuda_training_create<image, true>,     cuda_destroy,          hopper::training_check,           hopper::saved_bytes,
+    hopper::forward_train_workspace_bytes, hopper::forward_train, hopper::backward_workspace_bytes, hopper::backward};
 
 Status forward(const Problem &p, const Run &run, Failure &failure) {
   if (hopper::narrow_takes(p)) return hopper::narrow_forward(p, run, failure);

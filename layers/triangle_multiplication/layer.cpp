@@ -128,7 +128,7 @@ Status forward_problem(const lamina_plan &plan, const BoundCall &call, Problem &
   LAMINA_TRY(check_masks(call, forward::pair_mask, forward::token_mask, failure));
   LAMINA_TRY(check_norm_in(call, forward::norm_in_weight, forward::norm_in_bias, failure));
   LAMINA_TRY(check_widths(problem, call.extent('G'), forward::pair, 3, forward::a_projection_weight, forward::out_gate_weight, failure));
-  if (saves_activations(plan)) return build.training->check(problem, Pass::forward, plan.state, failure);
+  if (saves_activations(plan)) return build.training->check(problem, Pass::forward, Save::activations, plan.state, failure);
   return build.check(problem, plan.state, failure);
 }
 
@@ -151,7 +151,7 @@ Status backward_problem(const lamina_plan &plan, const BoundCall &call, Gradient
   LAMINA_TRY(check_masks(call, backward::pair_mask, backward::token_mask, failure));
   LAMINA_TRY(check_norm_in(call, backward::norm_in_weight, backward::norm_in_bias, failure));
   LAMINA_TRY(check_widths(problem, call.extent('G'), backward::pair, 3, backward::a_projection_weight, backward::out_gate_weight, failure));
-  return build.training->check(problem, Pass::backward, plan.state, failure);
+  return build.training->check(problem, Pass::backward, gradients.save, plan.state, failure);
 }
 
 Status pack_problem(const lamina_plan &plan, const BoundCall &call, Problem &problem, Failure &failure) {

@@ -176,7 +176,7 @@ Status backward(const Gradients &g, const Run &run, Failure &failure) {
 Status create_training(const Settings &settings, Pass, Save, Device device, void **state, Failure &failure) {
   return create(settings, device, state, failure);
 }
-Status check_training(const Problem &, Pass, const void *, Failure &) { return Status::ok; }
+Status check_training(const Problem &, Pass, Save, const void *, Failure &) { return Status::ok; }
 uint64_t saved_bytes(const Problem &p, const void *) { return static_cast<uint64_t>(p.B * p.N * p.N * p.H) * sizeof(double); }
 Status forward_saving(const Problem &p, void *saved, const Run &run, Failure &failure) {
   return forward_keeping(p, static_cast<double *>(saved), run, failure);

@@ -6,8 +6,8 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
-template <int columns>
-__device__ void serve_contract_mixed(const ContractJob &job, ContractShared<columns, bfloat16> &shared, int total) {
+template <class T, int columns>
+__device__ void serve_contract_mixed(const ContractJob &job, ContractShared<columns, T> &shared, int total) {
   int stage = 0, parity = 1;
   for (int index = blockIdx.x; index < total; index += gridDim.x) {
     const ContractTile at(job, index, columns);
@@ -22,8 +22,8 @@ __device__ void serve_contract_mixed(const ContractJob &job, ContractShared<colu
   }
 }
 
-template <int columns>
-__device__ void work_contract_mixed(const ContractJob &job, ContractShared<columns, bfloat16> &shared, int total, int group) {
+template <class T, int columns>
+__device__ void work_contract_mixed(const ContractJob &job, ContractShared<columns, T> &shared, int total, int group) {
   const int thread = threadIdx.x % 128;
   int stage = 0, parity = 0;
   for (int index = blockIdx.x; index < total; index += gridDim.x) {
@@ -35,8 +35,8 @@ __device__ void work_contract_mixed(const ContractJob &job, ContractShared<colum
       cuda::begin_products();
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        cuda::multiply_mixed<Lines::along_k, Lines::along_rows>(sum, cuda::deeper<Lines::along_k>(a, k),
-                                                                cuda::deeper<Lines::along_rows>(b, k), chunk > 0 || k > 0);
+        cuda::multiply_mixed<Lines::along_k, Lines::along_rows, T>(sum, cuda::deeper<Lines::along_k>(a, k),
+                                                                   cuda::deeper<Lines::along_rows>(b, k), chunk > 0 || k > 0);
       cuda::commit_products();
       if (chunk > 0) {  // the products of the stage before are done: hand it back
         cuda::wait_products<1>();
@@ -46,16 +46,16 @@ __device__ void work_contract_mixed(const ContractJob &job, ContractShared<colum
     }
     cuda::wait_products<0>();
     if (thread == 0) shared.free[stage ? stage - 1 : contract_stages<columns> - 1].arrive();
-    store_tile<bfloat16, columns>(job, sum, shared.staged[group], ContractTile(job, index, columns), group);
+    store_tile<T, columns>(job, sum, shared.staged[group], ContractTile(job, index, columns), group);
   }
   if (thread == 0) cuda::wait_stores<0>();
 }
 
-template <int columns>
+template <class T, int columns>
 __device__ void contract_mixed(const ContractJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  ContractShared<columns, bfloat16> &shared = *reinterpret_cast<ContractShared<columns, bfloat16> *>(dynamic);
-  static_assert(sizeof(ContractShared<columns, bfloat16>) == contract_shape(columns).shared_bytes);
+  ContractShared<columns, T> &shared = *reinterpret_cast<ContractShared<columns, T> *>(dynamic);
+  static_assert(sizeof(ContractShared<columns, T>) == contract_shape(columns).shared_bytes);
   const int group = threadIdx.x / 128, total = job.matrices * job.row_tiles * job.column_tiles;
   if (threadIdx.x == 0) {
     cuda::allow_next_kernel();
@@ -68,12 +68,12 @@ __device__ void contract_mixed(const ContractJob &job) {
     cuda::lower_registers<40>();
     if (threadIdx.x % 128 == 0) {
       cuda::wait_for_previous_kernel();
-      serve_contract_mixed<columns>(job, shared, total);
+      serve_contract_mixed<T, columns>(job, shared, total);
     }
   } else {
     static_assert(cuda::registers_fit(2, 232, 40));
     cuda::raise_registers<232>();
-    work_contract_mixed<columns>(job, shared, total, group);
+    work_contract_mixed<T, columns>(job, shared, total, group);
   }
 }
 

@@ -6,16 +6,17 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
-// Blocks' sums in their order: a quarter of them a thread, the four quarters one after the other.
+// Parts' sums in their order: a quarter of them a thread, the four quarters one after the other.
 __device__ inline void total_sums(const TotalsJob &job) {
   constexpr int elements = rows_threads / 4;
   __shared__ float quarters[4][elements];
   cuda::wait_for_previous_kernel();
   const int within = threadIdx.x % elements, quarter = threadIdx.x / elements, at = blockIdx.x * elements + within;
-  const bool front = at < 4 * sums_of_128;  // a block's elements are all of one kind: both counts are multiples of 64
-  const float *from = front ? job.front + at : job.output + (at - 4 * sums_of_128);
-  const int parts = front ? job.front_parts : job.output_parts, step = (front ? 4 : 2) * sums_of_128, share = (parts + 3) / 4;
-  const int end = (quarter + 1) * share < parts ? (quarter + 1) * share : parts;
+  const int front_size = job.front_blocks * job.size;
+  const bool front = at < front_size;  // a CTA's elements are all of one kind: sizes are multiples of 64
+  const float *from = front ? job.front + at : job.output + (at - front_size);
+  const int parts = front ? job.front_parts : job.output_parts, step = (front ? job.front_blocks : job.output_blocks) * job.size;
+  const int share = (parts + 3) / 4, end = (quarter + 1) * share < parts ? (quarter + 1) * share : parts;
   float sum = 0;
 #pragma unroll 8
   for (int part = quarter * share; part < end; ++part) sum += from[static_cast<int64_t>(part) * step];
@@ -23,55 +24,67 @@ __device__ inline void total_sums(const TotalsJob &job) {
   __syncthreads();
   if (quarter == 0) job.totals[at] = quarters[0][within] + quarters[1][within] + quarters[2][within] + quarters[3][within];
 }
-static_assert(sums_of_128 % (rows_threads / 4) == 0);
+static_assert(sums_of(128) % (rows_threads / 4) == 0 && sums_of(256) % (rows_threads / 4) == 0);
 
-struct TotalsRow {  // one packed row's
+__device__ inline int packed_row_of(int row, bool packed) { return packed ? row / 8 * 16 + row % 8 : row; }
+
+template <int C>
+struct TotalsRow {
   const float *weight;
   float bias;
-  __device__ TotalsRow(const float *totals, int part, int row)
-      : weight(totals + (part + row / 128) * sums_of_128 + row % 128 * 128),
-        bias(totals[(part + row / 128) * sums_of_128 + 128 * 128 + row % 128]) {}
+  __device__ TotalsRow(const float *totals, int block, int row)
+      : weight(totals + static_cast<int64_t>(block + row / 128) * sums_of(C) + row % 128 * C),
+        bias(totals[static_cast<int64_t>(block + row / 128) * sums_of(C) + 128 * C + row % 128]) {}
 };
 
-// blockIdx.y: one of the six linear layers; a block a few of its 128 rows.
-__device__ inline void finish_linear(const FoldedFinishJob &job) {
-  cuda::wait_for_previous_kernel();
-  const FoldedItem &item = job.item[blockIdx.y];
-  const float *norm = job.norm[item.part == 5];
-  const int column = threadIdx.x % 128;
-  for (int row = blockIdx.x * 2 + threadIdx.x / 128; row < 128; row += gridDim.x * 2) {
-    const TotalsRow totals(job.totals, item.part, item.packed_rows ? item.first + row / 8 * 16 + row % 8 : row);
+template <int C>
+__device__ void finish_linear(const FoldedFinishJob &job, const FoldedItem &item) {
+  constexpr int rows_at_once = rows_threads / C;
+  const float *norm = job.norm[item.norm];
+  const int column = threadIdx.x % C;
+  for (int row = blockIdx.x * rows_at_once + threadIdx.x / C; row < C; row += gridDim.x * rows_at_once) {
+    const TotalsRow<C> totals(job.totals, item.block, item.first + packed_row_of(row, item.packed_rows));
     if (item.weight.present)
       gpu::store_any(item.weight, row * item.weight.stride[0] + column * item.weight.stride[1],
-                     item.factor * fmaf(totals.weight[column], norm[column], totals.bias * norm[128 + column]));
+                     item.factor * fmaf(totals.weight[column], norm[column], totals.bias * norm[C + column]));
     if (item.bias.present && column == 0) gpu::store_any(item.bias, row * item.bias.stride[0], item.factor * totals.bias);
   }
 }
 
-// blockIdx.x: 32 columns of the LayerNorm of pair, then of that of o.  A thread sums every 32nd row of its column.
-__device__ inline void finish_norms(const FoldedFinishJob &job) {
-  __shared__ float sums[32][2][32];
-  cuda::wait_for_previous_kernel();
-  const int which = blockIdx.x / 4, lane = threadIdx.x % 32, column = blockIdx.x % 4 * 32 + lane, turn = threadIdx.x / 32;
+// Sixteen columns of a LayerNorm's parameters: a thread sums every 16th row of one column.
+template <int C, class T>
+__device__ void finish_norm(const FoldedFinishJob &job, int which, int first) {
+  constexpr int turns = rows_threads / 16;
+  __shared__ float sums[turns][2][16];
+  const int lane = threadIdx.x % 16, turn = threadIdx.x / 16, column = first + lane;
   if (!job.norm_weight[which].present && !job.norm_bias[which].present) return;
   float weight = 0, bias = 0;
-  const auto add = [&](const void *packed, int part, int rows) {
-    const bfloat16 *weights = static_cast<const bfloat16 *>(packed);
-#pragma unroll 4
-    for (int row = turn; row < rows; row += 32) {
-      const TotalsRow totals(job.totals, part, row);
-      const float w = to_float(weights[row * 128 + column]);
+  const int begin = which ? job.rows_of_pair : 0, end = which ? job.rows_of_pair + job.rows_of_o : job.rows_of_pair;
+  for (int at = begin; at < end; ++at) {
+    const FoldedRows &rows = job.rows[at];
+    const T *weights = static_cast<const T *>(rows.weights);
+#pragma unroll 8
+    for (int row = turn; row < rows.rows; row += turns) {
+      const TotalsRow<C> totals(job.totals, rows.block, row);
+      const float w = to_float(weights[packed_row_of(row, rows.packed_rows) * C + column]);
       weight = fmaf(totals.weight[column], w, weight), bias = fmaf(totals.bias, w, bias);
     }
-  };
-  if (which == 0) add(job.weights[0], 0, 512), add(job.weights[1], 4, 128);
-  else add(job.weights[2], 5, 128);
+  }
   sums[turn][0][lane] = weight, sums[turn][1][lane] = bias;
   __syncthreads();
   if (turn > 0) return;
-  for (int other = 1; other < 32; ++other) weight += sums[other][0][lane], bias += sums[other][1][lane];
+  for (int other = 1; other < turns; ++other) weight += sums[other][0][lane], bias += sums[other][1][lane];
   if (job.norm_weight[which].present) gpu::store_any(job.norm_weight[which], column * job.norm_weight[which].stride[0], weight);
   if (job.norm_bias[which].present) gpu::store_any(job.norm_bias[which], column * job.norm_bias[which].stride[0], bias);
+}
+
+// blockIdx.y: one of the six linear layers, of which a CTA takes a few rows; then the LayerNorms of pair and of o, by columns.
+
+template <int C, class T>
+__device__ void finish(const FoldedFinishJob &job) {
+  cuda::wait_for_previous_kernel();
+  if (blockIdx.y < 6) finish_linear<C>(job, job.item[blockIdx.y]);
+  else finish_norm<C, T>(job, blockIdx.x * 16 / C, blockIdx.x * 16 % C);
 }
 
 }  // namespace lamina::triangle_multiplication::hopper

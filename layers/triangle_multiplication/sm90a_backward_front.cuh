@@ -7,30 +7,33 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
+template <class T>
 struct FrontBackwardShared {
-  alignas(1024) bfloat16 weights[4][2][128][64];
-  alignas(1024) bfloat16 x[backward_workers][2][tile][64];
-  alignas(1024) bfloat16 rows[backward_workers][2][tile][64];  // the gradient of x so far, then that of pair
-  alignas(1024) bfloat16 gradients[backward_workers][2][64][tile];
+  alignas(1024) T weights[4][2][128][64];
+  alignas(1024) T x[backward_workers][2][tile][64];
+  alignas(1024) T rows[backward_workers][2][tile][64];  // the gradient of x so far, then that of pair
+  alignas(1024) T gradients[backward_workers][2][64][tile];
   float bias[512];
   Barrier weights_full, x_full[backward_workers], x_free[backward_workers], rows_full[backward_workers], rows_done[backward_workers];
   Barrier gradients_full[backward_workers][2], gradients_free[backward_workers][2];
 };
 
 // One thread a worker, in the order in which that needs things.
-__device__ inline void serve_front_backward(const FrontBackwardJob &job, FrontBackwardShared &shared, int w, int first, int step) {
+template <class T>
+__device__ void serve_front_backward(const FrontBackwardJob &job, FrontBackwardShared<T> &shared, int w, int first, int step) {
   if (w == 0) {
     shared.weights_full.expect(sizeof shared.weights);
     for (int pass = 0; pass < 4; ++pass)
       for (int box = 0; box < 2; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[pass][box], box * 64, pass * 128);
   }
-  const auto load_rows = [&](const CUtensorMap &map, Barrier &full, bfloat16(&to)[2][tile][64], int t) {
-    full.expect(tile * 128 * 2);
-    for (int box = 0; box < 2; ++box) cuda::load_box(map, full, to[box], box * 64, t * tile);
-  };
   RingIndex<2> slot;
-  Walk at(job.cells, first * tile, step * tile);
-  if (first < job.tiles) load_rows(job.x, shared.x_full[w], shared.x[w], first);
+  Walk at(job.cells, first * tile, step * tile), ahead = at;
+  const auto load_pair = [&] {
+    shared.x_full[w].expect(tile * 128 * 2);
+    for (int box = 0; box < 2; ++box) load_positions(job.pair, job.cells, shared.x_full[w], shared.x[w][box], box * 64, ahead);
+    ahead.advance();
+  };
+  if (first < job.tiles) load_pair();
   for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
     for (int pass = 0; pass < 4; ++pass, slot.advance()) {
       shared.gradients_free[w][slot.at].wait(slot.parity ^ 1);
@@ -39,11 +42,12 @@ __device__ inline void serve_front_backward(const FrontBackwardJob &job, FrontBa
       cuda::load_box(job.gradients[pass / 2], full, shared.gradients[w][slot.at], t * tile, pass % 2 * 64);
       if (pass == 0) {
         if (round) cuda::wait_stores_read<0>();
-        load_rows(job.x_gradient, shared.rows_full[w], shared.rows[w], t);
+        shared.rows_full[w].expect(tile * 128 * 2);
+        for (int box = 0; box < 2; ++box) cuda::load_box(job.x_gradient, shared.rows_full[w], shared.rows[w][box], box * 64, t * tile);
       }
       if (pass == 1 && t + step < job.tiles) {
         shared.x_free[w].wait(round & 1);
-        load_rows(job.x, shared.x_full[w], shared.x[w], t + step);
+        load_pair();
       }
     }
     shared.rows_done[w].wait(round & 1);
@@ -54,41 +58,34 @@ __device__ inline void serve_front_backward(const FrontBackwardJob &job, FrontBa
   cuda::wait_stores<0>();
 }
 
-struct CellFactors {  // of a lane's two positions
-  RowPair half_mask, scale;
-  __device__ CellFactors(const FrontBackwardJob &job, int t) : half_mask(half_masks(job, static_cast<int64_t>(t) * tile)) {
-    const Lane at;
-    const int64_t position = static_cast<int64_t>(t) * tile + at.row;
-    scale.upper = position < job.cells.count ? job.scale[position] : 0.0f;
-    scale.lower = position + 8 < job.cells.count ? job.scale[position + 8] : 0.0f;
-  }
-};
-
 // sum = x times 64 packed rows of the weights: half of what one of the four boxes holds.
-__device__ inline void multiply_half(float (&sum)[32], const Rows<128, bfloat16> &x, const bfloat16 (&weights)[4][2][128][64], int half) {
+template <class T>
+__device__ void multiply_half(float (&sum)[32], const Rows<128, T> &x, const T (&weights)[4][2][128][64], int half) {
   cuda::begin_products();
 #pragma unroll
   for (int k = 0; k < 8; ++k) {
     const uint64_t b = cuda::operand(cuda::shared_address(weights[half / 2][k / 4][half % 2 * 64]));
-    cuda::multiply(sum, x.a[k], cuda::deeper<Lines::along_k>(b, k % 4), k > 0);
+    cuda::multiply<T>(sum, x.a[k], cuda::deeper<Lines::along_k>(b, k % 4), k > 0);
   }
   cuda::commit_products();
 }
 
-__device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBackwardShared &shared, int w, int first, int step) {
+template <class T>
+__device__ void work_front_backward(const FrontBackwardJob &job, FrontBackwardShared<T> &shared, int w, int first, int step) {
   if (first >= job.tiles) return;
   const Lane at;
   RingIndex<2> slot;
-  CellFactors next(job, first);
+  RowPair next = half_masks(job, static_cast<int64_t>(first) * tile);
   for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
-    const auto [half_mask, scale] = next;
-    Rows<128, bfloat16> x;
+    const RowPair half_mask = next;
+    Rows<128, T> x;
     shared.x_full[w].wait(round & 1);
     x.load_by_position(shared.x[w]);
-    x.release(shared.x_free[w], mixed(scale));
+    x.release(shared.x_free[w]);
     if (round == 0) shared.weights_full.wait(0);
     float sum[2][32], dx[64];
     multiply_half(sum[0], x, shared.weights, 0);
+    const auto [mean, scale] = finite(x.statistics(job.eps));
 #pragma unroll
     for (int half = 0; half < 8; ++half) {  // while one half's sums become gradients, the next half's are under way
       if (half % 2 == 0) shared.gradients_full[w][slot.at].wait(slot.parity);
@@ -99,7 +96,7 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
         cuda::wait_products<0>();
       }
       uint32_t of_sums[4][4];
-      gate_backward<2>(sum[half % 2], shared.bias + half * 64, half_mask, shared.gradients[w][slot.at], half % 2 * 32, of_sums);
+      gate_backward<2, T>(sum[half % 2], shared.bias + half * 64, scale, half_mask, shared.gradients[w][slot.at], half % 2 * 32, of_sums);
       if (half % 2) {
         uint32_t read = 0;
 #pragma unroll
@@ -111,11 +108,12 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         const uint64_t b = cuda::operand(cuda::shared_address(shared.weights[half / 2]), 16384);
-        cuda::multiply_by_rows(dx, of_sums[k], cuda::deeper<Lines::along_rows>(b, half % 2 * 4 + k), half > 0 || k > 0);
+        cuda::multiply_by_rows<T>(dx, of_sums[k], cuda::deeper<Lines::along_rows>(b, half % 2 * 4 + k), half > 0 || k > 0);
       }
       cuda::commit_products();
     }
-    if (t + step < job.tiles) next = CellFactors(job, t + step);  // on its way while the last products run
+    // On its way while the last products run.
+    if (t + step < job.tiles) next = half_masks(job, static_cast<int64_t>(t + step) * tile);
     cuda::wait_products<0>();
 
     // The output gate's part; then through the LayerNorm.
@@ -128,13 +126,17 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         float *d = dx + (2 * k + i / 2) * 4 + i % 2 * 2;
-        d[0] += cuda::low_half(more[i]), d[1] += cuda::high_half(more[i]);
+        d[0] += cuda::low_half<T>(more[i]), d[1] += cuda::high_half<T>(more[i]);
         slope[i % 2] += d[0] + d[1];
-        product[i % 2] = fmaf(d[0], cuda::low_half(x.a[k][i]), fmaf(d[1], cuda::high_half(x.a[k][i]), product[i % 2]));
+        product[i % 2] = fmaf(d[0], cuda::low_half<T>(x.a[k][i]), fmaf(d[1], cuda::high_half<T>(x.a[k][i]), product[i % 2]));
       }
     }
 #pragma unroll
-    for (int r = 0; r < 2; ++r) slope[r] = over_quad(slope[r]) / 128, product[r] = over_quad(product[r]) / 128;
+    for (int r = 0; r < 2; ++r) {  // d - its mean - x' times the mean of d x', x' = scale (x - mean), is d + slope - product x
+      const float m = r ? mean.lower : mean.upper, scale_r = r ? scale.lower : scale.upper, mean_d = over_quad(slope[r]) / 128;
+      product[r] = scale_r * scale_r * (over_quad(product[r]) / 128 - m * mean_d);
+      slope[r] = m * product[r] - mean_d;
+    }
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       uint32_t result[4];
@@ -142,8 +144,8 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
       for (int i = 0; i < 4; ++i) {
         const float *d = dx + (2 * k + i / 2) * 4 + i % 2 * 2;
         const float s = i % 2 ? scale.lower : scale.upper;
-        result[i] = cuda::pack(s * (d[0] - slope[i % 2] - cuda::low_half(x.a[k][i]) * product[i % 2]),
-                               s * (d[1] - slope[i % 2] - cuda::high_half(x.a[k][i]) * product[i % 2]));
+        result[i] = cuda::pack<T>(s * (d[0] + slope[i % 2] - cuda::low_half<T>(x.a[k][i]) * product[i % 2]),
+                                  s * (d[1] + slope[i % 2] - cuda::high_half<T>(x.a[k][i]) * product[i % 2]));
       }
       cuda::store_matrices(at.by_position(shared.rows[w][k / 4], k % 4 * 2), result[0], result[1], result[2], result[3]);
     }
@@ -153,10 +155,11 @@ __device__ inline void work_front_backward(const FrontBackwardJob &job, FrontBac
   }
 }
 
-__device__ inline void front_backward(const FrontBackwardJob &job) {
+template <class T>
+__device__ void front_backward(const FrontBackwardJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  FrontBackwardShared &shared = *reinterpret_cast<FrontBackwardShared *>(dynamic);
-  static_assert(sizeof(FrontBackwardShared) <= front_backward_shape.shared_bytes && cuda::registers_fit(backward_workers, 232, 40));
+  FrontBackwardShared<T> &shared = *reinterpret_cast<FrontBackwardShared<T> *>(dynamic);
+  static_assert(sizeof(FrontBackwardShared<T>) <= front_backward_shape.shared_bytes && cuda::registers_fit(backward_workers, 232, 40));
   if (threadIdx.x == 0) {
     shared.weights_full.init(1);
     for (int w = 0; w < backward_workers; ++w) {
@@ -179,18 +182,19 @@ __device__ inline void front_backward(const FrontBackwardJob &job) {
   }
 }
 
+template <class T>
 struct FrontWeightsShared {
-  alignas(1024) bfloat16 weights[2][128][64];
-  alignas(1024) bfloat16 x[backward_workers][2][2][tile][64];
-  alignas(1024) bfloat16 gradients[backward_workers][2][64][tile];
-  alignas(1024) bfloat16 of_sums[backward_workers][2][tile][64];  // [position][packed row]
-  alignas(1024) bfloat16 ones[8][64];
+  alignas(1024) T weights[2][128][64];
+  alignas(1024) T x[backward_workers][2][2][tile][64];
+  alignas(1024) T gradients[backward_workers][2][64][tile];
+  alignas(1024) T of_sums[backward_workers][2][tile][64];  // [position][packed row]
+  alignas(1024) T factors[backward_workers][2][8][64];     // the last four lines are zeros
   float bias[128];
   Barrier weights_full, full[backward_workers][2], free[backward_workers][2];
 };
 
-__device__ inline void serve_front_weights(const FrontWeightsJob &job, FrontWeightsShared &shared, int w, int quarter, int first,
-                                           int step) {
+template <class T>
+__device__ void serve_front_weights(const FrontWeightsJob &job, FrontWeightsShared<T> &shared, int w, int quarter, int first, int step) {
   if (w == 0) {
     shared.weights_full.expect(sizeof shared.weights);
     for (int box = 0; box < 2; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[box], box * 64, quarter * 128);
@@ -199,13 +203,17 @@ __device__ inline void serve_front_weights(const FrontWeightsJob &job, FrontWeig
   for (int t = first; t < job.tiles; t += step, slot.advance()) {
     shared.free[w][slot.at].wait(slot.parity ^ 1);
     Barrier &full = shared.full[w][slot.at];
-    full.expect(tile * (128 + 64) * 2);
-    for (int box = 0; box < 2; ++box) cuda::load_box(job.x, full, shared.x[w][slot.at][box], box * 64, t * tile);
+    full.expect(tile * (128 + 64 + 8) * 2);
+    if (job.pair.flat) {  // registers are short here, too: no walk where none is needed
+      for (int box = 0; box < 2; ++box) cuda::load_box(job.pair.whole, full, shared.x[w][slot.at][box], box * 64, t * tile, 0);
+    } else {
+      const Walk at(job.cells, t * tile, tile);
+      for (int box = 0; box < 2; ++box) load_positions(job.pair, job.cells, full, shared.x[w][slot.at][box], box * 64, at);
+    }
+    cuda::load_box(job.factors, full, shared.factors[w][slot.at], t * tile, 0);
     cuda::load_box(job.gradients[quarter / 2], full, shared.gradients[w][slot.at], t * tile, quarter % 2 * 64);
   }
 }
-
-__device__ inline void meet_group(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
 
 // Among both workers.
 __device__ inline void meet_workers() { asm volatile("bar.sync 3, 256;" ::: "memory"); }
@@ -213,24 +221,35 @@ __device__ inline void meet_workers() { asm volatile("bar.sync 3, 256;" ::: "mem
 // From one of a worker's tiles to its next.  Cheaper to compute than to keep: registers are short.
 __device__ inline int front_weights_step() { return static_cast<int>(gridDim.x) / 4 * backward_workers; }
 
-__device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeightsShared &shared, int w, int first) {
+// 1 / deviation of a lane's two rows, from the box of factors: cheaper to compute than to keep.
+template <class T>
+__device__ RowPair scales(const T (&factors)[8][64]) {
+  const int row = Lane().row;
+  const auto of = [&](int position) {  // the box is swizzled: of line 1 the 16-byte pieces lie in pairs exchanged
+    const float deviation = gpu::to_float(factors[0][position]) + gpu::to_float(factors[1][position ^ 8]);
+    return deviation > 0 ? __fdividef(1.0f, deviation) : 0.0f;
+  };
+  return {of(row), of(row + 8)};
+}
+
+template <class T>
+__device__ void work_front_weights(const FrontWeightsJob &job, FrontWeightsShared<T> &shared, int w, int first) {
   const Lane at;
   float upper[64], lower[64], upper_sums[4], lower_sums[4];  // of packed rows 0..63 and 64..127
 #pragma unroll
   for (int i = 0; i < 64; ++i) upper[i] = 0, lower[i] = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) upper_sums[i] = 0, lower_sums[i] = 0;
-  const auto multiply = [&](float(&sum)[64], const bfloat16(&x)[2][tile][64]) {
+  const auto multiply = [&](float(&sum)[64], const T(&x)[2][tile][64]) {
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       const uint64_t a = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(x[k / 4])), k % 4);
       const uint64_t b = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.weights[k / 4])), k % 4);
-      cuda::multiply_mixed<Lines::along_k, Lines::along_k>(sum, a, b, k > 0);
+      cuda::multiply_mixed<Lines::along_k, Lines::along_k, T>(sum, a, b, k > 0);
     }
     cuda::commit_products();
   };
-  RingIndex<2> slot;
   float sum[64];
   RowPair half_mask{0, 0};
   if (first < job.tiles) {
@@ -241,14 +260,15 @@ __device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeigh
     cuda::wait_products<0>();
   }
 #pragma unroll 1
-  for (int t = first; t < job.tiles; t += front_weights_step()) {
+  for (int t = first, round = 0; t < job.tiles; t += front_weights_step(), ++round) {
     const bool more = t + front_weights_step() < job.tiles;
-    slot.advance();
-    const int now = slot.at ^ 1;
+    const int now = round & 1, next = now ^ 1;
+    const RowPair scale = scales(shared.factors[w][now]);
+    const RowPair scaled_mask{half_mask.upper * scale.upper, half_mask.lower * scale.lower};
 #pragma unroll
     for (int part = 0; part < 4; ++part) {  // small ones: registers are short
       uint32_t of_sums[2][4];
-      gate_backward<1>(sum + part * 16, shared.bias + part * 32, half_mask, shared.gradients[w][now], part * 16, of_sums);
+      gate_backward<1, T>(sum + part * 16, shared.bias + part * 32, scale, scaled_mask, shared.gradients[w][now], part * 16, of_sums);
 #pragma unroll
       for (int k = 0; k < 2; ++k)
         cuda::store_matrices(at.by_position(shared.of_sums[w][part / 2], part % 2 * 4 + k * 2), of_sums[k][0], of_sums[k][1], of_sums[k][2],
@@ -260,46 +280,48 @@ __device__ inline void work_front_weights(const FrontWeightsJob &job, FrontWeigh
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const uint64_t b = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.x[w][now]), 8192), k);
-      const uint64_t one = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.ones)), k);
+      const uint64_t factors = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.factors[w][now])), k);
       const uint64_t first_rows = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.of_sums[w][0]), 8192), k);
       const uint64_t more_rows = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.of_sums[w][1]), 8192), k);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows>(upper, first_rows, b, true);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows>(lower, more_rows, b, true);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(upper_sums, first_rows, one, true);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(lower_sums, more_rows, one, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows, T>(upper, first_rows, b, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows, T>(lower, more_rows, b, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k, T>(upper_sums, first_rows, factors, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k, T>(lower_sums, more_rows, factors, true);
     }
     cuda::commit_products();
     if (more) {  // the next tile's sums, behind this one's products
-      shared.full[w][slot.at].wait(slot.parity);
-      multiply(sum, shared.x[w][slot.at]);
+      shared.full[w][next].wait((round + 1) >> 1 & 1);
+      multiply(sum, shared.x[w][next]);
       half_mask = half_masks(job, static_cast<int64_t>(t + front_weights_step()) * tile);
     }
     cuda::wait_products<0>();
     meet_group(w);  // all four warps' products and loads are done
     if (threadIdx.x % 128 == 0) shared.free[w][now].arrive();
   }
-  // The second worker's sums go through shared memory, which nobody reads any more.
-  float *staged = reinterpret_cast<float *>(shared.x);
-  static_assert(sums_of_128 * sizeof(float) <= sizeof shared.x + sizeof shared.gradients);
-  const auto write = [&](float *to, bool add) {
-    write_sums(upper, to, add), write_sums(lower, to + 64 * 128, add);
-    write_row_sums(upper_sums, to + 128 * 128, add), write_row_sums(lower_sums, to + 128 * 128 + 64, add);
+  // The second worker's sums come to the first one's through shared memory, which nobody reads any more, and go to memory once.
+  float *staged = reinterpret_cast<float *>(shared.x) + threadIdx.x % 128;
+  static_assert((2 * 64 + 2 * 4) * 128 * sizeof(float) <= sizeof shared.x + sizeof shared.gradients);
+  const auto each_sum = [&](auto use) {
+#pragma unroll
+    for (int i = 0; i < 64; ++i) use(upper[i], i), use(lower[i], 64 + i);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) use(upper_sums[i], 128 + i), use(lower_sums[i], 132 + i);
   };
   meet_workers();
-  if (w == 1) write(staged, false);
+  if (w == 1) each_sum([&](float sum, int at) { staged[at * 128] = sum; });
   meet_workers();
+  if (w == 1) return;
+  each_sum([&](float &sum, int at) { sum += staged[at * 128]; });
   float *to = job.sums + static_cast<int64_t>(blockIdx.x) * sums_of_128;
-  if (w == 0) write(to, job.add);
-  __syncwarp();
-  if (w == 0) meet_group(w);
-  if (w == 0)
-    for (int i = threadIdx.x; i < sums_of_128; i += 128) to[i] += staged[i];
+  write_scaled_sums(upper, upper_sums, to, to + 128 * 128, job.add);
+  write_scaled_sums(lower, lower_sums, to + 64 * 128, to + 128 * 128 + 64, job.add);
 }
 
-__device__ inline void front_weights(const FrontWeightsJob &job) {
+template <class T>
+__device__ void front_weights(const FrontWeightsJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  FrontWeightsShared &shared = *reinterpret_cast<FrontWeightsShared *>(dynamic);
-  static_assert(sizeof(FrontWeightsShared) <= front_weights_shape.shared_bytes && cuda::registers_fit(backward_workers, 240, 24));
+  FrontWeightsShared<T> &shared = *reinterpret_cast<FrontWeightsShared<T> *>(dynamic);
+  static_assert(sizeof(FrontWeightsShared<T>) <= front_weights_shape.shared_bytes && cuda::registers_fit(backward_workers, 240, 24));
   const int quarter = blockIdx.x % 4, ctas = gridDim.x / 4, first = blockIdx.x / 4;
   if (threadIdx.x == 0) {
     shared.weights_full.init(1);
@@ -310,8 +332,6 @@ __device__ inline void front_weights(const FrontWeightsJob &job) {
   cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) cuda::allow_next_kernel();
   for (int row = threadIdx.x; row < 128; row += blockDim.x) shared.bias[row] = job.bias[quarter * 128 + row];
-  for (int one = threadIdx.x; one < 8 * 64; one += blockDim.x) shared.ones[0][one] = __float2bfloat16_rn(1.0f);
-  cuda::publish_shared();
   __syncthreads();
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   if (group < backward_workers) {

@@ -1,52 +1,61 @@
-// What the Hopper kernels of the backward get from the host.  They serve what the forward's serve, at 128 channels.
+// What the Hopper kernels of the backward get from the host.  sm90a_backward_256_job.h has what only 256 channels need.
 //
 // The LayerNorms' weights are folded into the linear layers that follow them, as in the packed folded parts, so that these layers read
-// normalised rows x (mean 0, deviation 1) and their gradient dx needs no more than the LayerNorm's own:
-//   v = x W' + b',  dx = dv W',  dW' = dv' x,  db' = sum dv
-// W' has each row's mean taken out; that adds the same number to all of a cell's dx, which the LayerNorm's gradient takes out again.  The
-// gradients of W, of b and of the norm's weight and bias follow from dW' and db' without another look at the cells.
+// normalised rows x' = s (x - m), of mean 0 and deviation 1, and their gradient dx' needs no more than the LayerNorm's own:
+//   v = x' W' + b' = s x W' + b',  dx' = dv W',  dW' = dv' x',  db' = sum dv
+// W' has each row's mean taken out, and with it m; that adds the same number to all of a cell's dx', which the LayerNorm's gradient takes
+// out again.  The gradients of W, of b and of the norm's weight and bias follow from dW' and db' without another look at the cells.
 #pragma once
 #include "cuda_backward_job.h"
 #include "sm90a_job.h"
 
 namespace lamina::triangle_multiplication::hopper {
 
-constexpr LaunchShape output_backward_shape = {384, 222208}, front_backward_shape = {384, 232448}, front_weights_shape = {384, 165888};
-constexpr LaunchShape finish_shape = {256, 0}, norms_shape = {1024, 0};
+constexpr LaunchShape output_backward_shape = {384, 222208}, front_backward_shape = {384, 232448}, front_weights_shape = {384, 168960};
+constexpr LaunchShape finish_shape = {256, 0};
+constexpr int finish_columns(int C) { return C / 8; }  // CTAs along x: 16 columns of a LayerNorm each, of both
+// Of a row of pair or o: 1 / s and m, its deviation and mean, as two 16-bit numbers each.  A gradient dv' = s dv sums with the raw row:
+//   dW' = sum dv' x - sum dv' m,   db' = sum dv' / s
+// where the last two are further columns of the first product.
+constexpr int factor_planes = 4;
 constexpr int backward_workers = 2;  // warpgroups with tiles of their own, in the front's kernels
 
-// Sums of one block over all its cells, in floats: dW' of 128 rows, then db' of them.
-constexpr int sums_of_128 = 128 * 128 + 128;
+// Sums of a block of 128 rows over cells, in floats: dW' [128][C], then db'.
+constexpr int sums_of(int C) { return 128 * C + 128; }
+constexpr int sums_of_128 = sums_of(128);
 
-struct OutputBackwardJob {  // out_gradient, pair and o -> gradient of o; x of pair; the output gate's part of the gradient of x
+struct OutputBackwardJob {  // out_gradient, pair and o -> gradient of o; factors of pair; the output gate's part of the gradient of x
   PositionMaps pair, incoming;
-  CUtensorMap o;              // planes [128, positions], boxes of 128 x 64 positions: o, then its gradient
-  CUtensorMap x, x_gradient;  // rows [positions, 128], boxes of 64 x 64
+  CUtensorMap o, o_gradient;  // planes [128, positions], boxes of 128 x 64 positions; may be the same
+  CUtensorMap x_gradient;     // rows [positions, 128], boxes of 64 x 64
   CUtensorMap gate, weights;  // packed, folded: [128, 128] each, boxes of 128 rows x 64
   const float *gate_bias, *bias;
   View dropout_mask;
-  float *scale;  // 1 / deviation of pair's rows
-  float *sums;   // [gridDim.x][2][sums_of_128]: gate, projection
-  bool add;      // to what sums holds
+  void *factors;  // [factor_planes][positions]
+  float *sums;    // [gridDim.x][2][sums_of_128]: gate, projection
+  bool add;       // to what sums holds
   Cells cells;
   int tiles;
   float eps;
 };
 
-struct FrontBackwardJob {     // gradients of a and b, x and its gradient so far -> gradient of pair
-  CUtensorMap x, x_gradient;  // as above
-  CUtensorMap gradients[2];   // planes of a, of b: [128, positions] each, boxes of 64 x 64 positions
-  CUtensorMap weights;        // packed, folded: [512, 128], boxes of 128 rows x 64
-  PositionMaps out;
-  const float *bias, *scale;
+struct FrontBackwardJob {  // gradients of a and b, pair and the gradient of x so far -> gradient of pair
+  PositionMaps pair, out;
+  CUtensorMap x_gradient;    // as above
+  CUtensorMap gradients[2];  // planes of a, of b: [128, positions] each, boxes of 64 x 64 positions
+  CUtensorMap weights;       // packed, folded: [512, 128], boxes of 128 rows x 64
+  const float *bias;
   View pair_mask, token_mask;
   const void *flat_mask;
   Cells cells;
   int tiles;
+  float eps;
 };
 
 struct FrontWeightsJob {  // the same -> sums for the weights; block b takes 128 packed rows, b % 4
-  CUtensorMap x, gradients[2], weights;
+  PositionMaps pair;
+  CUtensorMap gradients[2], weights;
+  CUtensorMap factors;  // [factor_planes, positions], boxes of 8 x 64
   const float *bias;
   View pair_mask, token_mask;
   const void *flat_mask;
@@ -56,24 +65,34 @@ struct FrontWeightsJob {  // the same -> sums for the weights; block b takes 128
   int tiles;
 };
 
-struct TotalsJob {  // sums over blocks, in their order
-  const float *front, *output;
-  int front_parts, output_parts;
-  float *totals;  // [6][sums_of_128]: the front's four times 128 packed rows, gate, projection
+struct TotalsJob {              // sums over blocks, in their order
+  const float *front, *output;  // [parts][blocks][size] each
+  int front_blocks, output_blocks, front_parts, output_parts;
+  int size;       // of a block, sums_of(C)
+  float *totals;  // [front_blocks + output_blocks][size]
 };
 
-struct FoldedItem {  // a linear layer's gradients
+// A linear layer's gradients.
+struct FoldedItem {
   View weight, bias;
-  int part;   // of totals: 0 front, 4 gate, 5 projection
-  int first;  // packed row of the front; see FinishItem
-  float factor;
-  bool packed_rows;
+  int block;         // of totals: the first of its rows
+  int first;         // row within, where rows are packed as PackedLayout says of the front
+  float factor;      // of the packed rows
+  bool packed_rows;  // of totals
+  int norm;          // before it: 0 pair's, 1 o's
+};
+// Rows of totals that go into the gradients of a LayerNorm's parameters, beside the rows of the packed, unfolded weights they belong to.
+struct FoldedRows {
+  const void *weights;
+  int block, rows;
+  bool packed_rows;  // of weights alone
 };
 struct FoldedFinishJob {
   const float *totals;
   FoldedItem item[6];
-  const float *norm[2];    // weights, then biases: of pair, of o
-  const void *weights[3];  // packed, unfolded, bf16: front, gate, projection
+  FoldedRows rows[6];  // of pair's norm, then of o's
+  int rows_of_pair, rows_of_o;
+  const float *norm[2];  // weights, then biases: of pair, of o
   View norm_weight[2], norm_bias[2];
 };
 

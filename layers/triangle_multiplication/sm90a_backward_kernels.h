@@ -2,13 +2,16 @@
 #pragma once
 
 // clang-format off
+#define LAMINA_HOPPER_BACKWARD_KERNELS_OF(row, suffix, T)                                                                         \
+  row(hopper_contract_square_mixed##suffix, hopper::contract_shape(128), hopper::ContractJob, (hopper::contract_mixed<T, 128>))   \
+  row(hopper_contract_wide_mixed##suffix, hopper::contract_shape(256), hopper::ContractJob, (hopper::contract_mixed<T, 256>))     \
+  row(hopper_output_backward##suffix, hopper::output_backward_shape, hopper::OutputBackwardJob, (hopper::output_backward<T>))     \
+  row(hopper_front_backward##suffix, hopper::front_backward_shape, hopper::FrontBackwardJob, (hopper::front_backward<T>))         \
+  row(hopper_front_weights##suffix, hopper::front_weights_shape, hopper::FrontWeightsJob, (hopper::front_weights<T>))             \
+  row(hopper_finish##suffix, hopper::finish_shape, hopper::FoldedFinishJob, (hopper::finish<128, T>))
+
 #define LAMINA_HOPPER_BACKWARD_KERNELS(row)                                                                                       \
-  row(hopper_contract_square_mixed, hopper::contract_shape(128), hopper::ContractJob, (hopper::contract_mixed<128>))              \
-  row(hopper_contract_wide_mixed, hopper::contract_shape(256), hopper::ContractJob, (hopper::contract_mixed<256>))                \
-  row(hopper_output_backward, hopper::output_backward_shape, hopper::OutputBackwardJob, hopper::output_backward)                  \
-  row(hopper_front_backward, hopper::front_backward_shape, hopper::FrontBackwardJob, hopper::front_backward)                      \
-  row(hopper_front_weights, hopper::front_weights_shape, hopper::FrontWeightsJob, hopper::front_weights)                          \
-  row(hopper_total_sums, hopper::finish_shape, hopper::TotalsJob, hopper::total_sums)                                             \
-  row(hopper_finish_linear, hopper::finish_shape, hopper::FoldedFinishJob, hopper::finish_linear)                                 \
-  row(hopper_finish_norms, hopper::norms_shape, hopper::FoldedFinishJob, hopper::finish_norms)
+  LAMINA_HOPPER_BACKWARD_KERNELS_OF(row, , hopper::bfloat16)                                                                      \
+  LAMINA_HOPPER_BACKWARD_KERNELS_OF(row, _float16, hopper::float16)                                                               \
+  row(hopper_total_sums, hopper::finish_shape, hopper::TotalsJob, hopper::total_sums)
 // clang-format on

@@ -8,16 +8,17 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
+template <class T>
 struct OutputBackwardShared {
-  alignas(1024) bfloat16 gate[2][128][64];
-  alignas(1024) bfloat16 weights[2][128][64];
-  alignas(1024) bfloat16 x[2][2][tile][64];
-  alignas(1024) bfloat16 o[2][128][tile];             // [channel][position]
-  alignas(1024) bfloat16 incoming[2][2][tile][64];    // then the gradient of the projection
-  alignas(1024) bfloat16 gate_gradient[2][tile][64];  // of the gate's sum
-  alignas(1024) bfloat16 staged_o[128][tile];
-  alignas(1024) bfloat16 staged_x[2][tile][64];
-  alignas(1024) bfloat16 ones[8][64];
+  alignas(1024) T gate[2][128][64];
+  alignas(1024) T weights[2][128][64];
+  alignas(1024) T x[2][2][tile][64];
+  alignas(1024) T o[2][128][tile];             // [channel][position]
+  alignas(1024) T incoming[2][2][tile][64];    // then the gradient of the projection
+  alignas(1024) T gate_gradient[2][tile][64];  // of the gate's sum
+  alignas(1024) T staged_o[128][tile];
+  alignas(1024) T staged_x[2][tile][64];
+  alignas(1024) T ones[8][64];
   float half_gate_bias[128], bias[128];
   float4 moments[8][tile / 2];  // of two positions each: sum and square of the first, of the second
   float2 over_rows[2][tile];    // slope and product of each half of the columns
@@ -25,7 +26,8 @@ struct OutputBackwardShared {
   Barrier weights_full, full[2], free[2];
 };
 
-__device__ inline void serve_output_backward(const OutputBackwardJob &job, OutputBackwardShared &shared) {
+template <class T>
+__device__ void serve_output_backward(const OutputBackwardJob &job, OutputBackwardShared<T> &shared) {
   shared.weights_full.expect(4 * 128 * 64 * 2);
   for (int box = 0; box < 2; ++box) {
     cuda::load_box(job.gate, shared.weights_full, shared.gate[box], box * 64, 0);
@@ -48,7 +50,8 @@ __device__ inline void serve_output_backward(const OutputBackwardJob &job, Outpu
 __device__ inline void meet_both() { asm volatile("bar.sync 1, 256;" ::: "memory"); }
 
 // Rows of pair, four threads each, to mean 0 and deviation 1.
-__device__ inline void normalise_pair(const OutputBackwardJob &job, bfloat16 (&x)[2][tile][64], int t) {
+template <class T>
+__device__ void normalise_pair(const OutputBackwardJob &job, T (&x)[2][tile][64], int t) {
   const int row = threadIdx.x / 4, quarter = threadIdx.x % 4;
   uint4 data[4];
   float sum = 0, square = 0;
@@ -63,22 +66,24 @@ __device__ inline void normalise_pair(const OutputBackwardJob &job, bfloat16 (&x
 #pragma unroll
   for (int i = 0; i < 4; ++i) data[i] = *piece(i);
   for_pairs([&](uint32_t &pair) {
-    const float low = cuda::low_half(pair), high = cuda::high_half(pair);
+    const float low = cuda::low_half<T>(pair), high = cuda::high_half<T>(pair);
     sum += low + high, square = fmaf(low, low, fmaf(high, high, square));
   });
   const float mean = over_quad(sum) / 128, scale = inverse_deviation(mean, over_quad(square) / 128, job.eps), shift = -mean * scale;
-  for_pairs(
-      [&](uint32_t &pair) { pair = cuda::pack(fmaf(cuda::low_half(pair), scale, shift), fmaf(cuda::high_half(pair), scale, shift)); });
+  for_pairs([&](uint32_t &pair) {
+    pair = cuda::pack<T>(fmaf(cuda::low_half<T>(pair), scale, shift), fmaf(cuda::high_half<T>(pair), scale, shift));
+  });
 #pragma unroll
   for (int i = 0; i < 4; ++i) *piece(i) = data[i];
   const int64_t position = static_cast<int64_t>(t) * tile + row;
-  if (quarter == 0 && position < job.cells.count) job.scale[position] = scale;
+  if (quarter == 0) store_factors<T>(job.factors, job.cells.count, position, mean, scale);
 }
 
 // A warp's 16 channels of o: a lane holds two positions.  What lies in padding may be no number; it becomes zeros.
+template <class T>
 struct ChannelsOfO {
   const Cells &cells;
-  OutputBackwardShared &shared;
+  OutputBackwardShared<T> &shared;
   int at, t;
 
   __device__ uint32_t *pair_at(int c) const {
@@ -99,7 +104,7 @@ struct ChannelsOfO {
 #pragma unroll
     for (int c = 0; c < 16; ++c) {
       const uint32_t pair = *pair_at(c) & keep;
-      const float low = cuda::low_half(pair), high = cuda::high_half(pair);
+      const float low = cuda::low_half<T>(pair), high = cuda::high_half<T>(pair);
       moments.x += low, moments.y = fmaf(low, low, moments.y), moments.z += high, moments.w = fmaf(high, high, moments.w);
     }
     shared.moments[threadIdx.x / 32][threadIdx.x % 32] = moments;
@@ -119,38 +124,39 @@ struct ChannelsOfO {
 #pragma unroll
     for (int c = 0; c < 16; ++c) {
       const uint32_t pair = *pair_at(c) & keep;
-      *pair_at(c) = cuda::pack((cuda::low_half(pair) - mean_0) * scale_0, (cuda::high_half(pair) - mean_1) * scale_1);
+      *pair_at(c) = cuda::pack<T>((cuda::low_half<T>(pair) - mean_0) * scale_0, (cuda::high_half<T>(pair) - mean_1) * scale_1);
     }
   }
 };
 
+template <class T>
 struct OutputBackwardWorker {
   const OutputBackwardJob &job;
-  OutputBackwardShared &shared;
+  OutputBackwardShared<T> &shared;
   const int half = threadIdx.x / 128;  // of the columns
   const Lane lane{};
 
   // sum = left [64 positions][128] times this half of the rows of `weights`, both along k.
   template <Lines lines>
-  __device__ void forward_product(float (&sum)[32], const void *left, const bfloat16 (&weights)[2][128][64]) const {
+  __device__ void forward_product(float (&sum)[32], const void *left, const T (&weights)[2][128][64]) const {
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       const uint64_t a = lines == Lines::along_k ? cuda::deeper<lines>(cuda::operand(cuda::shared_address(left) + k / 4 * 8192), k % 4)
                                                  : cuda::deeper<lines>(cuda::operand(cuda::shared_address(left), 8192), k);
       const uint64_t b = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(weights[k / 4][half * 64])), k % 4);
-      cuda::multiply_mixed<lines, Lines::along_k>(sum, a, b, k > 0);
+      cuda::multiply_mixed<lines, Lines::along_k, T>(sum, a, b, k > 0);
     }
     cuda::commit_products();
   }
   // sum = left [64 positions][128] times this half of the columns of `weights`.
-  __device__ void backward_product(float (&sum)[32], const bfloat16 (&left)[2][tile][64], const bfloat16 (&weights)[2][128][64]) const {
+  __device__ void backward_product(float (&sum)[32], const T (&left)[2][tile][64], const T (&weights)[2][128][64]) const {
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       const uint64_t a = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(left[k / 4])), k % 4);
       const uint64_t b = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(weights[half]), 8192), k);
-      cuda::multiply_mixed<Lines::along_k, Lines::along_rows>(sum, a, b, k > 0);
+      cuda::multiply_mixed<Lines::along_k, Lines::along_rows, T>(sum, a, b, k > 0);
     }
     cuda::commit_products();
   }
@@ -173,7 +179,7 @@ struct OutputBackwardWorker {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {  // upper and lower of the first column tile, then of the second
         const int first = (j + i / 2) * 4 + i % 2 * 2, channel = half * 64 + (j + i / 2) * 8 + lane.column;
-        float du[2] = {cuda::low_half(incoming[i]), cuda::high_half(incoming[i])}, dp[2], dg[2];
+        float du[2] = {cuda::low_half<T>(incoming[i]), cuda::high_half<T>(incoming[i])}, dp[2], dg[2];
         if (job.dropout_mask.present) drop(du, position + i % 2 * 8, channel);
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
@@ -181,7 +187,7 @@ struct OutputBackwardWorker {
           dp[e] = du[e] * s;
           dg[e] = dp[e] * (projection[first + e] + shared.bias[channel + e]) * (1 - s);
         }
-        of_projection[i] = cuda::pack(dp[0], dp[1]), of_gate[i] = cuda::pack(dg[0], dg[1]);
+        of_projection[i] = cuda::pack<T>(dp[0], dp[1]), of_gate[i] = cuda::pack<T>(dg[0], dg[1]);
       }
       cuda::store_matrices(address, of_projection[0], of_projection[1], of_projection[2], of_projection[3]);
       cuda::store_matrices(lane.by_position(shared.gate_gradient[half], j), of_gate[0], of_gate[1], of_gate[2], of_gate[3]);
@@ -206,7 +212,7 @@ struct OutputBackwardWorker {
       for (int i = 0; i < 4; ++i) {
         const float *d = dx + (2 * k + i / 2) * 4 + i % 2 * 2;
         slope[i % 2] += d[0] + d[1];
-        product[i % 2] = fmaf(d[0], cuda::low_half(x[k][i]), fmaf(d[1], cuda::high_half(x[k][i]), product[i % 2]));
+        product[i % 2] = fmaf(d[0], cuda::low_half<T>(x[k][i]), fmaf(d[1], cuda::high_half<T>(x[k][i]), product[i % 2]));
       }
     }
 #pragma unroll
@@ -228,8 +234,8 @@ struct OutputBackwardWorker {
       for (int i = 0; i < 4; ++i) {
         const float *d = dx + (2 * k + i / 2) * 4 + i % 2 * 2;
         const int r = i % 2;
-        result[i] = cuda::pack(scale[r] * (d[0] - slope[r] - cuda::low_half(x[k][i]) * product[r]),
-                               scale[r] * (d[1] - slope[r] - cuda::high_half(x[k][i]) * product[r]));
+        result[i] = cuda::pack<T>(scale[r] * (d[0] - slope[r] - cuda::low_half<T>(x[k][i]) * product[r]),
+                                  scale[r] * (d[1] - slope[r] - cuda::high_half<T>(x[k][i]) * product[r]));
       }
       cuda::store_matrices_transposed(lane.by_channel(shared.staged_o, half * 64 + k * 16), result[0], result[1], result[2], result[3]);
     }
@@ -239,12 +245,12 @@ struct OutputBackwardWorker {
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
       const float *s = sum + j * 4;
-      cuda::store_matrices(lane.by_position(shared.staged_x[half], j), cuda::pack(s[0], s[1]), cuda::pack(s[2], s[3]),
-                           cuda::pack(s[4], s[5]), cuda::pack(s[6], s[7]));
+      cuda::store_matrices(lane.by_position(shared.staged_x[half], j), cuda::pack<T>(s[0], s[1]), cuda::pack<T>(s[2], s[3]),
+                           cuda::pack<T>(s[4], s[5]), cuda::pack<T>(s[6], s[7]));
     }
   }
 
-  __device__ ChannelsOfO channels(int at, int t) const { return {job.cells, shared, at, t}; }
+  __device__ ChannelsOfO<T> channels(int at, int t) const { return {job.cells, shared, at, t}; }
   // x is normalised, and o's moments are summed; both while the products of the tile before run.
   __device__ void prepare_rows(int at, int parity, int t) const {
     shared.full[at].wait(parity);
@@ -262,10 +268,10 @@ struct OutputBackwardWorker {
       const uint64_t o = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.o[at])), k);
       const uint64_t x = cuda::deeper<Lines::along_rows>(cuda::operand(cuda::shared_address(shared.x[at]), 8192), k);
       const uint64_t one = cuda::deeper<Lines::along_k>(cuda::operand(cuda::shared_address(shared.ones)), k);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(of_weights, dp, o, true);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows>(of_gate, dg, x, true);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(weight_sums, dp, one, true);
-      cuda::multiply_mixed<Lines::along_rows, Lines::along_k>(gate_sums, dg, one, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k, T>(of_weights, dp, o, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_rows, T>(of_gate, dg, x, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k, T>(weight_sums, dp, one, true);
+      cuda::multiply_mixed<Lines::along_rows, Lines::along_k, T>(gate_sums, dg, one, true);
     }
     cuda::commit_products();
   }
@@ -292,10 +298,6 @@ struct OutputBackwardWorker {
       const bool more = t + step < job.tiles;
       slot.advance();  // to the next tile's
       float gate[32], projection[32];
-      if (threadIdx.x == 0) {
-        for (int box = 0; box < 2; ++box) cuda::store_box(job.x, shared.x[at][box], box * 64, t * tile);
-        cuda::commit_stores();
-      }
       forward_product<Lines::along_k>(gate, shared.x[at], shared.gate);
       forward_product<Lines::along_rows>(projection, shared.o[at], shared.weights);
       cuda::wait_products<1>();
@@ -303,7 +305,7 @@ struct OutputBackwardWorker {
       cuda::wait_products<0>();
       through_gate(gate, projection, at, t);
       cuda::publish_shared();
-      if (threadIdx.x == 0) cuda::wait_stores_read<0>();  // staging and x are read
+      if (threadIdx.x == 0) cuda::wait_stores_read<0>();  // staging is read
       meet_both();
       backward_product(projection, shared.incoming[at], shared.weights);
       add_to_sums(of_gate, of_weights, gate_sums, weight_sums, at);
@@ -318,7 +320,7 @@ struct OutputBackwardWorker {
       meet_both();
       if (threadIdx.x == 0) {
         shared.free[at].arrive();
-        cuda::store_box(job.o, shared.staged_o, t * tile, 0);
+        cuda::store_box(job.o_gradient, shared.staged_o, t * tile, 0);
         for (int box = 0; box < 2; ++box) cuda::store_box(job.x_gradient, shared.staged_x[box], box * 64, t * tile);
         cuda::commit_stores();
       }
@@ -331,10 +333,11 @@ struct OutputBackwardWorker {
   }
 };
 
-__device__ inline void output_backward(const OutputBackwardJob &job) {
+template <class T>
+__device__ void output_backward(const OutputBackwardJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  OutputBackwardShared &shared = *reinterpret_cast<OutputBackwardShared *>(dynamic);
-  static_assert(sizeof(OutputBackwardShared) <= output_backward_shape.shared_bytes && cuda::registers_fit(2, 240, 24));
+  OutputBackwardShared<T> &shared = *reinterpret_cast<OutputBackwardShared<T> *>(dynamic);
+  static_assert(sizeof(OutputBackwardShared<T>) <= output_backward_shape.shared_bytes && cuda::registers_fit(2, 240, 24));
   if (threadIdx.x == 0) {
     shared.weights_full.init(1);
     for (int slot = 0; slot < 2; ++slot) shared.full[slot].init(1), shared.free[slot].init(1);
@@ -344,7 +347,7 @@ __device__ inline void output_backward(const OutputBackwardJob &job) {
   if (threadIdx.x == 0) cuda::allow_next_kernel();
   if (threadIdx.x < 128)
     shared.half_gate_bias[threadIdx.x] = 0.5f * job.gate_bias[threadIdx.x], shared.bias[threadIdx.x] = job.bias[threadIdx.x];
-  for (int at = threadIdx.x; at < 8 * 64; at += blockDim.x) shared.ones[0][at] = __float2bfloat16_rn(1.0f);
+  for (int at = threadIdx.x; at < 8 * 64; at += blockDim.x) shared.ones[0][at] = gpu::from_float<T>(1.0f);
   cuda::publish_shared();
   __syncthreads();
   if (threadIdx.x / 128 == 2) {
@@ -352,7 +355,7 @@ __device__ inline void output_backward(const OutputBackwardJob &job) {
     if (threadIdx.x % 128 == 0) serve_output_backward(job, shared);
   } else {
     cuda::raise_registers<240>();
-    OutputBackwardWorker{job, shared}.work();
+    OutputBackwardWorker<T>{job, shared}.work();
   }
 }
 

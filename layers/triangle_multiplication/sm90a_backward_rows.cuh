@@ -20,15 +20,18 @@ struct Lane {
         row(warp * 16 + lane / 4),
         column(lane % 4 * 2) {}
 
-  // Column tiles j and j + 1 of a box [64 positions][64]: upper and lower rows of the first, then of the second.
+  // Column tiles j, which is even, and j + 1 of a box [64 positions][64]: upper and lower rows of the first, then of the second.
   __device__ uint32_t by_position(const void *box, int j) const {
-    return cuda::swizzled(cuda::shared_address(box), warp * 16 + matrix % 2 * 8 + within, j + matrix / 2);
+    return cuda::swizzled(cuda::shared_address(box), warp * 16 + matrix % 2 * 8 + within, matrix / 2) ^ j << 4;
   }
   // The same of a box [channels][64 positions], for the transposing forms; `channel` is the first of 16.
   __device__ uint32_t by_channel(const void *box, int channel) const {
     return cuda::swizzled(cuda::shared_address(box), channel + matrix / 2 * 8 + within, warp * 2 + matrix % 2);
   }
 };
+
+// Among the 128 threads of one warpgroup.
+__device__ inline void meet_group(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
 
 __device__ inline float over_quad(float x) {
   x += __shfl_xor_sync(~0u, x, 1);
@@ -64,6 +67,48 @@ __device__ inline void write_row_sums(const float (&sum)[4], float *to, bool add
   }
 }
 
+// Scales of rows that have no deviation, as those of padding where eps is 0, become 0: no infinity times zero.
+__device__ inline Statistics finite(Statistics of) {
+  of.scale.upper = of.scale.upper < 3e38f ? of.scale.upper : 0.0f, of.scale.lower = of.scale.lower < 3e38f ? of.scale.lower : 0.0f;
+  return of;
+}
+
+// A position's two factors as sums of two 16-bit numbers each, in the order of the factors' planes.
+template <class T>
+__device__ void store_factors(void *factors, int64_t count, int64_t position, float mean, float scale) {
+  if (position >= count) return;
+  T *to = static_cast<T *>(factors) + position;
+  const float deviation = scale > 0 ? 1.0f / scale : 0.0f;
+#pragma unroll
+  for (int which = 0; which < 2; ++which) {
+    const float value = which ? mean : deviation;
+    const T high = gpu::from_float<T>(value);
+    to[2 * which * count] = high, to[(2 * which + 1) * count] = gpu::from_float<T>(value - gpu::to_float(high));
+  }
+}
+
+// One warpgroup's sums of 64 rows times raw columns, and times the columns' factors: to weights [row][columns] less the means' share, and
+// to biases.
+template <int sums>
+__device__ void write_scaled_sums(const float (&sum)[sums], const float (&factor)[4], float *weights, float *biases, bool add) {
+  constexpr int columns = 2 * sums;
+  const Lane at;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    // High and low part: of the bias in a quad's first lane, of the mean's share in its second.
+    const float own = factor[2 * half] + factor[2 * half + 1], mean = __shfl_sync(~0u, own, at.lane / 4 * 4 + 1);
+    const int row = at.row + half * 8;
+    if (at.column == 0) biases[row] = add ? biases[row] + own : own;
+#pragma unroll
+    for (int j = 0; j < columns / 8; ++j) {
+      float2 *two = reinterpret_cast<float2 *>(weights + row * columns + j * 8 + at.column);
+      float2 before = {0, 0};
+      if (add) before = *two;
+      *two = {before.x + (sum[4 * j + 2 * half] - mean), before.y + (sum[4 * j + 2 * half + 1] - mean)};
+    }
+  }
+}
+
 template <class Job>
 __device__ RowPair half_masks(const Job &job, int64_t first) {
   const Lane at;
@@ -76,11 +121,11 @@ __device__ RowPair half_masks(const Job &job, int64_t first) {
   return {of(first + at.row), of(first + at.row + 8)};
 }
 
-// `sum` holds column tiles of 8 projections, then their 8 halved gates, without their biases; `gradients` is a box [64 channels][64 positions]
+// `sum` holds column tiles of 8 projections, then their 8 halved gates, without scale and bias; `gradients` is a box [64 channels][64 positions]
 // of a's or b's, of which this takes 16 * groups channels from `first` on.  Out come the gradients of both, as operand of the next product:
 // of each 16 packed rows one a[4].
-template <int groups>
-__device__ void gate_backward(const float *sum, const float *bias, RowPair half_mask, const void *gradients, int first,
+template <int groups, class T>
+__device__ void gate_backward(const float *sum, const float *bias, RowPair scale, RowPair half_mask, const void *gradients, int first,
                               uint32_t (&out)[groups * 2][4]) {
   const Lane at;
 #pragma unroll
@@ -94,14 +139,14 @@ __device__ void gate_backward(const float *sum, const float *bias, RowPair half_
       const float2 gate_bias = *reinterpret_cast<const float2 *>(bias + j * 8 + 8 + at.column);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const float mask = half ? half_mask.lower : half_mask.upper;
+        const float mask = half ? half_mask.lower : half_mask.upper, s = half ? scale.lower : scale.upper;
         const uint32_t pair = mask != 0 ? incoming[group * 2 + half] : 0;  // what lies in padding may be no number
         const float *value = sum + j * 4 + half * 2, *gate = value + 4;
-        const float d0 = cuda::low_half(pair) * mask, d1 = cuda::high_half(pair) * mask;
-        const float t0 = cuda::tanh_approximate(gate[0] + gate_bias.x), t1 = cuda::tanh_approximate(gate[1] + gate_bias.y);
-        out[2 * k + group][half] = cuda::pack(fmaf(d0, t0, d0), fmaf(d1, t1, d1));
-        out[2 * k + group][2 + half] =
-            cuda::pack(d0 * (value[0] + value_bias.x) * fmaf(-t0, t0, 1.0f), d1 * (value[1] + value_bias.y) * fmaf(-t1, t1, 1.0f));
+        const float d0 = cuda::low_half<T>(pair) * mask, d1 = cuda::high_half<T>(pair) * mask;
+        const float t0 = cuda::tanh_approximate(fmaf(gate[0], s, gate_bias.x)), t1 = cuda::tanh_approximate(fmaf(gate[1], s, gate_bias.y));
+        out[2 * k + group][half] = cuda::pack<T>(fmaf(d0, t0, d0), fmaf(d1, t1, d1));
+        out[2 * k + group][2 + half] = cuda::pack<T>(d0 * fmaf(value[0], s, value_bias.x) * fmaf(-t0, t0, 1.0f),
+                                                     d1 * fmaf(value[1], s, value_bias.y) * fmaf(-t1, t1, 1.0f));
       }
     }
   }

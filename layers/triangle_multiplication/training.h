@@ -30,7 +30,7 @@ struct Training {
   Status (*create)(const Settings &, Pass, Save, Device, void **state, Failure &);
   void (*destroy)(void *state);
   // Says unsupported, and why, for problems this build cannot do.  Pure.
-  Status (*check)(const Problem &, Pass, const void *state, Failure &);
+  Status (*check)(const Problem &, Pass, Save, const void *state, Failure &);
   uint64_t (*saved_bytes)(const Problem &, const void *state);  // Save::activations: the same from plans of both passes
   // Save::activations; packed weights in problem.packed as in forward, packed into the workspace if null.
   uint64_t (*forward_workspace_bytes)(const Problem &, const void *state, int threads);

@@ -27,6 +27,8 @@ struct Problem {
   Element dtype = Element::bfloat16;
   bool incoming = false, gate_before = false;
   std::set<std::string> given = all_of_them;
+  bool keeps = false;  // save = activations
+  std::string op = "backward";
 };
 
 struct Seen {
@@ -40,24 +42,34 @@ lamina_attr attribute(const char *name, const char *value) {
   return made;
 }
 
-// Runs the backward and gives what it launched to `see`, in a process of its own.
+int64_t saved_bytes(const Problem &p) { return p.keeps ? 3 * p.B * p.N * ((p.N + 7) / 8 * 8) * p.C * 2 : 0; }
+
+HostCall::Request request_of(const Problem &p) {
+  HostCall::Request request;
+  request.op = p.op;
+  request.dims = {{"B", p.B}, {"N", p.N}, {"C", p.C}, {"H", p.C}, {"G", p.C}, {"S", saved_bytes(p)}};
+  request.dtype = p.dtype, request.given = p.given;
+  if (p.keeps) request.given.insert("saved");
+  if (p.incoming) request.attributes.push_back(attribute("direction", "incoming"));
+  if (p.gate_before) request.attributes.push_back(attribute("output_gate", "before_projection"));
+  if (p.keeps) request.attributes.push_back(attribute("save", "activations"));
+  return request;
+}
+
+// Runs the op and gives what it launched to `see`, in a process of its own.
 void launch(const std::string &arch, const Problem &p, const std::function<void(const Seen &)> &see) {
   const std::string found = run_in_child(
       [&] {
         const Fake fake;
         const Plugin plugin(build_of(arch));
-        HostCall::Request request;
-        request.op = "backward";
-        request.dims = {{"B", p.B}, {"N", p.N}, {"C", p.C}, {"H", p.C}, {"G", p.C}, {"S", 0}};
-        request.dtype = p.dtype, request.given = p.given;
-        if (p.incoming) request.attributes.push_back(attribute("direction", "incoming"));
-        if (p.gate_before) request.attributes.push_back(attribute("output_gate", "before_projection"));
-        HostCall call(plugin, request);
+        HostCall call(plugin, request_of(p));
         fake->forget();
-        call.must_run(nullptr, "backward");
+        call.must_run(nullptr, p.op);
         fake.no_misuse();
         const auto used = check_addresses(fake->launches(), call.addresses());
-        for (const std::string name : {"pair", "out_gradient", "workspace"}) expect(used.contains(name), name + " is not used");
+        for (const std::string name : {"pair", p.op == "backward" ? "out_gradient" : "out", "workspace"})
+          expect(used.contains(name), name + " is not used");
+        expect(used.contains("saved") == p.keeps, p.keeps ? "saved is not used" : "saved is used");
         see({fake->launches(), call.need().workspace_size});
       },
       60);
@@ -96,13 +108,21 @@ std::vector<std::string> portable(const Problem &p) {
 }
 
 std::vector<std::string> hopper(const Problem &p) {
-  const std::string form = p.N <= 128 || (p.N > 256 && p.N <= 384) ? "hopper_contract_square" : "hopper_contract_";
+  const std::string contract = p.N <= 128 || (p.N > 256 && p.N <= 384) ? "hopper_contract_square" : "hopper_contract_";
+  const bool wide = p.C == 256, padded = p.N % 8;
   std::vector<std::string> names = {"pack"};
-  for (int64_t batch = 0; batch < p.B; ++batch)
-    for (const char *name : {"hopper_front_128", form.c_str(), "hopper_output_backward", form.c_str(), form.c_str(), "hopper_front_weights",
-                             "hopper_front_backward"})
-      names.push_back(name);
-  for (const char *name : {"hopper_total_sums", "hopper_finish_linear", "hopper_finish_norms"}) names.push_back(name);
+  const auto add = [&](const std::vector<std::string> &more) { names.insert(names.end(), more.begin(), more.end()); };
+  for (int64_t batch = 0; batch < p.B; ++batch) {
+    if (!p.keeps) {
+      add({wide ? "hopper_front_256" : "hopper_front_128", contract});
+      if (wide && padded) add({"hopper_clear_padding"});
+    }
+    if (wide)
+      add({"hopper_output_256", "hopper_weights_of_o_256", "hopper_norm_256", contract, contract, "hopper_front_gradients_256",
+           "hopper_weights_of_pair_256", "hopper_input_256"});
+    else add({"hopper_output_backward", contract, contract, "hopper_front_weights", "hopper_front_backward"});
+  }
+  add({"hopper_total_sums", wide ? "hopper_finish_256" : "hopper_finish"});
   return names;
 }
 
@@ -128,27 +148,75 @@ TEST_CASE("portable kernels, every step of every group of batches") {
           }
 }
 
-TEST_CASE("cuda_sm90a has its own kernels for bf16, 128 channels, more than 32 residues, and the portable ones else") {
+// None of the persistent kernels asks for more CTAs than the GPU holds, and all are of the problem's dtype.
+void expect_hopper(const Problem &p, const Seen &seen) {
+  expect_kernels(seen.launches, hopper(p));
+  for (const fake_cuda::Launch &one : seen.launches) {
+    const bool of_any_dtype = one.kernel.starts_with("pack") || one.kernel == "hopper_total_sums";
+    expect(of_any_dtype || one.kernel.ends_with("_float16") == (p.dtype == Element::float16), one.kernel + " is of another dtype");
+    if (!one.kernel.starts_with("hopper_") || one.kernel.starts_with("hopper_total") || one.kernel.starts_with("hopper_finish") ||
+        one.kernel.starts_with("hopper_clear"))
+      continue;
+    expect(one.grid[0] <= 132 && one.grid[1] == 1 && one.grid[2] == 1, one.kernel + " has more blocks than the GPU holds");
+  }
+}
+
+TEST_CASE("cuda_sm90a has its own kernels for 16-bit tensors of 128 and 256 channels, more than 32 residues, and the portable ones else") {
   for (const int64_t N : {725, 765, 1024})
-    for (const bool incoming : {false, true})
-      for (const int64_t B : {1, 2}) {
-        const Problem p{B, N, 128, Element::bfloat16, incoming};
+    for (const int64_t C : {128, 256})
+      for (const bool incoming : {false, true})
+        for (const int64_t B : {1, 2}) {
+          const Problem p{B, N, C, B == 1 ? Element::bfloat16 : Element::float16, incoming};
+          launch("cuda_sm90a", p, [&](const Seen &seen) { expect_hopper(p, seen); });
+        }
+  for (const int64_t N : {33, 128, 257, 384})
+    for (const int64_t C : {128, 256}) {
+      const Problem p{1, N, C};
+      launch("cuda_sm90a", p, [&](const Seen &seen) { expect_hopper(p, seen); });
+    }
+  for (const Problem &p : {Problem{1, 765, 192}, Problem{1, 765, 128, Element::float32},
+                           Problem{1, 765, 128, Element::bfloat16, false, true}, Problem{1, 765, 256, Element::float16, true, true}})
+    launch("cuda_sm90a", p, [&](const Seen &seen) { expect_kernels(seen.launches, portable(p)); });
+}
+
+TEST_CASE("kept activations spare the backward the front and a contraction") {
+  for (const int64_t N : {725, 1024})
+    for (const int64_t C : {128, 256})
+      for (const Element dtype : {Element::bfloat16, Element::float16}) {
+        Problem p{2, N, C, dtype};
+        p.keeps = true;
+        launch("cuda_sm90a", p, [&](const Seen &seen) { expect_hopper(p, seen); });
+        p.op = "forward_train", p.given = {"norm_in_weight", "norm_in_bias"};
         launch("cuda_sm90a", p, [&](const Seen &seen) {
-          expect_kernels(seen.launches, hopper(p));
-          for (const fake_cuda::Launch &one : seen.launches) {
-            if (!one.kernel.starts_with("hopper_") || one.kernel.starts_with("hopper_total") || one.kernel.starts_with("hopper_finish"))
-              continue;
-            expect(one.grid[0] <= 132 && one.grid[1] == 1 && one.grid[2] == 1, one.kernel + " has more blocks than the GPU holds");
+          std::vector<std::string> names = {"pack"};
+          for (int batch = 0; batch < 2; ++batch) {
+            for (const char *name :
+                 {C == 256 ? "hopper_front_256" : "hopper_front_128", "hopper_contract_", C == 256 ? "hopper_back_256" : "hopper_back_128"})
+              names.push_back(name);
+            if (C == 256 && N % 8) names.push_back("hopper_clear_padding");
           }
+          expect_kernels(seen.launches, names);
         });
       }
-  for (const int64_t N : {33, 128, 257, 384}) {
-    const Problem p{1, N, 128};
-    launch("cuda_sm90a", p, [&](const Seen &seen) { expect_kernels(seen.launches, hopper(p)); });
+}
+
+TEST_CASE("who can't keep activations says so before anything runs") {
+  const auto refusal = [](const std::string &arch, Problem p, const std::string &op) {
+    p.keeps = true, p.op = op;
+    if (op == "forward_train") p.given = {"norm_in_weight", "norm_in_bias"};
+    return run_in_child(
+        [&] {
+          const Fake fake;
+          const Plugin plugin(build_of(arch));
+          HostCall(plugin, request_of(p));
+        },
+        60);
+  };
+  for (const char *op : {"forward_train", "backward"}) {
+    CHECK(refusal("cuda_sm80", {1, 64, 128}, op).find("it takes save = nothing") != std::string::npos);
+    for (const Problem &p : {Problem{1, 64, 192}, Problem{1, 24, 128}, Problem{1, 64, 128, Element::float32}})
+      CHECK(refusal("cuda_sm90a", p, op).find("it takes others with save = nothing") != std::string::npos);
   }
-  for (const Problem &p :
-       {Problem{1, 765, 256}, Problem{1, 765, 128, Element::float16}, Problem{1, 765, 128, Element::bfloat16, false, true}})
-    launch("cuda_sm90a", p, [&](const Seen &seen) { expect_kernels(seen.launches, portable(p)); });
 }
 
 TEST_CASE("what is not wanted is not computed, where that saves a launch") {
@@ -169,6 +237,29 @@ TEST_CASE("what is not wanted is not computed, where that saves a launch") {
              expect(has(seen, "hopper_front_backward") || has(seen, "pair_gradient"), "pair's gradient is not computed");
            });
   }
+}
+
+TEST_CASE("at 256 channels each product is left out where nobody wants it") {
+  const std::set<std::string> norm = {"norm_in_weight", "norm_in_bias"};
+  const auto launched = [&](std::set<std::string> wanted) {
+    wanted.insert(norm.begin(), norm.end());
+    return [=](const std::vector<std::string> &steps) {
+      launch("cuda_sm90a", {1, 200, 256, Element::bfloat16, false, false, wanted}, [&](const Seen &seen) {
+        std::vector<std::string> names = {"pack", "hopper_front_256", "hopper_contract_", "hopper_output_256"};
+        names.insert(names.end(), steps.begin(), steps.end());
+        names.insert(names.end(), {"hopper_total_sums", "hopper_finish_256"});
+        expect_kernels(seen.launches, names);
+      });
+    };
+  };
+  launched({"out_projection_weight_gradient"})({"hopper_weights_of_o_256"});
+  launched({"norm_out_bias_gradient"})({"hopper_weights_of_o_256"});
+  launched({"out_gate_weight_gradient"})({"hopper_weights_of_pair_256"});
+  launched({"residual_gradient"})({"copy_rows"});
+  launched({"pair_gradient"})(
+      {"hopper_norm_256", "hopper_contract_", "hopper_contract_", "hopper_front_gradients_256", "hopper_input_256"});
+  launched({"a_gate_weight_gradient"})(
+      {"hopper_norm_256", "hopper_contract_", "hopper_contract_", "hopper_front_gradients_256", "hopper_weights_of_pair_256"});
 }
 
 TEST_CASE("a training step takes at most eight times a pair tensor, from 256 residues on") {

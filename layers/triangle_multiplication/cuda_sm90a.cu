@@ -6,14 +6,14 @@
 #ifdef __CUDACC__
 
 #include "cuda_backward_portable.cuh"
-#include "sm90a_back.cuh"
+#include "sm90a_streamed_back.cuh"
 #include "sm90a_backward_contract.cuh"
 #include "sm90a_backward_finish.cuh"
 #include "sm90a_backward_front.cuh"
 #include "sm90a_backward_kernels.h"
 #include "sm90a_backward_output.cuh"
 #include "sm90a_contract.cuh"
-#include "sm90a_front.cuh"
+#include "sm90a_streamed_front.cuh"
 #include "sm90a_kernels.h"
 #include "sm90a_narrow.cuh"
 

@@ -131,7 +131,7 @@ class BackwardLaunch : Launches {
     job.bias = packed_floats(layout.front.bias);
     give_masks(job);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
-    return launch(kernel::hopper_front_128, tiles_ < code_.processors ? tiles_ : code_.processors, 1, front_shape(128), job, failure);
+    return launch(kernel::hopper_front_128, tiles_ < code_.processors ? tiles_ : code_.processors, 1, front_shape(128, 128), job, failure);
   }
 
   // out = left right, for every channel.

@@ -193,8 +193,8 @@ __device__ void streamed_back(const BackJob &job) {
       if (warp == 2) load_streamed_back(job, shared, walk);
       else if (threadIdx.x % 32 == 0) store_streamed_back<extras>(job, shared, warp, walk);
     }
-    __syncwarp();
   }
+  __syncwarp();
   cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 

@@ -156,8 +156,8 @@ __device__ void streamed_front(const FrontJob &job) {
       if (warp == 3) feed_streamed_front(job, shared, walk, first, last);
       else store_streamed_front(job, shared, warp, walk, first, last);
     }
-    __syncwarp();
   }
+  __syncwarp();
   cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 

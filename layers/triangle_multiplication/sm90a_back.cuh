@@ -13,8 +13,12 @@ struct BackShape {
   static constexpr int splits = back_splits(C), outputs = C / splits;  // CTAs that share a tile; output channels of each
   static constexpr int slots = C == 256 ? 1 : 2;                       // pair and o have a slot each, or take turns
   static constexpr int workers = back_workers(C, H), boxes = outputs / 64;
-  static constexpr int worker_registers = workers == 4 ? 104 : workers == 3 ? 144 : 232,
-                       service_registers = workers == 4 ? 64 : workers == 3 ? 80 : 40;
+  static constexpr int worker_registers = workers == 4   ? 104
+                                          : workers == 3 ? 144
+                                                         : 232,
+                       service_registers = workers == 4   ? 64
+                                           : workers == 3 ? 80
+                                                          : 40;
   static_assert(cuda::registers_fit(workers, worker_registers, service_registers));
 };
 
@@ -125,10 +129,12 @@ class Dropout {
 // A lane's pair of neighbouring output channels of one position: the gate, times the dropout mask's two factors.
 template <bool extras, class T>
 __device__ uint32_t gate_of(const BackJob &job, const Dropout &dropout, int pair, uint32_t factors, float2 x) {
-  float2 g = {fmaf(cuda::tanh_approximate(x.x), 0.5f, 0.5f), fmaf(cuda::tanh_approximate(x.y), 0.5f, 0.5f)};  // of half of sigmoid's argument
+  float2 g = {fmaf(cuda::tanh_approximate(x.x), 0.5f, 0.5f),
+              fmaf(cuda::tanh_approximate(x.y), 0.5f, 0.5f)};  // of half of sigmoid's argument
   if (extras && job.dropout != MaskForm::none) {
     const bool pairs = job.dropout == MaskForm::pairs;
-    const float2 factor = pairs ? float2{cuda::low_half<T>(factors), cuda::high_half<T>(factors)} : dropout.template factors<T>(pair / 2, pair % 2);
+    const float2 factor =
+        pairs ? float2{cuda::low_half<T>(factors), cuda::high_half<T>(factors)} : dropout.template factors<T>(pair / 2, pair % 2);
     g.x *= factor.x, g.y *= factor.y;
   }
   return cuda::pack<T>(g.x, g.y);
@@ -136,7 +142,8 @@ __device__ uint32_t gate_of(const BackJob &job, const Dropout &dropout, int pair
 
 // 64 output channels of the tile: (sum scale + bias) gate + what `staged` holds of the residual, into `staged`.
 template <bool extras, class T>
-__device__ void stage_outputs(bool has_residual, const float *sum, const uint32_t *gate, RowPair scale, const float *lane_bias, void *staged) {
+__device__ void stage_outputs(bool has_residual, const float *sum, const uint32_t *gate, RowPair scale, const float *lane_bias,
+                              void *staged) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8;
 #pragma unroll
   for (int j = 0; j < 8; j += 2) {  // two column tiles of 8
@@ -188,7 +195,8 @@ __device__ void work_back(const BackJob &job, BackShared<Shape> &shared, int w, 
       for (int pair = 0; pair < pairs; ++pair) {
         const float *bias = shared.half_gate_bias + pair / 2 * 8 + column;
         const float s = pair % 2 ? scale.lower : scale.upper;
-        gate[pair] = gate_of<extras, T>(job, dropout, pair, gate[pair], {fmaf(sum[2 * pair], s, bias[0]), fmaf(sum[2 * pair + 1], s, bias[1])});
+        gate[pair] =
+            gate_of<extras, T>(job, dropout, pair, gate[pair], {fmaf(sum[2 * pair], s, bias[0]), fmaf(sum[2 * pair + 1], s, bias[1])});
       }
     }
     Rows<Shape::H, T> rows;
@@ -203,7 +211,8 @@ __device__ void work_back(const BackJob &job, BackShared<Shape> &shared, int w, 
     shared.staged_free[w].wait(round & 1);
 #pragma unroll
     for (int box = 0; box < Shape::boxes; ++box)
-      stage_outputs<extras, T>(job.has_residual, sum + box * 32, gate + box * 16, scale, shared.bias + box * 64 + column, shared.staged[w][box]);
+      stage_outputs<extras, T>(job.has_residual, sum + box * 32, gate + box * 16, scale, shared.bias + box * 64 + column,
+                               shared.staged[w][box]);
     cuda::publish_shared();
     __syncwarp();
     if (lane == 0) shared.staged_full[w].arrive();

@@ -19,7 +19,7 @@ struct FrontShape {
   static constexpr int splits = narrow ? narrow_splits(C) : front_splits(C), workers = narrow ? narrow_workers : front_workers(C);
   static constexpr int gate_rows = narrow ? narrow_hidden : 0, passes = (4 * H + gate_rows) / splits / 128;
   static constexpr int slots = workers * (C == 64 ? 2 : 1);  // of the ring of tiles: a worker's own, in turn
-  static constexpr int buffers = 2;      // staged passes of a worker
+  static constexpr int buffers = 2;                          // staged passes of a worker
   static constexpr int worker_registers = workers == 3 ? 152 : narrow ? 224 : 232, service_registers = workers == 3 || narrow ? 56 : 40;
   static_assert(cuda::registers_fit(workers, worker_registers, service_registers));
 };

@@ -128,7 +128,7 @@ __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, St
 #pragma unroll
     for (int pass = 0; pass < Shared::passes; ++pass) {
       multiply.template operator()<Lines::along_k, Shared::pair_boxes>(of_pair, pass == 0, pass == Shared::passes - 1,
-                                                                        [&](int box) { return Shared::parity_of_pair(box, round); });
+                                                                       [&](int box) { return Shared::parity_of_pair(box, round); });
       if (pass == 0) scale = of_pair.over(Shared::C, job.eps).scale, scale.upper *= 0.5f, scale.lower *= 0.5f;
       const int channel = pass * Shared::columns + column;
       const int position = walk.tile_of(w) * tile + warp * 16 + lane / 4;
@@ -145,7 +145,7 @@ __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, St
 #pragma unroll
     for (int pass = 0; pass < Shared::passes; ++pass) {
       multiply.template operator()<Lines::along_rows, Shared::o_boxes>(of_o, pass == 0, pass == Shared::passes - 1,
-                                                                        [](int) { return Shared::parity_of_o; });
+                                                                       [](int) { return Shared::parity_of_o; });
       if (pass == 0) scale = of_o.over(Shared::H, job.eps).scale;
 #pragma unroll
       for (int box = 0; box < boxes; ++box) {

@@ -35,9 +35,9 @@ struct Seen {
 };
 
 std::string words_of(const Problem &p) {
-  return "B=" + std::to_string(p.B) + " N=" + std::to_string(p.N) + " C=" + std::to_string(p.C) + " H=" + std::to_string(p.hidden()) + " " + name_of(p.dtype) +
-         (p.packed ? " packed" : " raw") + (p.contraction_fp32 ? " contraction=fp32" : "") + (p.incoming ? " incoming" : "") +
-         (p.extras ? " with residual and masks" : "") + (p.narrow ? " in fp16" : "");
+  return "B=" + std::to_string(p.B) + " N=" + std::to_string(p.N) + " C=" + std::to_string(p.C) + " H=" + std::to_string(p.hidden()) + " " +
+         name_of(p.dtype) + (p.packed ? " packed" : " raw") + (p.contraction_fp32 ? " contraction=fp32" : "") +
+         (p.incoming ? " incoming" : "") + (p.extras ? " with residual and masks" : "") + (p.narrow ? " in fp16" : "");
 }
 
 lamina_attr attribute(const char *name, const char *value) {

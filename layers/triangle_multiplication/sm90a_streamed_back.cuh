@@ -198,9 +198,10 @@ __device__ void streamed_back(const BackJob &job) {
   cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
+// Without extras, fp16's gates become floats so early that registers spill; with the extras' form, none there, they do not.
 template <int C, int H, bool extras, class T>
 __device__ void back_of(const BackJob &job) {
-  if constexpr (streams(C)) streamed_back<C, H, extras, T>(job);
+  if constexpr (streams(C)) streamed_back<C, H, extras || cuda::is_half<T>, T>(job);
   else back<C, H, extras, T>(job);
 }
 

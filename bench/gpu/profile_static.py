@@ -149,7 +149,7 @@ widths; then machine instructions: of the tensor cores (HMMA, HGMMA), FFMA, of t
         text += f"## {arch}\nBuild {Plugin(plugin).build_id}; machine code in it: {', '.join(present)}.\n\n"
         for gpu, capability in gpus:
             facts, launched = kernels_of(tools + "/cuobjdump", fatbin, gpu), launches(layer, plugin, "build/fake_cuda", capability)
-            lines, spills = table(gpu, facts, launched, (128, 256, 384, 768))
+            lines, spills = table(gpu, facts, launched, (64, 128, 256, 384, 768))
             spilling += [f"{arch} {name} ({gpu})" for name in spills]
             text += f"### {gpu}\n" + "\n".join(lines) + "\n\n"
     return text + (f"Kernels that spill: {', '.join(spilling)}.\n" if spilling else "No kernel spills.\n"), spilling

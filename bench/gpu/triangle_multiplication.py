@@ -8,7 +8,7 @@ Every form is checked against float64 first; one that is wrong, or that is not t
     peers    the same, ours beside eager, torch.compile, transformers' ESMFold2 module and the hub's Triton kernels, 5 rounds
     extras   the table with residual and dropout mask, which ours fuse
     odd      N = 65, 127, 383, 1021 beside the next multiple of 8
-    shapes   C = 64, and C = 384 with H = 256
+    shapes   C = 64, also with H = 128, and C = 384 with H = 256
     batch    B = 4 at N = 128 and 256
     fp16     float16 beside bfloat16
     host     CPU time of one run                                      [--run-loop build/lib/run_loop.so]
@@ -48,7 +48,7 @@ def shapes_of(part, options):
     if part == "odd":
         return [(Shape(n, c), []) for c in options.widths for odd in (65, 127, 383, 1021) for n in (odd, (odd + 7) // 8 * 8)]
     if part == "shapes":
-        return [(Shape(n, c, h), fast) for c, h in ((64, 64), (384, 256)) for n in options.sizes]
+        return [(Shape(n, c, h), fast) for c, h in ((64, 64), (64, 128), (384, 256)) for n in options.sizes]
     if part == "batch":
         return [(Shape(n, c, batch=4), fast) for c in options.widths for n in (128, 256)]
     if part == "fp16":

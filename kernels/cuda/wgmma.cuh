@@ -41,6 +41,10 @@ __device__ void wait_products() {
 #define LAMINA_SUMS_4(s, i) "+f"(s[i]), "+f"(s[i + 1]), "+f"(s[i + 2]), "+f"(s[i + 3])
 #define LAMINA_SUMS_16(s, i) LAMINA_SUMS_4(s, i), LAMINA_SUMS_4(s, i + 4), LAMINA_SUMS_4(s, i + 8), LAMINA_SUMS_4(s, i + 12)
 #define LAMINA_SUMS_64(s, i) LAMINA_SUMS_16(s, i), LAMINA_SUMS_16(s, i + 16), LAMINA_SUMS_16(s, i + 32), LAMINA_SUMS_16(s, i + 48)
+#define LAMINA_SUMS_32(s, i) LAMINA_SUMS_16(s, i), LAMINA_SUMS_16(s, i + 16)
+#define LAMINA_NAMES_32 \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define LAMINA_NAMES_64 \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
@@ -65,6 +69,19 @@ __device__ void multiply(float (&sum)[64], const uint32_t (&a)[4], uint64_t b, b
       "{\n .reg .pred add;\n setp.ne.b32 add, %69, 0;\n"                                                                                 \
       "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" LAMINA_NAMES_64 "}, {%64, %65, %66, %67}, %68, add, 1, 1, 0;\n}" \
       : LAMINA_SUMS_64(sum, 0)                                                                                                           \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}))
+  if constexpr (is_half<T>) LAMINA_PRODUCT("f16");
+  else LAMINA_PRODUCT("bf16");
+#undef LAMINA_PRODUCT
+}
+// The same for 64 columns.
+template <class T = __nv_bfloat16>
+__device__ void multiply(float (&sum)[32], const uint32_t (&a)[4], uint64_t b, bool add) {
+#define LAMINA_PRODUCT(type)                                                                                                            \
+  asm volatile(                                                                                                                         \
+      "{\n .reg .pred add;\n setp.ne.b32 add, %37, 0;\n"                                                                                \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" LAMINA_NAMES_32 "}, {%32, %33, %34, %35}, %36, add, 1, 1, 0;\n}" \
+      : LAMINA_SUMS_32(sum, 0)                                                                                                          \
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}))
   if constexpr (is_half<T>) LAMINA_PRODUCT("f16");
   else LAMINA_PRODUCT("bf16");
@@ -98,7 +115,9 @@ __device__ void multiply(float (&sum)[128], uint64_t a, uint64_t b, bool add) {
 
 #undef LAMINA_NAMES_128
 #undef LAMINA_NAMES_64
+#undef LAMINA_NAMES_32
 #undef LAMINA_SUMS_64
+#undef LAMINA_SUMS_32
 #undef LAMINA_SUMS_16
 #undef LAMINA_SUMS_4
 

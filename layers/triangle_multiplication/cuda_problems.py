@@ -8,13 +8,13 @@ def launch_problems(plugin):
     """Runs the plug-in on the stand-in driver, in this process, for widths, sizes and switches that between them launch every kernel."""
     weights = {"a_projection_weight": "HC", "b_projection_weight": "HC", "a_gate_weight": "HC", "b_gate_weight": "HC", "norm_out_weight": "H",
                "norm_out_bias": "H", "out_projection_weight": "CH", "out_gate_weight": "GC", "norm_in_weight": "C", "norm_in_bias": "C"}
-    plain = itertools.product(("bfloat16", "float16", "float32"), (128, 256, 768), (24, 65, 127, 128, 256, 640), (False, True),
+    plain = itertools.product(("bfloat16", "float16", "float32"), ((128, 128), (256, 256), (768, 768)), (24, 65, 127, 128, 256, 640), (False, True),
                               ({"direction": direction, "contraction": contraction} for direction in ("outgoing", "incoming")
                                for contraction in ("activation", "fp32")))
-    narrow = itertools.product(("float32",), (128, 384), (65, 256), (False,), ({"compute": "fp16", "output_gate": "before_projection"},))
-    for dtype, c, n, extras, attributes in itertools.chain(plain, narrow):
-        gate_before = "compute" in attributes
-        extents = {"C": c, "H": 128 if gate_before else c, "G": 128 if gate_before else c}
+    other_widths = itertools.product(("bfloat16", "float16"), ((64, 64), (64, 128), (384, 256)), (65, 256), (False, True), ({"direction": "outgoing"},))
+    narrow = itertools.product(("float32",), ((128, 128), (384, 128)), (65, 256), (False,), ({"compute": "fp16", "output_gate": "before_projection"},))
+    for dtype, (c, h), n, extras, attributes in itertools.chain(plain, other_widths, narrow):
+        extents = {"C": c, "H": h, "G": h if "compute" in attributes else c}
         given = {name: Address(*(extents[letter] for letter in shape), dtype=dtype) for name, shape in weights.items()}
         packed = Address(0, dtype="uint8")
         packed.shape = (plugin.prepare("pack", given | {"packed": packed}, dtype=dtype, **attributes).need.packed_size,)
@@ -28,7 +28,7 @@ def launch_problems(plugin):
         workspace = Address(max(1, call.need.workspace_size), dtype="uint8")
         call.use_workspace(workspace)
         yield {"C": c, "N": n}, call.enqueue
-        if "backward" in plugin.ops and attributes.get("contraction") == "activation" and not extras and n in (24, 65, 128, 256):
+        if c == h and "backward" in plugin.ops and attributes.get("contraction") == "activation" and not extras and n in (24, 65, 128, 256):
             yield {"C": c, "N": n}, backward(plugin, given, weights, attributes)
 
 

@@ -1,12 +1,11 @@
 // Triangle multiplication for Hopper (compute capability 9.0).
 //
-// 16-bit tensors of 128 or 256 channels take the kernels of sm90a_*.cuh (TMA, wgmma, persistent CTAs), float ones where `compute` allows
+// 16-bit tensors of the widths of sm90a_job.h take the kernels of sm90a_*.cuh (TMA, wgmma, persistent CTAs), float ones where `compute` allows
 // fp16 inside and sm90a_narrow.h takes them; all else goes to the portable kernels, compiled for this GPU.  Compiled twice: by nvcc for the
 // kernels, by the host compiler for `build`.
 #ifdef __CUDACC__
 
 #include "cuda_backward_portable.cuh"
-#include "sm90a_back.cuh"
 #include "sm90a_backward_256_front.cuh"
 #include "sm90a_backward_256_input.cuh"
 #include "sm90a_backward_256_kernels.h"
@@ -19,9 +18,10 @@
 #include "sm90a_backward_kernels.h"
 #include "sm90a_backward_output.cuh"
 #include "sm90a_contract.cuh"
-#include "sm90a_front.cuh"
 #include "sm90a_kernels.h"
 #include "sm90a_narrow.cuh"
+#include "sm90a_streamed_back.cuh"
+#include "sm90a_streamed_front.cuh"
 
 namespace lamina::triangle_multiplication {
 
@@ -76,7 +76,7 @@ Status pack(const Problem &p, const Run &run, Failure &failure) {
 }
 
 constexpr Build build_of_all() {
-  Build all = cuda_build<image>("triangle_multiplication/cuda_sm90a/2", forward, &training);
+  Build all = cuda_build<image>("triangle_multiplication/cuda_sm90a/3", forward, &training);
   all.packed_bytes = packed_bytes, all.workspace_bytes = workspace_bytes, all.pack = pack;
   return all;
 }

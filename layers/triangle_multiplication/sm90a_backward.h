@@ -4,9 +4,12 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
+// Widths that have kernels of their own here; the forward has more.
+inline bool trains(const Problem &p) { return takes_weights(p) && p.C == p.H && (p.C == 128 || p.C == 256) && !wide_planes(p); }
+
 inline bool takes_backward(const Gradients &g) {
   const Problem &p = g.p;
-  return takes_weights(p) && !wide_planes(p) && dense(p.pair, p) && dense(g.out, p) && (!g.pair.present || dense(g.pair, p));
+  return trains(p) && dense(p.pair, p) && dense(g.out, p) && (!g.pair.present || dense(g.pair, p));
 }
 // The same of the shapes and strides alone, for sizes that may not depend on addresses.
 inline bool takes_backward_shapes(Gradients g) {
@@ -154,7 +157,7 @@ inline Status backward(const Gradients &g, const Run &run, Failure &failure) {
 
 inline Status training_check(const Problem &p, Pass pass, Save save, const void *state, Failure &failure) {
   LAMINA_TRY(cuda_training_check(p, pass, save, state, failure));
-  if (save == Save::nothing || !p.B || !p.N || (takes_weights(p) && !wide_planes(p))) return Status::ok;
+  if (save == Save::nothing || !p.B || !p.N || trains(p)) return Status::ok;
   return fail(
       failure, Status::unsupported,
       "triangle_multiplication: this build keeps activations of 16-bit tensors of C = H = 128 or 256 and N above 32, with norm_in, the "

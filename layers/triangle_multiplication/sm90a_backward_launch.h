@@ -127,7 +127,7 @@ class BackwardLaunches : protected Launches {
     job.bias = packed_floats(part.bias);
     give_masks(job);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
-    return Launches::launch(of_dtype(kernel::hopper_front_128) + (C == 256), grid(front_splits(C)), front_shape(C), &job, failure);
+    return Launches::launch(of_dtype(kernel::hopper_front_128) + (C == 256), grid(front_splits(C)), front_shape(C, C), &job, failure);
   }
 
   // out = left right, for every channel.

@@ -11,15 +11,15 @@
 namespace lamina::triangle_multiplication::hopper {
 
 // narrow: pair comes normalised already, in 16 bits, and behind a and b lie the channels of the output gate (sm90a_narrow.cuh).
-template <int channels, class T, bool is_narrow>
+template <int channels, int hidden, class T, bool is_narrow>
 struct FrontShape {
   using Element = T;
-  static constexpr int C = channels;
+  static constexpr int C = channels, H = hidden;
   static constexpr bool narrow = is_narrow, folds = !narrow && front_folds(C), normalises = !narrow && !folds;
   static constexpr int splits = narrow ? narrow_splits(C) : front_splits(C), workers = narrow ? narrow_workers : front_workers(C);
-  static constexpr int gate_rows = narrow ? narrow_hidden : 0, passes = (4 * (narrow ? narrow_hidden : C) + gate_rows) / splits / 128;
-  static constexpr int slots = workers;  // of the ring of tiles
-  static constexpr int buffers = 2;      // staged passes of a worker
+  static constexpr int gate_rows = narrow ? narrow_hidden : 0, passes = (4 * H + gate_rows) / splits / 128;
+  static constexpr int slots = workers * (C == 64 ? 2 : 1);  // of the ring of tiles: a worker's own, in turn
+  static constexpr int buffers = 2;                          // staged passes of a worker
   static constexpr int worker_registers = workers == 3 ? 152 : narrow ? 224 : 232, service_registers = workers == 3 || narrow ? 56 : 40;
   static_assert(cuda::registers_fit(workers, worker_registers, service_registers));
 };
@@ -34,8 +34,8 @@ struct FrontShared {
   NormPair norm[Shape::normalises ? C / 2 : 1];
   float bias[Shape::folds ? Shape::passes * 128 : 1];
   float half_mask[Shape::slots][tile];
-  // pair_full is a worker's, not a slot's: who waits for a phase must see every phase of that parity before it.
-  Barrier weights_full[Shape::passes], pair_full[Shape::workers], pair_free[Shape::slots];
+  // A slot is always the same worker's: who waits for a phase must see every phase of that parity before it.
+  Barrier weights_full[Shape::passes], pair_full[Shape::slots], pair_free[Shape::slots];
   Barrier staged_full[Shape::workers][Shape::buffers], staged_free[Shape::workers][Shape::buffers];
 
   // Of a pass and 64 channels of pair.  Where one product takes both passes, their rows lie behind each other.
@@ -81,19 +81,16 @@ __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int 
   Walk at(job.cells, first * tile + 2 * lane, step * tile);
   if (first < job.tiles) look_up_masks(job, at, mask);
   RingIndex<Shape::slots> slot;
-  RingIndex<Shape::workers> worker;
-  for (int t = first; t < job.tiles; t += step, slot.advance(), worker.advance()) {
-    Barrier &full = shared.pair_full[worker.at];  // waits for the copy and for the mask
+  Walk begin = at.of_first_lane();
+  for (int t = first; t < job.tiles; t += step, slot.advance()) {
+    Barrier &full = shared.pair_full[slot.at];  // waits for the copy and for the mask
     shared.pair_free[slot.at].wait(slot.parity ^ 1);
-    if (lane == 0) {
-      full.expect(tile * C * 2);
-      for (int box = 0; box < C / 64; ++box) load_positions(job.pair, job.cells, full, shared.pair[slot.at][box], box * 64, at);
-    }
+    load_tile<C / 64>(job.pair, job.cells, full, shared.pair[slot.at], begin);
 #pragma unroll
     for (int half = 0; half < 2; ++half) shared.half_mask[slot.at][2 * lane + half] = 0.5f * value_of(job, mask[half]);
     __syncwarp();
     if (lane == 0) full.arrive();
-    at.advance();
+    at.advance(), begin = at.of_first_lane();
     if (t + step < job.tiles) look_up_masks(job, at, mask);
   }
 }
@@ -281,8 +278,8 @@ __device__ void work_front(const FrontJob &job, FrontShared<Shape> &shared, int 
   FrontWorker<Shape> worker{job, shared, w, split};
   RingIndex<Shape::slots> slot;
   slot.advance(w);
-  for (int t = first, round = 0; t < job.tiles; t += step, ++round, slot.advance(Shape::workers)) {
-    shared.pair_full[w].wait(round & 1);
+  for (int t = first; t < job.tiles; t += step, slot.advance(Shape::workers)) {
+    shared.pair_full[slot.at].wait(slot.parity);
     const RowPair half_mask = pair_of(shared.half_mask[slot.at]);
     if constexpr (Shape::narrow) worker.work_as_it_comes(slot.at, half_mask, t == first);
     else if constexpr (Shape::folds) worker.work_from_shared(slot.at, half_mask, t == first);
@@ -290,10 +287,10 @@ __device__ void work_front(const FrontJob &job, FrontShared<Shape> &shared, int 
   }
 }
 
-template <int C, class T, bool narrow = false>
+template <int C, int H, class T, bool narrow = false>
 __device__ void front(const FrontJob &job) {
-  using Shape = FrontShape<C, T, narrow>;
-  constexpr LaunchShape launched = narrow ? narrow_front_shape(C) : front_shape(C);
+  using Shape = FrontShape<C, H, T, narrow>;
+  constexpr LaunchShape launched = narrow ? narrow_front_shape(C) : front_shape(C, H);
   static_assert(sizeof(FrontShared<Shape>) == launched.shared_bytes && (Shape::workers + 1) * 128 == launched.threads);
   extern __shared__ __align__(1024) char dynamic[];
   FrontShared<Shape> &shared = *reinterpret_cast<FrontShared<Shape> *>(dynamic);
@@ -302,9 +299,9 @@ __device__ void front(const FrontJob &job) {
   if (threadIdx.x == 0) {
     cuda::allow_next_kernel();
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
+    for (Barrier &barrier : shared.pair_full) barrier.init(2);
     for (Barrier &barrier : shared.pair_free) barrier.init(4);
     for (int w = 0; w < Shape::workers; ++w) {
-      shared.pair_full[w].init(2);
       for (int buffer = 0; buffer < Shape::buffers; ++buffer) shared.staged_full[w][buffer].init(4), shared.staged_free[w][buffer].init(1);
     }
     cuda::publish_barriers();

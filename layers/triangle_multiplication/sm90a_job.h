@@ -1,9 +1,10 @@
-// What the Hopper kernels get from the host: tensor maps instead of pointers.  They serve 16-bit tensors of 128 or 256 channels,
-// hidden width equal, dense, and float ones as `narrow` says; whatever else comes goes to the portable kernels of cuda_job.h.
+// What the Hopper kernels get from the host: tensor maps instead of pointers.  They serve dense 16-bit tensors of the widths below, and float
+// ones as `narrow` says; whatever else comes goes to the portable kernels of cuda_job.h.
 #pragma once
 #include <cuda.h>
 
 #include "cuda_job.h"
+#include "tiles.h"
 
 namespace lamina::triangle_multiplication::hopper {
 
@@ -14,16 +15,44 @@ struct LaunchShape {
   unsigned threads;
   uint32_t shared_bytes;
 };
-constexpr LaunchShape front_shape(int C) { return {C == 128 ? 512u : 384u, 231424}; }
+// C and H that have kernels, in the order of their rows in the kernel table.
+struct Width {
+  int C, H;
+};
+constexpr Width widths[] = {{128, 128}, {256, 256}, {64, 64}, {64, 128}, {384, 256}};
+constexpr int width_count = sizeof widths / sizeof *widths;
+constexpr int width_of(int64_t C, int64_t H) {  // its place in the list; width_count: none
+  int at = 0;
+  while (at < width_count && (widths[at].C != C || widths[at].H != H)) ++at;
+  return at;
+}
+
+// Weights that fit beside a ring of tiles stay in shared memory; those of wider layers stream through it, to two CTAs of a cluster at once
+// (sm90a_streamed_front.cuh).  256 channels can go either way.
+constexpr bool streams(int C) { return C == 384 || (C == 256 && hopper_streams_256); }
+constexpr int streamed_workers = 2, streamed_together = 2;
+constexpr int streamed_front_rows = 256;                                     // of packed weights, a product's columns
+constexpr int streamed_back_columns(int C) { return C == 384 ? 192 : 256; }  // output channels of a product
+constexpr int streamed_front_passes(int H) { return 4 * H / streamed_front_rows; }
+constexpr LaunchShape streamed_shape = {384, 230400};  // of front and back, at both widths
+
+constexpr LaunchShape front_shape(int C, int H) {
+  if (streams(C)) return streamed_shape;
+  return C == 64 ? LaunchShape{512, H == 64 ? 134144u : 166912u} : LaunchShape{C == 128 ? 512u : 384u, 231424};
+}
 constexpr LaunchShape contract_shape(int columns) { return columns == 256 ? LaunchShape{384, 230400} : LaunchShape{384, 197632}; }
-constexpr LaunchShape back_shape(int C) { return C == 128 ? LaunchShape{384, 165888} : LaunchShape{384, 231424}; }
-constexpr int front_splits(int C) { return C == 128 ? 1 : 4; }  // CTAs that share a tile
+constexpr LaunchShape back_shape(int C, int H) {
+  if (streams(C)) return streamed_shape;
+  if (C == 64) return H == 64 ? LaunchShape{640, 115712} : LaunchShape{512, 148480};
+  return C == 128 ? LaunchShape{384, 165888} : LaunchShape{384, 231424};
+}
+constexpr int front_splits(int C) { return C == 256 ? 4 : 1; }  // CTAs that share a tile
 // Where CTAs share a tile, the LayerNorm is folded into the weights and wgmma takes the tile from shared memory as it came: normalising in
 // registers would cost each of them the same work again.  With one CTA a tile that is cheaper than the FMAs that folding adds to every sum.
-constexpr bool front_folds(int C) { return C == 256; }
-constexpr int front_workers(int C) { return C == 128 ? 3 : 2; }  // warpgroups that work on tiles of their own
-constexpr int back_workers = 2;
-constexpr int back_splits(int C) { return C / 128; }
+constexpr bool front_folds(int C) { return C >= 256; }
+constexpr int front_workers(int C) { return C <= 128 ? 3 : 2; }  // warpgroups that work on tiles of their own
+constexpr int back_workers(int C, int H) { return C > 64 ? 2 : H == 64 ? 4 : 3; }
+constexpr int back_splits(int C) { return C == 256 ? 2 : 1; }
 
 // Narrow: float tensors computed in 16 bits (attribute `compute`), the output gate before the projection, 128 hidden channels.  A kernel
 // before the others normalises the rows once, the front makes the output gate beside a and b.
@@ -50,7 +79,7 @@ struct MaskLines {
 
 struct FrontJob {
   PositionMaps pair;
-  CUtensorMap weights;                   // packed front, folded or not: [4 C, C], boxes of 128 rows x 64
+  CUtensorMap weights;                   // packed front, folded or not: [4 H, C], boxes of 128 rows x 64; streamed: three dimensions
   CUtensorMap planes;                    // a, b (narrow: and the output gate): [channels, positions], boxes of 64 channels x 64 positions
   const float *norm_weight, *norm_bias;  // where the LayerNorm is not folded in
   const float *bias;                     // of the packed rows; null where all are zero
@@ -58,6 +87,7 @@ struct FrontJob {
   MaskLines mask_lines;
   Cells cells;
   int tiles;
+  int splits;  // streamed weights: so many CTAs share a tile, each a part of the passes
   float eps;
 };
 
@@ -79,8 +109,8 @@ enum class MaskForm { none, pairs, elements };
 
 struct BackJob {
   PositionMaps pair, out, residual;
-  CUtensorMap o;                  // [C, positions]
-  CUtensorMap gate, weights;      // packed, folded: [C, C] each, boxes of 128 rows x 64
+  CUtensorMap o;                  // [H, positions], boxes of all channels, or of 64 where weights stream
+  CUtensorMap gate, weights;      // packed, folded: [C, C] and [C, H]; boxes of a CTA's rows x 64
   const float *gate_bias, *bias;  // of the packed rows
   View dropout_mask;
   MaskForm dropout;

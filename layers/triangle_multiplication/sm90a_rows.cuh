@@ -51,6 +51,22 @@ class Moments {
       add<T>(a[half + 1], sum_.lower, square_.lower);
     }
   }
+  // 64 channels of the tile: a box [64 positions][64 channels], or [64 channels][64 positions].
+  template <class T, bool by_channel>
+  __device__ void add_box(const void *box) {
+    const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8, within = lane % 8;
+    const uint32_t from = cuda::shared_address(box);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      uint32_t a[4];
+      if constexpr (by_channel)
+        cuda::load_matrices_transposed(a, cuda::swizzled(from, k * 16 + matrix / 2 * 8 + within, warp * 2 + matrix % 2));
+      else cuda::load_matrices(a, cuda::swizzled(from, warp * 16 + matrix % 2 * 8 + within, k * 2 + matrix / 2));
+      add<T>(a);
+    }
+  }
+  // Made of all numbers added, for arrive_behind_loads.
+  __device__ uint32_t mark() const { return mixed(square_); }
   // Mean and 1 / deviation, in one pass.  Float sums of squares lose (mean / deviation)^2 * 2^-24 of the variance; of bf16 numbers with a
   // mean of 256 deviations nothing but their own rounding is left.
   __device__ Statistics over(float channels, float eps) const {
@@ -94,33 +110,71 @@ class Walk {
     position += step_, line += lines_, j += rest_;
     if (j >= pitch_) j -= pitch_, ++line;
   }
+  // So many positions on, less than a few lines.
+  __device__ void move(int positions) {
+    position += positions, j += positions;
+    while (j >= pitch_) j -= pitch_, ++line;
+  }
+  // Lane 0's, in all lanes.
+  __device__ Walk of_first_lane() const {
+    Walk first = *this;
+    first.position = __shfl_sync(~0u, position, 0), first.line = __shfl_sync(~0u, line, 0), first.j = __shfl_sync(~0u, j, 0);
+    return first;
+  }
 
  private:
   int pitch_, step_, lines_, rest_;
 };
 
-// Calls copy(map, to, channel, j, line) for the boxes of 64 positions from `at` on: for one, or, where the tile crosses the end of a
-// padded row, for boxes of 8 positions, which never cross it.
-template <class Copy>
-__device__ void for_boxes(const PositionMaps &maps, int pitch, const Walk &at, void *box, Copy copy) {
-  if (maps.flat) return copy(maps.whole, box, at.position, 0);
-  if (at.j + tile <= pitch) return copy(maps.whole, box, at.j, at.line);
-  int line = at.line, j = at.j;
-  for (int piece = 0; piece < tile; piece += 8) {
-    copy(maps.pieces, static_cast<char *>(box) + piece * cuda::line_bytes, j, line);
-    j += 8;
-    if (j == pitch) j = 0, ++line;
-  }
-}
+// How a tile of 64 positions lies in maps of [lines][N][C]: as one box of `whole`, or, where it crosses the end of a padded row, as pieces of
+// 8 positions, which never cross it.  One way through for both kinds of maps: the thread that loads holds all others up.
+struct TilePlace {
+  int x, y;  // of the box, or of the first piece
+  bool crosses;
+  __device__ TilePlace(const PositionMaps &maps, int pitch, const Walk &at)
+      : x(maps.flat ? at.position : at.j), y(maps.flat ? 0 : at.line), crosses(!maps.flat && at.j + tile > pitch) {}
+};
+
 // 64 positions, 64 channels from `channel` on, into [64][64].  What lies outside reads as zero.
 __device__ inline void load_positions(const PositionMaps &maps, const Cells &cells, Barrier &full, void *to, int channel, const Walk &at) {
-  for_boxes(maps, cells.pitch, at, to,
-            [&](const CUtensorMap &map, void *box, int j, int line) { cuda::load_box(map, full, box, channel, j, line); });
+  const TilePlace place(maps, cells.pitch, at);
+  if (!place.crosses) return cuda::load_box(maps.whole, full, to, channel, place.x, place.y);
+  int j = place.x, line = place.y;
+#pragma unroll 1
+  for (int piece = 0; piece < tile; piece += 8) {
+    cuda::load_box(maps.pieces, full, static_cast<char *>(to) + piece * cuda::line_bytes, channel, j, line);
+    j += 8;
+    if (j == cells.pitch) j = 0, ++line;
+  }
 }
-// And back: what lies outside is not written.
+// `boxes` times 64 channels from 0 on, into [boxes][64][64], by all lanes of a warp; lane 0 counts the bytes.  `at` is the same in all lanes.
+template <int boxes>
+__device__ void load_tile(const PositionMaps &maps, const Cells &cells, Barrier &full, void *to, const Walk &at) {
+  const TilePlace place(maps, cells.pitch, at);
+  const int lane = threadIdx.x % 32;
+  if (lane == 0) full.expect(boxes * tile * 64 * 2);
+  if (!place.crosses) {
+    if (lane == 0)
+      for (int box = 0; box < boxes; ++box)
+        cuda::load_box(maps.whole, full, static_cast<char *>(to) + box * tile * 128, box * 64, place.x, place.y);
+    return;
+  }
+  __syncwarp();
+#pragma unroll 1
+  for (int piece = lane; piece < boxes * 8; piece += 32) {
+    int j = place.x + piece % 8 * 8, line = place.y;
+    while (j >= cells.pitch) j -= cells.pitch, ++line;
+    cuda::load_box(maps.pieces, full, static_cast<char *>(to) + piece * 8 * cuda::line_bytes, piece / 8 * 64, j, line);
+  }
+}
+// And back: what lies outside is not written, so a tile that crosses the end of a row is a box on either side of it.
 __device__ inline void store_positions(const PositionMaps &maps, const Cells &cells, void *from, int channel, const Walk &at) {
-  for_boxes(maps, cells.pitch, at, from,
-            [&](const CUtensorMap &map, void *box, int j, int line) { cuda::store_box(map, box, channel, j, line); });
+  const TilePlace place(maps, cells.pitch, at);
+  cuda::store_box(maps.whole, from, channel, place.x, place.y);
+  if (!place.crosses) return;
+#pragma unroll 1
+  for (int j = place.x - cells.pitch, line = place.y + 1; j > -tile; j -= cells.pitch, ++line)
+    cuda::store_box(maps.whole, from, channel, j, line);
 }
 
 template <int C, class T>
@@ -181,12 +235,13 @@ struct Rows {
       }
   }
 
-  // sum = rows * weights' for 128 rows of weights, boxes [C / 64][128][64].  Asynchronous: wait_products follows.
-  __device__ void multiply(float (&sum)[64], const void *weights) {
+  // sum = rows * weights' for 2 * sums rows of weights, boxes [C / 64][2 * sums][64].  Asynchronous: wait_products follows.
+  template <int sums>
+  __device__ void multiply(float (&sum)[sums], const void *weights) {
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < C / 16; ++k) {
-      const uint64_t box = cuda::operand(cuda::shared_address(weights) + k / 4 * 16384);
+      const uint64_t box = cuda::operand(cuda::shared_address(weights) + k / 4 * (2 * sums * 128));
       cuda::multiply<T>(sum, a[k], cuda::deeper<cuda::Lines::along_k>(box, k % 4), k > 0);
     }
     cuda::commit_products();

@@ -34,4 +34,9 @@ struct HipTile {
 };
 constexpr HipTile hip_tile = {64, 512};
 
+// Hopper, 256 channels: 0 keeps slices of the weights in shared memory, so that four CTAs of the front and two of the back read each tile; 1
+// streams the weights past tiles of 128 positions, as 384 channels do.  Per cell 1 moves 2.5 instead of 2.0 KB from L2 in the front, 1.5
+// instead of 1.5 KB in the back, and computes statistics once instead of four times and twice.  Computed; to be measured.
+LAMINA_TUNABLE(hopper_streams_256, 0);  // cuda_sm90a: 0 1 at N=128,256,384,512,1024 C=256
+
 }  // namespace lamina::triangle_multiplication

@@ -2,6 +2,7 @@
 #include "jobs.h"
 #include "kernels/cuda/mma_rows.cuh"
 #include "kernels/cuda/wgmma_mixed.cuh"
+#include "kernels/cuda/wgmma_product.cuh"
 
 namespace lamina::cuda::tests {
 
@@ -233,7 +234,11 @@ __device__ void mixed_product_of(const GroupProductJob &job) {
   float sum[columns / 2];
   begin_products();
 #pragma unroll
-  for (int k = 0; k < 8; ++k) multiply_mixed<a_lines, b_lines>(sum, deeper<a_lines>(left, k % 4), deeper<b_lines>(right, k % 4), k > 0);
+  for (int k = 0; k < 8; ++k) {
+    const uint64_t a_k = deeper<a_lines>(left, k % 4), b_k = deeper<b_lines>(right, k % 4);
+    if constexpr (columns == 192) product<__nv_bfloat16, a_lines, b_lines>(sum, a_k, b_k, k > 0);
+    else multiply_mixed<a_lines, b_lines>(sum, a_k, b_k, k > 0);
+  }
   commit_products();
   wait_products<0>();
   write_sums<columns>(job, sum);
@@ -263,24 +268,25 @@ __device__ void mixed_product_from_registers(const GroupProductJob &job) {
   write_sums<columns>(job, sum);
 }
 
-// A in registers, 128 columns along k.
+// A in registers, 64 or 128 columns along k.
+template <int columns>
 __device__ void group_product_from_registers(const GroupProductJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   Barrier &full = *reinterpret_cast<Barrier *>(dynamic + 49152);  // beside nothing static, so that `dynamic` begins at a multiple of 1024
   char *a = dynamic, *b = dynamic + 8192;
-  load_operands<128, Lines::along_k>(job, full, a, b);
+  load_operands<columns, Lines::along_k>(job, full, a, b);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, matrix = lane / 8;
   uint32_t left[4][4];
   for (int k = 0; k < 4; ++k)
     load_matrices(left[k], swizzled(shared_address(a), warp * 16 + matrix % 2 * 8 + lane % 8, 2 * k + matrix / 2));
   const uint64_t right = operand(shared_address(b), 8192);
-  float sum[64];
+  float sum[columns / 2];
   begin_products();
 #pragma unroll
-  for (int k = 0; k < 8; ++k) multiply(sum, left[k % 4], deeper<Lines::along_k>(right, k % 4), k > 0);
+  for (int k = 0; k < 8; ++k) multiply<__nv_bfloat16>(sum, left[k % 4], deeper<Lines::along_k>(right, k % 4), k > 0);
   commit_products();
   wait_products<0>();
-  write_sums<128>(job, sum);
+  write_sums<columns>(job, sum);
 }
 
 #endif

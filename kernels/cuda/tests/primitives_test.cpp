@@ -204,7 +204,7 @@ CUtensorMap map_of(Machine &machine, const TensorBoxes &boxes) {
   return map;
 }
 
-// A box that hangs over the tensor's far edges: zeros come in, and nothing goes out there.
+// A box that hangs over the tensor's edges, or lies outside: zeros come in, and nothing goes out there.
 void check_boxes(Machine &machine, Kernel kernel, int depth, int x, int y, int z) {
   constexpr int columns = 104, lines = 70, pitch = 112;
   const size_t count = static_cast<size_t>(depth * lines * pitch);
@@ -223,7 +223,7 @@ void check_boxes(Machine &machine, Kernel kernel, int depth, int x, int y, int z
   std::vector<uint16_t> expected_box(box.size()), expected = untouched;
   for (int line = 0; line < box_rows; ++line)
     for (int column = 0; column < box_columns; ++column) {
-      if (y + line >= lines || x + column >= columns) continue;
+      if (y + line < 0 || y + line >= lines || x + column >= columns || z >= depth) continue;
       const size_t at = static_cast<size_t>((z * lines + y + line) * pitch + x + column);
       expected_box[static_cast<size_t>(line * box_columns + column)] = tensor[at];
       expected[at] = tensor[at] ^ 0x8000;
@@ -239,6 +239,10 @@ TEST_CASE("tensor copies bring and take boxes, swizzled, clipped at the tensor's
     check_boxes(machine, Kernel::boxes_2d, 1, 64, 60, 0);
     check_boxes(machine, Kernel::boxes_3d, 3, 0, 32, 1);
     check_boxes(machine, Kernel::boxes_3d, 3, 56, 64, 2);  // the next matrix begins where the box ends
+    check_boxes(machine, Kernel::boxes_3d, 3, 0, -8, 1);   // and the one before where it begins
+    check_boxes(machine, Kernel::boxes_3d, 3, 56, -31, 0);
+    check_boxes(machine, Kernel::boxes_2d, 1, 0, 70, 0);  // nothing of it inside
+    check_boxes(machine, Kernel::boxes_3d, 3, 0, 8, 3);
   });
 }
 
@@ -314,6 +318,8 @@ TEST_CASE("wgmma multiplies operands that lie differently") {
     check_mixed_product(machine, Kernel::mixed_product_64_k_rows, 64, false, true);
     check_mixed_product(machine, Kernel::mixed_product_128_rows_k, 128, true, false);
     check_mixed_product(machine, Kernel::mixed_product_128_rows, 128, true, true);
+    check_mixed_product(machine, Kernel::mixed_product_192, 192, false, false);
+    check_mixed_product(machine, Kernel::mixed_product_192_rows_k, 192, true, false);
     check_mixed_product(machine, Kernel::mixed_product_256_k_rows, 256, false, true);
     check_mixed_product(machine, Kernel::mixed_product_registers_64, 64, false, false);
     check_mixed_product(machine, Kernel::mixed_product_registers_128, 128, false, true);
@@ -327,6 +333,7 @@ TEST_CASE("wgmma multiplies operands along k, along their rows, and from registe
     check_group_product(machine, Kernel::group_product_rows_128, 128, true);
     check_group_product(machine, Kernel::group_product_rows_256, 256, true);
     check_group_product(machine, Kernel::group_product_registers, 128, false);
+    check_group_product(machine, Kernel::group_product_registers_64, 64, false);
   });
 }
 

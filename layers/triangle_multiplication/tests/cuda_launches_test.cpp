@@ -25,7 +25,8 @@ struct Problem {
   Element dtype = Element::bfloat16;
   bool packed = true, contraction_fp32 = false, incoming = false, extras = false;
   bool narrow = false;  // float tensors, fp16 allowed inside, the output gate before the projection, 128 hidden channels
-  int64_t hidden() const { return narrow ? 128 : C; }
+  int64_t H = 0;        // 0: as C
+  int64_t hidden() const { return narrow ? 128 : H ? H : C; }
 };
 
 struct Seen {
@@ -34,9 +35,9 @@ struct Seen {
 };
 
 std::string words_of(const Problem &p) {
-  return "B=" + std::to_string(p.B) + " N=" + std::to_string(p.N) + " C=" + std::to_string(p.C) + " " + name_of(p.dtype) +
-         (p.packed ? " packed" : " raw") + (p.contraction_fp32 ? " contraction=fp32" : "") + (p.incoming ? " incoming" : "") +
-         (p.extras ? " with residual and masks" : "") + (p.narrow ? " in fp16" : "");
+  return "B=" + std::to_string(p.B) + " N=" + std::to_string(p.N) + " C=" + std::to_string(p.C) + " H=" + std::to_string(p.hidden()) + " " +
+         name_of(p.dtype) + (p.packed ? " packed" : " raw") + (p.contraction_fp32 ? " contraction=fp32" : "") +
+         (p.incoming ? " incoming" : "") + (p.extras ? " with residual and masks" : "") + (p.narrow ? " in fp16" : "");
 }
 
 lamina_attr attribute(const char *name, const char *value) {
@@ -52,7 +53,7 @@ void launch(const std::string &arch, const Problem &p, const std::function<void(
         const Fake fake;
         const Plugin plugin(build_of(arch));
         HostCall::Request request;
-        request.dims = {{"B", p.B}, {"N", p.N}, {"C", p.C}, {"H", p.hidden()}, {"G", p.hidden()}};
+        request.dims = {{"B", p.B}, {"N", p.N}, {"C", p.C}, {"H", p.hidden()}, {"G", p.narrow ? p.hidden() : p.C}};
         request.dtype = p.dtype, request.packed = p.packed;
         request.given = {"norm_in_weight", "norm_in_bias"};
         if (p.extras) request.given.insert({"residual", "dropout_mask", "pair_mask"});
@@ -125,41 +126,51 @@ void check_portable(const Problem &p, const std::vector<fake_cuda::Launch> &laun
 }
 
 // The Hopper kernels stay on the GPU: persistent ones have no more blocks than it has processors.  Each but a group's first starts beside
-// the one before.
+// the one before.  Two CTAs share the weights of layers that are too wide for shared memory.
 void check_hopper(const Problem &p, const std::vector<fake_cuda::Launch> &launches) {
   constexpr unsigned processors = 132;
-  using Steps = std::vector<std::string_view>;
+  using Steps = std::vector<std::string>;
   const Steps steps = p.narrow ? Steps{"hopper_narrow_rows", "hopper_narrow_front", "hopper_contract", "hopper_narrow_back"}
                                : Steps{"hopper_front", "hopper_contract", "hopper_back"};
+  const std::string width = std::to_string(p.C) + (p.C == 64 && p.hidden() == 128 ? "_128" : "");
+  const bool half = p.dtype == Element::float16;
   size_t at = p.packed ? 0 : 1;
   if (!p.packed) expect(!launches.empty() && launches[0].kernel.starts_with("pack_"), "raw weights are not packed first");
-  for (size_t group = 0; group < groups_of(p).size(); ++group)
-    for (const std::string_view step : steps) {
-      expect(at < launches.size() && launches[at].kernel.starts_with(step), std::string(step) + " is not launched in its place");
+  for (const int64_t batches : groups_of(p))
+    for (const std::string &step : steps) {
+      expect(at < launches.size() && launches[at].kernel.starts_with(step), step + " is not launched in its place");
       const fake_cuda::Launch &one = launches[at++];
       const unsigned most = step == "hopper_narrow_rows" ? 8 * processors : processors;
-      expect(one.grid[0] <= most && one.grid[1] == 1 && one.grid[2] == 1, one.kernel + " has more blocks than the GPU holds");
+      expect(one.grid[0] > 0 && one.grid[0] <= most && one.grid[1] == 1 && one.grid[2] == 1,
+             one.kernel + " has more blocks than the GPU holds");
       expect(one.overlaps_previous || step == steps[0], one.kernel + " waits for the launch before it to end");
-      expect((one.cluster == 2) == (one.kernel.find("paired") != std::string::npos),
+      const bool contract = step == "hopper_contract", streamed = p.C == 384 && !p.narrow && !contract;
+      expect((one.cluster == 2) == (streamed || one.kernel.find("paired") != std::string::npos),
              one.kernel + " is launched in clusters of another size");
-      expect((one.kernel.find("incoming") != std::string::npos) == (p.incoming && step == "hopper_contract"),
-             one.kernel + " is launched for the other direction");
-      const bool half = p.dtype == Element::float16 || (p.narrow && step == "hopper_contract");
-      expect(one.kernel.ends_with("_float16") == half, one.kernel + " is launched for another dtype");
-      if (step != "hopper_contract")
-        expect(one.kernel.find(std::to_string(p.C)) != std::string::npos,
-               one.kernel + " is launched for " + std::to_string(p.C) + " channels");
+      if (contract) {
+        expect((one.kernel.find("incoming") != std::string::npos) == p.incoming, one.kernel + " is launched for the other direction");
+        expect(one.kernel.ends_with("_float16") == (half || p.narrow), one.kernel + " is launched for another dtype");
+        continue;
+      }
+      const std::string name = step + "_" + width + (p.extras && step == "hopper_back" ? "_extras" : "") + (half ? "_float16" : "");
+      expect(one.kernel == name, one.kernel + " is launched where " + name + " is expected");
+      // A pair of CTAs takes 256 positions; where that leaves most of the GPU idle, the front's passes are shared out.
+      const int64_t pairs = divide_up(batches * p.N * divide_up(p.N, 8) * 8, 256);
+      if (streamed) expect(one.grid[0] >= std::min<int64_t>(2 * pairs, processors), one.kernel + " has too few blocks for its tiles");
+      if (streamed && step == "hopper_front" && 4 * pairs + 4 <= processors)
+        expect(one.grid[0] >= 4 * pairs, one.kernel + " does not share out its passes");
     }
   equal(static_cast<int64_t>(launches.size()), static_cast<int64_t>(at), "the number of launches");
 }
 
-std::vector<Problem> sizes(int64_t C) {
+std::vector<Problem> sizes(int64_t C, int64_t H = 0) {
   std::vector<Problem> all;
   for (const int64_t N : {1, 33, 76, 129, 256, 4160})
     for (const int64_t B : {1, 3})
       for (const bool packed : {false, true})
         for (const Element dtype : {Element::float32, Element::bfloat16, Element::float16}) all.push_back({B, N, C, dtype, packed});
   all.push_back({50, 256, C});
+  for (Problem &p : all) p.H = H;
   return all;
 }
 
@@ -175,23 +186,27 @@ TEST_CASE("portable kernels: front, contract and back of every group of batches,
   for (const Problem &p : special) launch("cuda_sm80", p, [&](const Seen &seen) { check_portable(p, seen.launches); });
 }
 
-TEST_CASE("cuda_sm90a has its own kernels for 16 bits, 128 and 256 channels, more than 32 residues, and the portable ones else") {
-  for (const int64_t C : {128, 256})
+TEST_CASE("cuda_sm90a has its own kernels for 16 bits, its widths, more than 32 residues, and the portable ones else") {
+  constexpr int64_t widths[][2] = {{128, 128}, {256, 256}, {64, 64}, {64, 128}, {384, 256}};
+  for (const auto &[C, H] : widths)
     for (const int64_t N : {33, 40, 65, 128, 256, 383, 384, 1021, 4160})
       for (const int64_t B : {1, 3, 50})
         for (const bool packed : {false, true})
           for (const bool incoming : {false, true})
             for (const bool extras : {false, true}) {
-              if (N > 1000 && B > 3) continue;
-              const Problem p{B, N, C, N % 2 ? Element::bfloat16 : Element::float16, packed, false, incoming, extras};
+              if ((N > 1000 && B > 3) || (C != H && packed != incoming)) continue;
+              const Problem p{B, N, C, N % 2 ? Element::bfloat16 : Element::float16, packed, false, incoming, extras, false, H};
               launch("cuda_sm90a", p, [&](const Seen &seen) { check_hopper(p, seen.launches); });
             }
   for (const int64_t N : {128, 384, 4160}) {
     const Problem p{1, N, 128, Element::bfloat16};
     launch("cuda_sm90a", p, [&](const Seen &seen) { check_hopper(p, seen.launches); });
   }
-  const Problem portable[] = {{1, 128, 64},
+  const Problem portable[] = {{1, 128, 96},
+                              {1, 128, 384},
+                              {1, 128, 128, Element::bfloat16, true, false, false, false, false, 64},
                               {1, 32, 128, Element::float16},
+                              {1, 32, 64},
                               {3, 4160, 128, Element::float32},
                               {1, 32, 128},
                               {1, 128, 128, Element::bfloat16, true, true}};
@@ -215,12 +230,15 @@ TEST_CASE("cuda_sm90a computes float tensors in fp16 where that is allowed, and 
 }
 
 TEST_CASE("the workspace is a, b and o of one group, and the packed weights where none come") {
+  const auto check = [](const char *arch, const Problem &p) {
+    launch(arch, p, [&](const Seen &seen) {
+      const int64_t cells = groups_of(p)[0] * p.N * divide_up(p.N, 8) * 8, storage = p.dtype == Element::float32 || wide(p) ? 4 : 2;
+      const int64_t planes = 3 * cells * p.hidden() * storage, least = planes + static_cast<int64_t>(p.packed ? 0 : seen.packed);
+      expect(seen.workspace >= static_cast<uint64_t>(least), "the workspace does not hold a, b and o");
+      expect(seen.workspace <= static_cast<uint64_t>(least) + 4 * 256, "the workspace is larger than a, b and o");
+    });
+  };
   for (const char *arch : {"cuda_sm80", "cuda_sm90a"})
-    for (const Problem &p : sizes(128))
-      launch(arch, p, [&](const Seen &seen) {
-        const int64_t cells = groups_of(p)[0] * p.N * divide_up(p.N, 8) * 8, storage = p.dtype == Element::float32 || wide(p) ? 4 : 2;
-        const int64_t planes = 3 * cells * p.C * storage, least = planes + static_cast<int64_t>(p.packed ? 0 : seen.packed);
-        expect(seen.workspace >= static_cast<uint64_t>(least), "the workspace does not hold a, b and o");
-        expect(seen.workspace <= static_cast<uint64_t>(least) + 4 * 256, "the workspace is larger than a, b and o");
-      });
+    for (const Problem &p : sizes(128)) check(arch, p);
+  for (const Problem &p : sizes(384, 256)) check("cuda_sm90a", p);
 }

@@ -9,7 +9,9 @@ namespace lamina::triangle_multiplication::hopper {
 template <int C>
 struct BackShape {
   static constexpr int splits = back_splits(C);   // CTAs that share a tile, 128 output channels each
-  static constexpr int slots = C == 128 ? 2 : 1;  // pair and o have a slot each, or take turns
+  static constexpr int slots = C == 128 ? 2 : 1;  // pair and o have a slot each, or come one after the other
+  static constexpr bool in_turns = C == 128 ? hopper_back_128_turns : hopper_back_256_turns;
+  static constexpr int turns = 2;  // of a tile
 };
 
 template <int C, class T>
@@ -22,6 +24,7 @@ struct BackShared {
   Barrier weights_full[2];
   Barrier full[back_workers][2], free[back_workers][2];          // of pair, of o
   Barrier staged_full[back_workers], staged_free[back_workers];  // free: with the residual in it, where there is one
+  cuda::Turns<back_workers> turns;
 };
 
 template <int C, bool extras, class T>
@@ -103,7 +106,9 @@ class Dropout {
 template <int C, bool extras, class T>
 __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, int split, int first, int step) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, column = lane % 4 * 2, matrix = lane / 8;
-  for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
+  cuda::Turn<back_workers, BackShape<C>::in_turns> turn(shared.turns, w);
+  int t = first;
+  for (int round = 0; t < job.tiles; t += step, ++round) {
     Rows<C, T> rows;
     float sum[64];
     uint32_t gate[32];
@@ -112,7 +117,9 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
     rows.load_by_position(shared.slot[w][0]);
     rows.release(shared.free[w][0]);
     if (round == 0) shared.weights_full[0].wait(0);
+    turn.take();
     rows.multiply(sum, shared.gate);
+    turn.give();  // wgmma with a register operand holds its warp until nearly all is done
     // A dropout mask becomes part of the gate; where it can, it comes while the products run.
     const int64_t position = static_cast<int64_t>(t) * tile + warp * 16 + lane / 4;
     [[maybe_unused]] const Dropout dropout(job.dropout_mask, job.cells, split * 128 + column, position);
@@ -142,7 +149,9 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
     rows.load_by_channel(shared.slot[w][BackShape<C>::slots - 1]);
     rows.release(shared.free[w][1]);
     if (round == 0) shared.weights_full[1].wait(0);
+    turn.take();
     rows.multiply(sum, shared.weights);
+    turn.give();
     scale = rows.statistics(job.eps).scale;
     cuda::wait_products<0>();
 
@@ -170,6 +179,7 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
     __syncwarp();
     if (lane == 0) shared.staged_full[w].arrive();
   }
+  if (t - w * (step / back_workers) < job.tiles) turn.pass(BackShape<C>::turns);  // in this round the first worker has a tile
 }
 
 // extras: there is a residual or a dropout mask.
@@ -187,6 +197,7 @@ __device__ void back(const BackJob &job) {
       for (int which = 0; which < 2; ++which) shared.full[w][which].init(1), shared.free[w][which].init(4);
       shared.staged_full[w].init(4), shared.staged_free[w].init(1);
     }
+    shared.turns.init();
     cuda::publish_barriers();
   }
   if (threadIdx.x < 128) {

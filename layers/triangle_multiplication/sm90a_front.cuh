@@ -20,7 +20,9 @@ struct FrontShape {
   static constexpr int gate_rows = narrow ? narrow_hidden : 0, passes = (4 * (narrow ? narrow_hidden : C) + gate_rows) / splits / 128;
   static constexpr int slots = workers;  // of the ring of tiles
   static constexpr int buffers = 2;      // staged passes of a worker
-  static constexpr int worker_registers = workers == 3 ? 152 : narrow ? 224 : 232, service_registers = workers == 3 || narrow ? 56 : 40;
+  static constexpr bool in_turns = !narrow && (C == 128 ? hopper_front_128_turns : hopper_front_256_turns);
+  static constexpr int turns = folds ? 1 : passes;  // of a tile
+  static constexpr int worker_registers = workers == 3 ? 152 : 224, service_registers = 56;
   static_assert(cuda::registers_fit(workers, worker_registers, service_registers));
 };
 
@@ -37,6 +39,7 @@ struct FrontShared {
   // pair_full is a worker's, not a slot's: who waits for a phase must see every phase of that parity before it.
   Barrier weights_full[Shape::passes], pair_full[Shape::workers], pair_free[Shape::slots];
   Barrier staged_full[Shape::workers][Shape::buffers], staged_free[Shape::workers][Shape::buffers];
+  cuda::Turns<Shape::workers> turns;
 
   // Of a pass and 64 channels of pair.  Where one product takes both passes, their rows lie behind each other.
   __device__ T *weight_box(int pass, int box) { return weights[Shape::folds ? box * Shape::passes + pass : pass * C / 64 + box][0]; }
@@ -192,6 +195,7 @@ struct FrontWorker {
   const FrontJob &job;
   FrontShared<Shape> &shared;
   int w, split;
+  cuda::Turn<Shape::workers, Shape::in_turns> turn{shared.turns, w};
   RingIndex<Shape::buffers> buffer{};
 
   // 64 channels by way of `put(staged)` to the thread that stores them.
@@ -248,7 +252,9 @@ struct FrontWorker {
     for (int pass = 0; pass < Shape::passes; ++pass) {
       float sum[64];
       if (first) shared.weights_full[pass].wait(0);
+      turn.take();
       rows.multiply(sum, shared.weight_box(pass, 0));
+      turn.give();  // wgmma with a register operand holds its warp until nearly all is done
       cuda::wait_products<0>();
       finish_pass(sum, pass, {}, half_mask);
     }
@@ -259,6 +265,7 @@ struct FrontWorker {
     static_assert(!Shape::folds || Shape::passes == 2);
     float sum[128];
     if (first) shared.weights_full[0].wait(0), shared.weights_full[1].wait(0);
+    turn.take();
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < C / 16; ++k) {
@@ -266,9 +273,11 @@ struct FrontWorker {
       const uint64_t b = cuda::operand(cuda::shared_address(shared.weight_box(0, k / 4)));
       cuda::multiply<cuda::Lines::along_k, T>(sum, cuda::deeper<cuda::Lines::along_k>(a, k % 4),
                                               cuda::deeper<cuda::Lines::along_k>(b, k % 4), k > 0);
+      if (Shape::in_turns && k == C / 16 - 3) cuda::commit_products();  // what is left covers the way to the next worker
     }
     cuda::commit_products();
     const RowPair scale = statistics_of<C, T>(shared.pair[slot], job.eps).scale;
+    if constexpr (Shape::in_turns) cuda::wait_products<1>(), turn.give();
     cuda::wait_products<0>();
     arrive_behind_loads(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
     finish_pass(sum, 0, scale, half_mask);
@@ -281,13 +290,15 @@ __device__ void work_front(const FrontJob &job, FrontShared<Shape> &shared, int 
   FrontWorker<Shape> worker{job, shared, w, split};
   RingIndex<Shape::slots> slot;
   slot.advance(w);
-  for (int t = first, round = 0; t < job.tiles; t += step, ++round, slot.advance(Shape::workers)) {
+  int t = first;
+  for (int round = 0; t < job.tiles; t += step, ++round, slot.advance(Shape::workers)) {
     shared.pair_full[w].wait(round & 1);
     const RowPair half_mask = pair_of(shared.half_mask[slot.at]);
     if constexpr (Shape::narrow) worker.work_as_it_comes(slot.at, half_mask, t == first);
     else if constexpr (Shape::folds) worker.work_from_shared(slot.at, half_mask, t == first);
     else worker.work_from_registers(slot.at, half_mask, t == first);
   }
+  if (t - w * (step / Shape::workers) < job.tiles) worker.turn.pass(Shape::turns);  // in this round the first worker has a tile
 }
 
 template <int C, class T, bool narrow = false>
@@ -303,6 +314,7 @@ __device__ void front(const FrontJob &job) {
     cuda::allow_next_kernel();
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
     for (Barrier &barrier : shared.pair_free) barrier.init(4);
+    shared.turns.init();
     for (int w = 0; w < Shape::workers; ++w) {
       shared.pair_full[w].init(2);
       for (int buffer = 0; buffer < Shape::buffers; ++buffer) shared.staged_full[w][buffer].init(4), shared.staged_free[w][buffer].init(1);

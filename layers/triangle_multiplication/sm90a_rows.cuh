@@ -4,8 +4,10 @@
 // 8 + 2*(l%4): a[k] = {upper low pair, lower low pair, upper high pair, lower high pair}.
 #pragma once
 #include "gpu_cell.cuh"
+#include "kernels/cuda/turns.cuh"
 #include "kernels/cuda/wgmma.cuh"
 #include "sm90a_job.h"
+#include "tiles.h"
 
 namespace lamina::triangle_multiplication::hopper {
 

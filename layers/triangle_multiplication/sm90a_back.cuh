@@ -200,6 +200,10 @@ __device__ void back(const BackJob &job) {
     shared.turns.init();
     cuda::publish_barriers();
   }
+  if (threadIdx.x == 32) {
+    cuda::prefetch_map(job.gate), cuda::prefetch_map(job.weights);
+    cuda::prefetch_map(job.pair.whole), cuda::prefetch_map(job.o), cuda::prefetch_map(job.out.whole);
+  }
   if (threadIdx.x < 128) {
     shared.half_gate_bias[threadIdx.x] = 0.5f * job.gate_bias[split * 128 + threadIdx.x];
     shared.bias[threadIdx.x] = job.bias[split * 128 + threadIdx.x];

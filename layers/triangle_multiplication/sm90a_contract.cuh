@@ -139,6 +139,7 @@ __device__ void contract(const ContractJob &job) {
     for (Barrier &barrier : shared.free) barrier.init(2 * together);
     cuda::publish_barriers();
   }
+  if (threadIdx.x == 32) cuda::prefetch_map(job.a), cuda::prefetch_map(job.b), cuda::prefetch_map(job.o);
   if constexpr (together > 1) cuda::meet_cluster();
   else __syncthreads();
   if (group == 2) {

@@ -66,19 +66,21 @@ __device__ inline float value_of(const FrontJob &job, uint64_t mask) {
   return job.mask_lines.data ? gpu::value_of(mask, job.mask_lines.dtype) : __uint_as_float(static_cast<uint32_t>(mask));
 }
 
-// The warp that fills the ring: weights first, then tile after tile.
+// The warp that fills the ring: tile after tile, and behind each of the first ones a pass of weights, so that the first worker waits for
+// one of each instead of all the weights.
 template <class Shape>
 __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int split, int first, int step) {
   constexpr int C = Shape::C;
   const int lane = threadIdx.x % 32;
-  if (lane == 0) {
-    for (int pass = 0; pass < Shape::passes; ++pass) {
-      shared.weights_full[pass].expect(128 * C * 2);
+  int passes = 0;  // whose weights are under way
+  const auto load_weights = [&](int until) {
+    for (; passes < until; ++passes) {
+      shared.weights_full[passes].expect(128 * C * 2);
       for (int box = 0; box < C / 64; ++box)
-        cuda::load_box(job.weights, shared.weights_full[pass], shared.weight_box(pass, box), box * 64,
-                       (split * Shape::passes + pass) * 128);
+        cuda::load_box(job.weights, shared.weights_full[passes], shared.weight_box(passes, box), box * 64,
+                       (split * Shape::passes + passes) * 128);
     }
-  }
+  };
   // A mask's way from memory is long: it is under way while this warp waits for a slot, and a lane's two positions share a sector.
   uint64_t mask[2];
   Walk at(job.cells, first * tile + 2 * lane, step * tile);
@@ -91,6 +93,8 @@ __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int 
     if (lane == 0) {
       full.expect(tile * C * 2);
       for (int box = 0; box < C / 64; ++box) load_positions(job.pair, job.cells, full, shared.pair[slot.at][box], box * 64, at);
+      // With the ring's last slot come all of them: a slot may not be freed before its worker has seen every pass.
+      load_weights(slot.at == Shape::slots - 1 ? Shape::passes : passes + 1 < Shape::passes ? passes + 1 : Shape::passes);
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) shared.half_mask[slot.at][2 * lane + half] = 0.5f * value_of(job, mask[half]);
@@ -99,6 +103,7 @@ __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int 
     at.advance();
     if (t + step < job.tiles) look_up_masks(job, at, mask);
   }
+  if (lane == 0) load_weights(Shape::passes);
 }
 
 // The first channel of a, b and output gate that a pass makes: 64 of 128 rows of a and b, all 128 of the gate.
@@ -308,10 +313,7 @@ __device__ void front(const FrontJob &job) {
   static_assert(sizeof(FrontShared<Shape>) == launched.shared_bytes && (Shape::workers + 1) * 128 == launched.threads);
   extern __shared__ __align__(1024) char dynamic[];
   FrontShared<Shape> &shared = *reinterpret_cast<FrontShared<Shape> *>(dynamic);
-  // In this order: whoever starts early behind this kernel may then read packed weights before it waits itself.
-  cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) {
-    cuda::allow_next_kernel();
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
     for (Barrier &barrier : shared.pair_free) barrier.init(4);
     shared.turns.init();
@@ -321,6 +323,10 @@ __device__ void front(const FrontJob &job) {
     }
     cuda::publish_barriers();
   }
+  if (threadIdx.x == 32) cuda::prefetch_map(job.pair.whole), cuda::prefetch_map(job.weights), cuda::prefetch_map(job.planes);
+  // In this order: whoever starts early behind this kernel may then read packed weights before it waits itself.
+  cuda::wait_for_previous_kernel();
+  if (threadIdx.x == 0) cuda::allow_next_kernel();
   const int split = blockIdx.x % Shape::splits;
   if constexpr (Shape::normalises) load_norm<C>(shared.norm, job.norm_weight, job.norm_bias);
   if constexpr (Shape::folds)

@@ -114,6 +114,8 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
     uint32_t gate[32];
 
     shared.full[w][0].wait(round & 1);
+    RowPair scale;
+    if constexpr (hopper_hands_scales) scale = left_rows(job.scales, t);  // comes while the products run
     rows.load_by_position(shared.slot[w][0]);
     rows.release(shared.free[w][0]);
     if (round == 0) shared.weights_full[0].wait(0);
@@ -127,7 +129,7 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
 #pragma unroll
       for (int pair = 0; pair < 32; ++pair) gate[pair] = dropout.pair(pair / 2, pair % 2);
     }
-    RowPair scale = rows.statistics(job.eps).scale;
+    if constexpr (!hopper_hands_scales) scale = rows.statistics(job.eps).scale;
     cuda::wait_products<0>();
     scale.upper *= 0.5f, scale.lower *= 0.5f;
 #pragma unroll

@@ -1,6 +1,7 @@
 // The host half of the Hopper kernels for 16-bit tensors: which problems they take, their launches.
 #pragma once
 #include "sm90a_launch.h"
+#include "tiles.h"
 
 namespace lamina::triangle_multiplication::hopper {
 
@@ -29,6 +30,12 @@ inline bool takes(const Problem &p) {
          (p.C == 128 || !overlap(p.pair, p.out, p));
 }
 
+// Behind everything else in the workspace: what the front leaves for the back.
+inline uint64_t scales_bytes(const Problem &p) {
+  const Plan plan(p);
+  return hopper_hands_scales && takes_weights(p) ? static_cast<uint64_t>((plan.group * plan.per_batch + tile - 1) / tile * tile * 4) : 0;
+}
+
 class GroupLaunch : Launches {
  public:
   GroupLaunch(const Problem &p, const Plan &plan, const char *packed, char *workspace, const cuda::DeviceCode &code,
@@ -50,6 +57,7 @@ class GroupLaunch : Launches {
  private:
   bool wide() const { return C_ == 256; }
   const float *floats(int64_t at) const { return reinterpret_cast<const float *>(packed_ + at); }
+  float *scales() const { return hopper_hands_scales ? reinterpret_cast<float *>(workspace_ + plan_.workspace) : nullptr; }
 
   Status front(Failure &failure) {
     FrontJob job{};
@@ -61,6 +69,7 @@ class GroupLaunch : Launches {
     job.norm_weight = floats(plan_.layout.norm_in), job.norm_bias = job.norm_weight + C;
     const bool bias = p_.a_projection.bias.present || p_.a_gate.bias.present || p_.b_projection.bias.present || p_.b_gate.bias.present;
     job.bias = bias || front_folds(C_) ? floats(part.bias) : nullptr;
+    job.scales = scales();
     give_masks(job);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     return launch(of_dtype(kernel::hopper_front_128) + wide(), grid(front_splits(C_)), front_shape(C_), &job, failure);
@@ -75,6 +84,7 @@ class GroupLaunch : Launches {
     LAMINA_TRY(map(packed_ + plan_.layout.folded_out.weight, C, C, box, 128, job.weights, failure));
     LAMINA_TRY(map_positions(p_.out, job.out, failure));
     job.gate_bias = floats(plan_.layout.folded_gate.bias), job.bias = floats(plan_.layout.folded_out.bias);
+    job.scales = scales();
     if ((job.has_residual = p_.residual.present)) LAMINA_TRY(map_positions(p_.residual, job.residual, failure));
     job.dropout_mask = from_batch(p_.dropout_mask, first_);
     job.dropout = form_of(job.dropout_mask, p_.dtype);

@@ -214,6 +214,10 @@ struct FrontWorker {
     buffer.advance();
   }
 
+  __device__ void leave_scale(int t, RowPair scale) {
+    if (hopper_hands_scales && split == 0 && job.scales) leave_rows(job.scales, t, scale);
+  }
+
   // Products of one pass.
   __device__ void finish_pass(float *sum, int pass, RowPair scale, RowPair half_mask) {
     const int row = (split * Shape::passes + pass) * 128;
@@ -248,11 +252,11 @@ struct FrontWorker {
   }
 
   // The row's LayerNorm in registers, then pass after pass.
-  __device__ void work_from_registers(int slot, RowPair half_mask, bool first) {
+  __device__ void work_from_registers(int t, int slot, RowPair half_mask, bool first) {
     Rows<C, T> rows;
     rows.load_by_position(shared.pair[slot]);
     rows.release(shared.pair_free[slot], mixed(half_mask));
-    rows.normalise(shared.norm, job.eps);
+    leave_scale(t, rows.normalise(shared.norm, job.eps));
 #pragma unroll 1
     for (int pass = 0; pass < Shape::passes; ++pass) {
       float sum[64];
@@ -266,7 +270,7 @@ struct FrontWorker {
   }
 
   // Both passes by one product from shared memory; while it runs, these warps compute the rows' statistics.
-  __device__ void work_from_shared(int slot, RowPair half_mask, bool first) {
+  __device__ void work_from_shared(int t, int slot, RowPair half_mask, bool first) {
     static_assert(!Shape::folds || Shape::passes == 2);
     float sum[128];
     if (first) shared.weights_full[0].wait(0), shared.weights_full[1].wait(0);
@@ -285,6 +289,7 @@ struct FrontWorker {
     if constexpr (Shape::in_turns) cuda::wait_products<1>(), turn.give();
     cuda::wait_products<0>();
     arrive_behind_loads(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
+    leave_scale(t, scale);
     finish_pass(sum, 0, scale, half_mask);
     finish_pass(sum + 64, 1, scale, half_mask);
   }
@@ -300,8 +305,8 @@ __device__ void work_front(const FrontJob &job, FrontShared<Shape> &shared, int 
     shared.pair_full[w].wait(round & 1);
     const RowPair half_mask = pair_of(shared.half_mask[slot.at]);
     if constexpr (Shape::narrow) worker.work_as_it_comes(slot.at, half_mask, t == first);
-    else if constexpr (Shape::folds) worker.work_from_shared(slot.at, half_mask, t == first);
-    else worker.work_from_registers(slot.at, half_mask, t == first);
+    else if constexpr (Shape::folds) worker.work_from_shared(t, slot.at, half_mask, t == first);
+    else worker.work_from_registers(t, slot.at, half_mask, t == first);
   }
   if (t - w * (step / Shape::workers) < job.tiles) worker.turn.pass(Shape::turns);  // in this round the first worker has a tile
 }

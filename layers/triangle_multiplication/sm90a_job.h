@@ -54,6 +54,7 @@ struct FrontJob {
   CUtensorMap planes;                    // a, b (narrow: and the output gate): [channels, positions], boxes of 64 channels x 64 positions
   const float *norm_weight, *norm_bias;  // where the LayerNorm is not folded in
   const float *bias;                     // of the packed rows; null where all are zero
+  float *scales;                         // of each position's row of pair, 1 / deviation, whole tiles; null: nobody asks
   View pair_mask, token_mask;
   MaskLines mask_lines;
   Cells cells;
@@ -82,6 +83,7 @@ struct BackJob {
   CUtensorMap o;                  // [C, positions]
   CUtensorMap gate, weights;      // packed, folded: [C, C] each, boxes of 128 rows x 64
   const float *gate_bias, *bias;  // of the packed rows
+  const float *scales;            // what the front left, where hopper_hands_scales
   View dropout_mask;
   MaskForm dropout;
   bool has_residual;

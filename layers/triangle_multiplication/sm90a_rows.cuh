@@ -162,13 +162,13 @@ struct Rows {
     return moments.over(C, eps);
   }
 
-  // LayerNorm in place.
-  __device__ void normalise(const NormPair *norm, float eps) {
-    normalise(norm, eps, [](uint32_t &pair, int, int, float low, float high) { pair = cuda::pack<T>(low, high); });
+  // LayerNorm in place; gives 1 / deviation.
+  __device__ RowPair normalise(const NormPair *norm, float eps) {
+    return normalise(norm, eps, [](uint32_t &pair, int, int, float low, float high) { pair = cuda::pack<T>(low, high); });
   }
   // put(a[k][i], k, i, low, high) rounds what it makes of them.
   template <class Put>
-  __device__ void normalise(const NormPair *norm, float eps, Put put) {
+  __device__ RowPair normalise(const NormPair *norm, float eps, Put put) {
     const auto [m, s] = statistics(eps);
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -181,6 +181,7 @@ struct Rows {
         put(a[k][i], k, i, fmaf(fmaf(cuda::low_half<T>(x), scale, shift), n.weight[0], n.bias[0]),
             fmaf(fmaf(cuda::high_half<T>(x), scale, shift), n.weight[1], n.bias[1]));
       }
+    return s;
   }
 
   // sum = rows * weights' for 128 rows of weights, boxes [C / 64][128][64].  Asynchronous: wait_products follows.
@@ -207,6 +208,16 @@ __device__ Statistics statistics_of(const void *boxes, float eps) {
     moments.add<T>(a);
   }
   return moments.over(C, eps);
+}
+
+// A row's number for each position of tile t, left in device memory by one kernel for another.
+__device__ inline void leave_rows(float *rows, int t, RowPair pair) {
+  const int lane = threadIdx.x % 32, row = t * tile + threadIdx.x / 32 % 4 * 16 + lane / 4;
+  if (lane % 4 == 0) rows[row] = pair.upper, rows[row + 8] = pair.lower;
+}
+__device__ inline RowPair left_rows(const float *rows, int t) {
+  const int row = t * tile + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
+  return {__ldcg(rows + row), __ldcg(rows + row + 8)};
 }
 
 // A lane's two of 64 numbers in shared memory, one a position.

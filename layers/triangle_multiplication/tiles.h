@@ -33,6 +33,10 @@ LAMINA_TUNABLE(hopper_front_256_turns, 0);  // cuda_sm90a: 0 1 at N=128,256,512,
 LAMINA_TUNABLE(hopper_back_128_turns, 0);   // cuda_sm90a: 0 1 at N=128,256,512,1024 C=128
 LAMINA_TUNABLE(hopper_back_256_turns, 0);   // cuda_sm90a: 0 1 at N=128,256,512,1024 C=256
 
+// Whether Hopper's front leaves 1 / deviation of each row of pair for the back, which then need not compute it again: 4 bytes a position
+// of workspace.
+LAMINA_TUNABLE(hopper_hands_scales, 0);  // cuda_sm90a: 0 1 at N=128,256,512,1024 C=128,256
+
 // HIP's front, gate and back.  64 positions are two of an MFMA's 32, so each weight that a wave loads from L2 serves two instructions and
 // four waves ask L2 for 32 bytes a cycle at full MFMA rate, of the 54 that an MI300X can give each unit; 512 bytes of a position's channels
 // (256 in 16 bits) make a panel of 33 KB.  Computed, not measured: nobody has run these on a card yet.

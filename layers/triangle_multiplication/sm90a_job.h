@@ -4,6 +4,7 @@
 #include <cuda.h>
 
 #include "cuda_job.h"
+#include "tiles.h"
 
 namespace lamina::triangle_multiplication::hopper {
 
@@ -15,7 +16,13 @@ struct LaunchShape {
   uint32_t shared_bytes;
 };
 constexpr LaunchShape front_shape(int C) { return {C == 128 ? 512u : 384u, 231424}; }
-constexpr LaunchShape contract_shape(int columns) { return columns == 256 ? LaunchShape{384, 230400} : LaunchShape{384, 197632}; }
+// Of a contraction whose `groups` warpgroups multiply 64 rows each.
+constexpr int contract_boxes(int columns) { return columns == 256 ? hopper_contract_boxes : 2; }  // that one of them stages
+constexpr int contract_stages(int columns, int groups) { return columns == 256 ? 5 - hopper_contract_boxes / 2 : groups == 2 ? 5 : 4; }
+constexpr LaunchShape contract_shape(int columns, int groups = 2) {
+  const int stage = (groups * 64 + columns) * 128, staged = groups * contract_boxes(columns) * 64 * 128;
+  return {(groups + 1) * 128u, static_cast<uint32_t>(contract_stages(columns, groups) * stage + staged + 1024)};
+}
 constexpr LaunchShape back_shape(int C) { return C == 128 ? LaunchShape{384, 165888} : LaunchShape{384, 231424}; }
 constexpr int front_splits(int C) { return C == 128 ? 1 : 4; }  // CTAs that share a tile
 // Where CTAs share a tile, the LayerNorm is folded into the weights and wgmma takes the tile from shared memory as it came: normalising in

@@ -87,6 +87,8 @@ class Launches {
 
   // 128 x 256 tiles, or 128 x 128 where the wide ones would leave half of their columns empty or most of the GPU idle.
   static bool square(int64_t N) { return N <= 128 || (N > 256 && N <= 384); }
+  // 192 x 128 instead, where two of them cover the rows.
+  static bool tall(int64_t N) { return hopper_tall_tiles && N > 256 && N <= 384; }
 
   // Planes of every channel; boxes are 64 wide and as high as said.
   Status contract_job(const char *left, uint32_t left_rows, const char *right, uint32_t right_rows, const char *out, ContractJob &job,
@@ -110,13 +112,16 @@ class Launches {
   // out = left right', or left' right where the sum runs along the rows.
   Status contract(bool along_rows, const char *left, const char *right, const char *out, Failure &failure) {
     // Neighbouring wide tiles share their columns' operand, two CTAs a cluster.
-    const unsigned together = !square(p_.N) && (p_.N + 127) / 128 % 2 == 0 ? 2 : 1, columns = square(p_.N) ? 128 : 256;
+    const bool high = tall(p_.N);
+    const unsigned together = high || (!square(p_.N) && (p_.N + 127) / 128 % 2 == 0) ? 2 : 1, columns = square(p_.N) ? 128 : 256;
     ContractJob job{};
-    LAMINA_TRY(contract_job(left, along_rows ? 64 : 128, right, along_rows ? 64 : columns / together, out, job, failure));
-    const int form = square(p_.N)    ? kernel::hopper_contract_square
+    LAMINA_TRY(contract_job(left, along_rows ? 64 : high ? 192 : 128, right, along_rows ? 64 : columns / together, out, job, failure));
+    if (high) job.row_tiles = 2;
+    const int form = high            ? kernel::hopper_contract_tall
+                     : square(p_.N)  ? kernel::hopper_contract_square
                      : together == 2 ? kernel::hopper_contract_paired
                                      : kernel::hopper_contract_wide;
-    return launch(of_dtype(form) + along_rows, contract_ctas(job) / together * together, contract_shape(256), &job, failure, together);
+    return launch(of_dtype(form) + along_rows, contract_ctas(job) / together * together, contract_shape(columns, high ? 3 : 2), &job, failure, together);
   }
 
   const Problem &p_;

@@ -37,6 +37,12 @@ LAMINA_TUNABLE(hopper_back_256_turns, 0);   // cuda_sm90a: 0 1 at N=128,256,512,
 // of workspace.
 LAMINA_TUNABLE(hopper_hands_scales, 0);  // cuda_sm90a: 0 1 at N=128,256,512,1024 C=128,256
 
+// Hopper's contraction.  From N = 257 to 384, tiles of 192 x 128 in pairs that share their columns ask L2 for 32 KB each 768 cycles of the
+// tensor cores, tiles of 128 x 128 each 512.
+LAMINA_TUNABLE(hopper_tall_tiles, 0);  // cuda_sm90a: 0 1 at N=320,384 C=128,256
+// Boxes of 64 x 64 that a warpgroup stages of a wide tile: 2 beside four stages of operands, or 4, the whole tile, beside three.
+LAMINA_TUNABLE(hopper_contract_boxes, 2);  // cuda_sm90a: 2 4 at N=256,512,1024,2048 C=128
+
 // HIP's front, gate and back.  64 positions are two of an MFMA's 32, so each weight that a wave loads from L2 serves two instructions and
 // four waves ask L2 for 32 bytes a cycle at full MFMA rate, of the 54 that an MI300X can give each unit; 512 bytes of a position's channels
 // (256 in 16 bits) make a panel of 33 KB.  Computed, not measured: nobody has run these on a card yet.

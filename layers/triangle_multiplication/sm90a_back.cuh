@@ -10,6 +10,7 @@ template <int C>
 struct BackShape {
   static constexpr int splits = back_splits(C);   // CTAs that share a tile, 128 output channels each
   static constexpr int slots = C == 128 ? 2 : 1;  // pair and o have a slot each, or come one after the other
+  static constexpr int together = back_together(C);
   static constexpr bool in_turns = C == 128 ? hopper_back_128_turns : hopper_back_256_turns;
   static constexpr int turns = 2;  // of a tile
 };
@@ -30,15 +31,19 @@ struct BackShared {
 template <int C, bool extras, class T>
 __device__ void serve_back(const BackJob &job, BackShared<C, T> &shared, int w, int split, int first, int step) {
   constexpr bool own_slots = BackShape<C>::slots == 2;
+  constexpr int together = BackShape<C>::together, share = C / together;  // channels that this CTA brings
+  const int rank = together > 1 ? cuda::cluster_rank() : 0;
   Walk ahead(job.cells, first * tile, step * tile);
   const auto load_pair = [&] {
     shared.full[w][0].expect(tile * C * 2);
-    for (int box = 0; box < C / 64; ++box)
-      load_positions(job.pair, job.cells, shared.full[w][0], shared.slot[w][0] + box * tile * 64, box * 64, ahead);
+    for (int box = rank * share / 64; box < (rank + 1) * share / 64; ++box)
+      load_positions_for_all<together>(job.pair, job.cells, shared.full[w][0], shared.slot[w][0] + box * tile * 64, box * 64, ahead);
   };
   const auto load_o = [&](int t) {
     shared.full[w][1].expect(tile * C * 2);
-    cuda::load_box(job.o, shared.full[w][1], shared.slot[w][own_slots], t * tile, 0);
+    T *to = shared.slot[w][own_slots] + rank * share * tile;
+    if constexpr (together == 1) cuda::load_box(job.o, shared.full[w][1], to, t * tile, 0);
+    else cuda::load_box_for_all(job.o, shared.full[w][1], to, t * tile, rank * share, (1 << together) - 1);
   };
   // The residual comes to where the result will leave from.
   const auto load_residual = [&](const Walk &at) {
@@ -117,7 +122,7 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
     RowPair scale;
     if constexpr (hopper_hands_scales) scale = left_rows(job.scales, t);  // comes while the products run
     rows.load_by_position(shared.slot[w][0]);
-    rows.release(shared.free[w][0]);
+    rows.template release<BackShape<C>::together>(shared.free[w][0]);
     if (round == 0) shared.weights_full[0].wait(0);
     turn.take();
     rows.multiply(sum, shared.gate);
@@ -149,7 +154,7 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
 
     shared.full[w][1].wait(round & 1);
     rows.load_by_channel(shared.slot[w][BackShape<C>::slots - 1]);
-    rows.release(shared.free[w][1]);
+    rows.template release<BackShape<C>::together>(shared.free[w][1]);
     if (round == 0) shared.weights_full[1].wait(0);
     turn.take();
     rows.multiply(sum, shared.weights);
@@ -196,7 +201,7 @@ __device__ void back(const BackJob &job) {
     cuda::allow_next_kernel();
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
     for (int w = 0; w < back_workers; ++w) {
-      for (int which = 0; which < 2; ++which) shared.full[w][which].init(1), shared.free[w][which].init(4);
+      for (int which = 0; which < 2; ++which) shared.full[w][which].init(1), shared.free[w][which].init(4 * BackShape<C>::together);
       shared.staged_full[w].init(4), shared.staged_free[w].init(1);
     }
     shared.turns.init();
@@ -210,16 +215,19 @@ __device__ void back(const BackJob &job) {
     shared.half_gate_bias[threadIdx.x] = 0.5f * job.gate_bias[split * 128 + threadIdx.x];
     shared.bias[threadIdx.x] = job.bias[split * 128 + threadIdx.x];
   }
-  __syncthreads();
+  if constexpr (BackShape<C>::together > 1) cuda::meet_cluster();
+  else __syncthreads();
   const int w = group < back_workers ? group : warp, first = blockIdx.x / BackShape<C>::splits + w * (gridDim.x / BackShape<C>::splits);
   if (group < back_workers) {
-    static_assert(cuda::registers_fit(back_workers, 232, 40));
-    cuda::raise_registers<232>();
+    static_assert(cuda::registers_fit(back_workers, 224, 56));
+    cuda::raise_registers<224>();
     work_back<C, extras, T>(job, shared, w, split, first, step);
   } else {
-    cuda::lower_registers<40>();
+    cuda::lower_registers<56>();
     if (warp < back_workers && threadIdx.x % 32 == 0) serve_back<C, extras, T>(job, shared, w, split, first, step);
+    __syncwarp();
   }
+  if constexpr (BackShape<C>::together > 1) cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
 }  // namespace lamina::triangle_multiplication::hopper

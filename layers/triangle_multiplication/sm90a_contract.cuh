@@ -89,13 +89,6 @@ __device__ void store_tile(const ContractJob &job, const float *sum, T (&staged)
 }
 
 // A stage is free once the CTAs that fill it have read it.
-template <int together>
-__device__ void free_stage(Barrier &free) {
-  if constexpr (together == 1) free.arrive();
-  else
-    for (int rank = 0; rank < together; ++rank) cuda::arrive_at(free, rank);
-}
-
 template <class T, int columns, Lines lines, int together, int groups>
 __device__ void work_contract(const ContractJob &job, ContractShared<columns, T, groups> &shared, int total, int group) {
   const int thread = threadIdx.x % 128;
@@ -112,12 +105,12 @@ __device__ void work_contract(const ContractJob &job, ContractShared<columns, T,
       cuda::commit_products();
       if (chunk > 0) {  // the products of the stage before are done: hand it back
         cuda::wait_products<1>();
-        if (thread == 0) free_stage<together>(shared.free[stage ? stage - 1 : shared.stages - 1]);
+        if (thread == 0) cuda::arrive_at_all<together>(shared.free[stage ? stage - 1 : shared.stages - 1]);
       }
       if (++stage == shared.stages) stage = 0, parity ^= 1;
     }
     cuda::wait_products<0>();
-    if (thread == 0) free_stage<together>(shared.free[stage ? stage - 1 : shared.stages - 1]);
+    if (thread == 0) cuda::arrive_at_all<together>(shared.free[stage ? stage - 1 : shared.stages - 1]);
     store_tile<T, columns>(job, sum, shared.staged[group], ContractTile(job, index, columns, groups * 64), group);
   }
   if (thread == 0) cuda::wait_stores<0>();

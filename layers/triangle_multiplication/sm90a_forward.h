@@ -72,14 +72,15 @@ class GroupLaunch : Launches {
     job.scales = scales();
     give_masks(job);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
-    return launch(of_dtype(kernel::hopper_front_128) + wide(), grid(front_splits(C_)), front_shape(C_), &job, failure);
+    return launch(of_dtype(kernel::hopper_front_128) + wide(), grid(front_splits(C_)), front_shape(C_), &job, failure,
+                  front_together(C_));
   }
 
   Status back(Failure &failure) {
     BackJob job{};
     const uint64_t C = static_cast<uint64_t>(C_);
     LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
-    LAMINA_TRY(map(workspace_ + plan_.o, positions_, C, box, static_cast<uint32_t>(C), job.o, failure));
+    LAMINA_TRY(map(workspace_ + plan_.o, positions_, C, box, static_cast<uint32_t>(C_ / back_together(C_)), job.o, failure));
     LAMINA_TRY(map(packed_ + plan_.layout.folded_gate.weight, C, C, box, 128, job.gate, failure));
     LAMINA_TRY(map(packed_ + plan_.layout.folded_out.weight, C, C, box, 128, job.weights, failure));
     LAMINA_TRY(map_positions(p_.out, job.out, failure));
@@ -91,7 +92,7 @@ class GroupLaunch : Launches {
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     const bool extras = p_.residual.present || p_.dropout_mask.present;
     const int row = (extras ? kernel::hopper_back_128_extras : kernel::hopper_back_128) + wide();
-    return launch(of_dtype(row), grid(back_splits(C_)), back_shape(C_), &job, failure);
+    return launch(of_dtype(row), grid(back_splits(C_)), back_shape(C_), &job, failure, back_together(C_));
   }
 
   const Plan &plan_;

@@ -20,6 +20,7 @@ struct FrontShape {
   static constexpr int gate_rows = narrow ? narrow_hidden : 0, passes = (4 * (narrow ? narrow_hidden : C) + gate_rows) / splits / 128;
   static constexpr int slots = workers;  // of the ring of tiles
   static constexpr int buffers = 2;      // staged passes of a worker
+  static constexpr int together = narrow ? 1 : front_together(C);
   static constexpr bool in_turns = !narrow && (C == 128 ? hopper_front_128_turns : hopper_front_256_turns);
   static constexpr int turns = folds ? 1 : passes;  // of a tile
   static constexpr int worker_registers = workers == 3 ? 152 : 224, service_registers = 56;
@@ -70,8 +71,8 @@ __device__ inline float value_of(const FrontJob &job, uint64_t mask) {
 // one of each instead of all the weights.
 template <class Shape>
 __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int split, int first, int step) {
-  constexpr int C = Shape::C;
-  const int lane = threadIdx.x % 32;
+  constexpr int C = Shape::C, share = C / 64 / Shape::together;  // boxes that this CTA brings
+  const int lane = threadIdx.x % 32, rank = Shape::together > 1 ? cuda::cluster_rank() : 0;
   int passes = 0;  // whose weights are under way
   const auto load_weights = [&](int until) {
     for (; passes < until; ++passes) {
@@ -92,7 +93,8 @@ __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int 
     shared.pair_free[slot.at].wait(slot.parity ^ 1);
     if (lane == 0) {
       full.expect(tile * C * 2);
-      for (int box = 0; box < C / 64; ++box) load_positions(job.pair, job.cells, full, shared.pair[slot.at][box], box * 64, at);
+      for (int box = rank * share; box < (rank + 1) * share; ++box)
+        load_positions_for_all<Shape::together>(job.pair, job.cells, full, shared.pair[slot.at][box], box * 64, at);
       // With the ring's last slot come all of them: a slot may not be freed before its worker has seen every pass.
       load_weights(slot.at == Shape::slots - 1 ? Shape::passes : passes + 1 < Shape::passes ? passes + 1 : Shape::passes);
     }
@@ -288,7 +290,7 @@ struct FrontWorker {
     const RowPair scale = statistics_of<C, T>(shared.pair[slot], job.eps).scale;
     if constexpr (Shape::in_turns) cuda::wait_products<1>(), turn.give();
     cuda::wait_products<0>();
-    arrive_behind_loads(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
+    arrive_behind_loads<Shape::together>(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
     leave_scale(t, scale);
     finish_pass(sum, 0, scale, half_mask);
     finish_pass(sum + 64, 1, scale, half_mask);
@@ -320,7 +322,7 @@ __device__ void front(const FrontJob &job) {
   FrontShared<Shape> &shared = *reinterpret_cast<FrontShared<Shape> *>(dynamic);
   if (threadIdx.x == 0) {
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
-    for (Barrier &barrier : shared.pair_free) barrier.init(4);
+    for (Barrier &barrier : shared.pair_free) barrier.init(4 * Shape::together);
     shared.turns.init();
     for (int w = 0; w < Shape::workers; ++w) {
       shared.pair_full[w].init(2);
@@ -337,7 +339,8 @@ __device__ void front(const FrontJob &job) {
   if constexpr (Shape::folds)
     for (int row = threadIdx.x; row < Shape::passes * 128; row += blockDim.x)
       shared.bias[row] = job.bias[split * Shape::passes * 128 + row];
-  __syncthreads();
+  if constexpr (Shape::together > 1) cuda::meet_cluster();
+  else __syncthreads();
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   const int ctas = gridDim.x / Shape::splits, first = blockIdx.x / Shape::splits, step = ctas * Shape::workers;
   if (group < Shape::workers) {
@@ -347,7 +350,9 @@ __device__ void front(const FrontJob &job) {
     cuda::lower_registers<Shape::service_registers>();
     if (warp == 3) load_front<Shape>(job, shared, split, first, ctas);
     else if (warp < Shape::workers && threadIdx.x % 32 == 0) store_front<Shape>(job, shared, warp, split, first + warp * ctas, step);
+    __syncwarp();
   }
+  if constexpr (Shape::together > 1) cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
 }  // namespace lamina::triangle_multiplication::hopper

@@ -31,6 +31,10 @@ constexpr bool front_folds(int C) { return C == 256; }
 constexpr int front_workers(int C) { return C == 128 ? 3 : 2; }  // warpgroups that work on tiles of their own
 constexpr int back_workers = 2;
 constexpr int back_splits(int C) { return C / 128; }
+// CTAs that bring a shared tile together, as one cluster.
+constexpr int front_together(int C) { return C == 256 ? hopper_front_together : 1; }
+constexpr int back_together(int C) { return C == 256 ? hopper_back_together : 1; }
+static_assert(front_splits(256) % front_together(256) == 0 && back_splits(256) % back_together(256) == 0);
 
 // Narrow: float tensors computed in 16 bits (attribute `compute`), the output gate before the projection, 128 hidden channels.  A kernel
 // before the others normalises the rows once, the front makes the output gate beside a and b.

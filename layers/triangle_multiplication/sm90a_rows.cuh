@@ -4,6 +4,7 @@
 // 8 + 2*(l%4): a[k] = {upper low pair, lower low pair, upper high pair, lower high pair}.
 #pragma once
 #include "gpu_cell.cuh"
+#include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/turns.cuh"
 #include "kernels/cuda/wgmma.cuh"
 #include "sm90a_job.h"
@@ -35,11 +36,12 @@ struct Statistics {
 __device__ inline uint32_t mixed(RowPair pair) { return __float_as_uint(pair.upper) ^ __float_as_uint(pair.lower); }
 
 // One arrival for the warp, behind all its loads from shared memory.  An arrival right behind ldmatrix can overtake the loads, so it hangs on
-// a vote that needs them: `read` is made of every one of them.
-__device__ inline void arrive_behind_loads(Barrier &free, uint32_t read) {
+// a vote that needs them: `read` is made of every one of them.  In a cluster, all CTAs that fill the tile hear of it.
+template <int together = 1>
+__device__ void arrive_behind_loads(Barrier &free, uint32_t read) {
   const bool unlikely = __any_sync(~0u, read == 0x7fc17fc3u);
   __syncwarp();
-  if (threadIdx.x % 32 == (unlikely ? 1 : 0)) free.arrive();
+  if (threadIdx.x % 32 == (unlikely ? 1 : 0)) cuda::arrive_at_all<together>(free);
 }
 
 // Sums over channels of a lane's share of its two positions.
@@ -119,6 +121,15 @@ __device__ inline void load_positions(const PositionMaps &maps, const Cells &cel
   for_boxes(maps, cells.pitch, at, to,
             [&](const CUtensorMap &map, void *box, int j, int line) { cuda::load_box(map, full, box, channel, j, line); });
 }
+// The same into all CTAs of a cluster of `together`.
+template <int together>
+__device__ void load_positions_for_all(const PositionMaps &maps, const Cells &cells, Barrier &full, void *to, int channel, const Walk &at) {
+  if constexpr (together == 1) load_positions(maps, cells, full, to, channel, at);
+  else
+    for_boxes(maps, cells.pitch, at, to, [&](const CUtensorMap &map, void *box, int j, int line) {
+      cuda::load_box_for_all(map, full, box, channel, j, line, (1 << together) - 1);
+    });
+}
 // And back: what lies outside is not written.
 __device__ inline void store_positions(const PositionMaps &maps, const Cells &cells, void *from, int channel, const Walk &at) {
   for_boxes(maps, cells.pitch, at, from,
@@ -147,11 +158,12 @@ struct Rows {
   }
 
   // Frees the tile's shared memory once all of it, and what `more` is made of, is surely in registers.
+  template <int together = 1>
   __device__ void release(Barrier &free, uint32_t more = 0) const {
     uint32_t read = more;
 #pragma unroll
     for (int k = 0; k < C / 16; ++k) read ^= a[k][3];
-    arrive_behind_loads(free, read);
+    arrive_behind_loads<together>(free, read);
   }
 
   // May run while wgmma reads the registers.

@@ -36,6 +36,9 @@ LAMINA_TUNABLE(hopper_back_256_turns, 0);   // cuda_sm90a: 0 1 at N=128,256,512,
 // Whether Hopper's front leaves 1 / deviation of each row of pair for the back, which then need not compute it again: 4 bytes a position
 // of workspace.
 LAMINA_TUNABLE(hopper_hands_scales, 0);  // cuda_sm90a: 0 1 at N=128,256,512,1024 C=128,256
+// CTAs of a cluster that bring each other their shares of a tile, where CTAs share tiles: 256 channels.
+LAMINA_TUNABLE(hopper_front_together, 1);  // cuda_sm90a: 1 2 at N=128,256,512,1024 C=256
+LAMINA_TUNABLE(hopper_back_together, 1);   // cuda_sm90a: 1 2 at N=128,256,512,1024 C=256
 
 // Hopper's contraction.  From N = 257 to 384, tiles of 192 x 128 in pairs that share their columns ask L2 for 32 KB each 768 cycles of the
 // tensor cores, tiles of 128 x 128 each 512.

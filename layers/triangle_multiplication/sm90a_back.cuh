@@ -108,6 +108,8 @@ class Dropout {
   int64_t at_[2];
 };
 
+// Between the products a gate stays as pairs of 16 bits: of tanh in fp16, so that (u / 2) (1 + tanh) loses next to nothing; with extras, of
+// the gate with its dropout factor, which may be anything, in T.
 template <int C, bool extras, class T>
 __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, int split, int first, int step) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, column = lane % 4 * 2, matrix = lane / 8;
@@ -141,9 +143,13 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
     for (int pair = 0; pair < 32; ++pair) {  // sigmoid(x) = (1 + tanh(x / 2)) / 2
       const float *bias = shared.half_gate_bias + pair / 2 * 8 + column;
       const float s = pair % 2 ? scale.lower : scale.upper;
-      float2 g = {fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair], s, bias[0])), 0.5f, 0.5f),
-                  fmaf(cuda::tanh_approximate(fmaf(sum[2 * pair + 1], s, bias[1])), 0.5f, 0.5f)};
-      if (extras && job.dropout != MaskForm::none) {
+      const float2 t = {cuda::tanh_approximate(fmaf(sum[2 * pair], s, bias[0])), cuda::tanh_approximate(fmaf(sum[2 * pair + 1], s, bias[1]))};
+      if constexpr (!extras) {
+        gate[pair] = cuda::pack<float16>(t.x, t.y);
+        continue;
+      }
+      float2 g = {fmaf(t.x, 0.5f, 0.5f), fmaf(t.y, 0.5f, 0.5f)};
+      if (job.dropout != MaskForm::none) {
         const bool pairs = job.dropout == MaskForm::pairs;
         const float2 factor =
             pairs ? float2{cuda::low_half<T>(gate[pair]), cuda::high_half<T>(gate[pair])} : dropout.factors(pair / 2, pair % 2);
@@ -161,6 +167,7 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
     turn.give();
     scale = rows.statistics(job.eps).scale;
     cuda::wait_products<0>();
+    if constexpr (!extras) scale.upper *= 0.5f, scale.lower *= 0.5f;
 
     shared.staged_free[w].wait(round & 1);
 #pragma unroll
@@ -178,7 +185,7 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
         if constexpr (extras)
           result[i] = cuda::pack<T>(fmaf(u0, cuda::low_half<T>(gate[pair]), cuda::low_half<T>(residual[i])),
                                     fmaf(u1, cuda::high_half<T>(gate[pair]), cuda::high_half<T>(residual[i])));
-        else result[i] = cuda::pack<T>(u0 * cuda::low_half<T>(gate[pair]), u1 * cuda::high_half<T>(gate[pair]));
+        else result[i] = cuda::pack<T>(fmaf(u0, cuda::low_half<float16>(gate[pair]), u0), fmaf(u1, cuda::high_half<float16>(gate[pair]), u1));
       }
       cuda::store_matrices(here, result[0], result[1], result[2], result[3]);
     }
@@ -213,7 +220,7 @@ __device__ void back(const BackJob &job) {
   }
   if (threadIdx.x < 128) {
     shared.half_gate_bias[threadIdx.x] = 0.5f * job.gate_bias[split * 128 + threadIdx.x];
-    shared.bias[threadIdx.x] = job.bias[split * 128 + threadIdx.x];
+    shared.bias[threadIdx.x] = (extras ? 1 : 0.5f) * job.bias[split * 128 + threadIdx.x];
   }
   if constexpr (BackShape<C>::together > 1) cuda::meet_cluster();
   else __syncthreads();

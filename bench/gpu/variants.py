@@ -160,8 +160,9 @@ def main():
                 print(f"N={n:<4} C={c}{clock}")
                 for name, seconds in times.items():
                     us = statistics.median(seconds) * 1e6
-                    print(f"    {name:20} {us:9.1f} us ({min(seconds) * 1e6:.1f}..{max(seconds) * 1e6:.1f})  {us / base / 1e6:6.3f} of the base"
-                          + (f"  error {errors[name]:.2e}" if name in errors else ""), flush=True)
+                    error = f"  error {errors[name]:.2e}" if name in errors else ""
+                    print(f"    {name:20} {us:9.1f} us ({min(seconds) * 1e6:.1f}..{max(seconds) * 1e6:.1f})  "
+                          f"{us / base / 1e6:6.3f} of the base{error}", flush=True)
                 rows.append({"N": n, "C": c, "errors": errors, "state": state, "seconds": times})
                 if options.out:
                     with open(options.out, "w") as file:

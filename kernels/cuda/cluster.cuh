@@ -40,8 +40,8 @@ __device__ void arrive_at_all(Barrier &barrier) {
 // One box into the same place of each CTA in `ranks`, a bit mask; each one's own `full` learns of the bytes.
 __device__ inline void load_box_for_all(const CUtensorMap &map, Barrier &full, void *to, int x, int y, uint16_t ranks) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(
-          shared_address(to)),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::
+          "r"(shared_address(to)),
       "l"(&map), "r"(full.address()), "r"(x), "r"(y), "h"(ranks)
       : "memory");
 }

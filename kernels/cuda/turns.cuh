@@ -8,8 +8,8 @@
 namespace lamina::cuda {
 
 template <int workers>
-struct Turns {  // in shared memory
-  Barrier given[workers];  // to a worker, by the one before it
+struct Turns {
+  Barrier given[workers];  // in shared memory; to a worker, by the one before it
 
   __device__ void init() {
     for (Barrier &barrier : given) barrier.init(4);

@@ -143,19 +143,20 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
     for (int pair = 0; pair < 32; ++pair) {  // sigmoid(x) = (1 + tanh(x / 2)) / 2
       const float *bias = shared.half_gate_bias + pair / 2 * 8 + column;
       const float s = pair % 2 ? scale.lower : scale.upper;
-      const float2 t = {cuda::tanh_approximate(fmaf(sum[2 * pair], s, bias[0])), cuda::tanh_approximate(fmaf(sum[2 * pair + 1], s, bias[1]))};
-      if constexpr (!extras) {
+      const float2 t = {cuda::tanh_approximate(fmaf(sum[2 * pair], s, bias[0])),
+                        cuda::tanh_approximate(fmaf(sum[2 * pair + 1], s, bias[1]))};
+      if constexpr (extras) {
+        float2 g = {fmaf(t.x, 0.5f, 0.5f), fmaf(t.y, 0.5f, 0.5f)};
+        if (job.dropout != MaskForm::none) {
+          const bool pairs = job.dropout == MaskForm::pairs;
+          const float2 factor =
+              pairs ? float2{cuda::low_half<T>(gate[pair]), cuda::high_half<T>(gate[pair])} : dropout.factors(pair / 2, pair % 2);
+          g.x *= factor.x, g.y *= factor.y;
+        }
+        gate[pair] = cuda::pack<T>(g.x, g.y);
+      } else {
         gate[pair] = cuda::pack<float16>(t.x, t.y);
-        continue;
       }
-      float2 g = {fmaf(t.x, 0.5f, 0.5f), fmaf(t.y, 0.5f, 0.5f)};
-      if (job.dropout != MaskForm::none) {
-        const bool pairs = job.dropout == MaskForm::pairs;
-        const float2 factor =
-            pairs ? float2{cuda::low_half<T>(gate[pair]), cuda::high_half<T>(gate[pair])} : dropout.factors(pair / 2, pair % 2);
-        g.x *= factor.x, g.y *= factor.y;
-      }
-      gate[pair] = cuda::pack<T>(g.x, g.y);
     }
 
     shared.full[w][1].wait(round & 1);
@@ -185,7 +186,8 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
         if constexpr (extras)
           result[i] = cuda::pack<T>(fmaf(u0, cuda::low_half<T>(gate[pair]), cuda::low_half<T>(residual[i])),
                                     fmaf(u1, cuda::high_half<T>(gate[pair]), cuda::high_half<T>(residual[i])));
-        else result[i] = cuda::pack<T>(fmaf(u0, cuda::low_half<float16>(gate[pair]), u0), fmaf(u1, cuda::high_half<float16>(gate[pair]), u1));
+        else
+          result[i] = cuda::pack<T>(fmaf(u0, cuda::low_half<float16>(gate[pair]), u0), fmaf(u1, cuda::high_half<float16>(gate[pair]), u1));
       }
       cuda::store_matrices(here, result[0], result[1], result[2], result[3]);
     }

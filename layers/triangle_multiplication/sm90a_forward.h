@@ -72,8 +72,7 @@ class GroupLaunch : Launches {
     job.scales = scales();
     give_masks(job);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
-    return launch(of_dtype(kernel::hopper_front_128) + wide(), grid(front_splits(C_)), front_shape(C_), &job, failure,
-                  front_together(C_));
+    return launch(of_dtype(kernel::hopper_front_128) + wide(), grid(front_splits(C_)), front_shape(C_), &job, failure, front_together(C_));
   }
 
   Status back(Failure &failure) {

@@ -121,7 +121,8 @@ class Launches {
                      : square(p_.N)  ? kernel::hopper_contract_square
                      : together == 2 ? kernel::hopper_contract_paired
                                      : kernel::hopper_contract_wide;
-    return launch(of_dtype(form) + along_rows, contract_ctas(job) / together * together, contract_shape(columns, high ? 3 : 2), &job, failure, together);
+    return launch(of_dtype(form) + along_rows, contract_ctas(job) / together * together, contract_shape(columns, high ? 3 : 2), &job,
+                  failure, together);
   }
 
   const Problem &p_;

@@ -108,6 +108,18 @@ class Dropout {
   int64_t at_[2];
 };
 
+// (1 + tanh) / 2 times the dropout factor, if there is one, of a lane's pair; `here` holds the mask's own pair where the form says so.
+template <class T>
+__device__ uint32_t dropped_gate(const BackJob &job, const Dropout &dropout, int pair, float2 tanh, uint32_t here) {
+  float2 g = {fmaf(tanh.x, 0.5f, 0.5f), fmaf(tanh.y, 0.5f, 0.5f)};
+  if (job.dropout != MaskForm::none) {
+    const bool pairs = job.dropout == MaskForm::pairs;
+    const float2 factor = pairs ? float2{cuda::low_half<T>(here), cuda::high_half<T>(here)} : dropout.factors(pair / 2, pair % 2);
+    g.x *= factor.x, g.y *= factor.y;
+  }
+  return cuda::pack<T>(g.x, g.y);
+}
+
 // Between the products a gate stays as pairs of 16 bits: of tanh in fp16, so that (u / 2) (1 + tanh) loses next to nothing; with extras, of
 // the gate with its dropout factor, which may be anything, in T.
 template <int C, bool extras, class T>
@@ -118,7 +130,7 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
   for (int round = 0; t < job.tiles; t += step, ++round) {
     Rows<C, T> rows;
     float sum[64];
-    uint32_t gate[32];
+    uint32_t gate[32]{};
 
     shared.full[w][0].wait(round & 1);
     RowPair scale;
@@ -143,20 +155,9 @@ __device__ void work_back(const BackJob &job, BackShared<C, T> &shared, int w, i
     for (int pair = 0; pair < 32; ++pair) {  // sigmoid(x) = (1 + tanh(x / 2)) / 2
       const float *bias = shared.half_gate_bias + pair / 2 * 8 + column;
       const float s = pair % 2 ? scale.lower : scale.upper;
-      const float2 t = {cuda::tanh_approximate(fmaf(sum[2 * pair], s, bias[0])),
-                        cuda::tanh_approximate(fmaf(sum[2 * pair + 1], s, bias[1]))};
-      if constexpr (extras) {
-        float2 g = {fmaf(t.x, 0.5f, 0.5f), fmaf(t.y, 0.5f, 0.5f)};
-        if (job.dropout != MaskForm::none) {
-          const bool pairs = job.dropout == MaskForm::pairs;
-          const float2 factor =
-              pairs ? float2{cuda::low_half<T>(gate[pair]), cuda::high_half<T>(gate[pair])} : dropout.factors(pair / 2, pair % 2);
-          g.x *= factor.x, g.y *= factor.y;
-        }
-        gate[pair] = cuda::pack<T>(g.x, g.y);
-      } else {
-        gate[pair] = cuda::pack<float16>(t.x, t.y);
-      }
+      const float2 tanh = {cuda::tanh_approximate(fmaf(sum[2 * pair], s, bias[0])),
+                           cuda::tanh_approximate(fmaf(sum[2 * pair + 1], s, bias[1]))};
+      gate[pair] = extras ? dropped_gate<T>(job, dropout, pair, tanh, gate[pair]) : cuda::pack<float16>(tanh.x, tanh.y);
     }
 
     shared.full[w][1].wait(round & 1);

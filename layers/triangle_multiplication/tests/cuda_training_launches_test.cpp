@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "conformance/tests/cuda_host.h"
+#include "layers/triangle_multiplication/tiles.h"
 
 using namespace lamina;
 using namespace lamina::conformance;
@@ -96,7 +97,8 @@ std::vector<std::string> portable(const Problem &p) {
 }
 
 std::vector<std::string> hopper(const Problem &p) {
-  const std::string form = p.N <= 128 || (p.N > 256 && p.N <= 384) ? "hopper_contract_square" : "hopper_contract_";
+  const bool between = p.N > 256 && p.N <= 384, square = p.N <= 128 || (between && !lamina::triangle_multiplication::hopper_tall_tiles);
+  const std::string form = square ? "hopper_contract_square" : "hopper_contract_";
   std::vector<std::string> names = {"pack"};
   for (int64_t batch = 0; batch < p.B; ++batch)
     for (const char *name : {"hopper_front_128", form.c_str(), "hopper_output_backward", form.c_str(), form.c_str(), "hopper_front_weights",

@@ -34,19 +34,24 @@ def name_of(path):
 
 
 def check(options):
-    """In the child: a line `name: ok` or `name: why` for each build, and `name: at SHAPE` before each problem."""
+    """In the child: a line `name: ok` or `name: why` for each build, and `name: at SHAPE` before a build's runs, the base's among them."""
     shapes = [Shape(**fields) for fields in CHECKED if fields["n"] <= options.largest]
     for path in options.builds[1:]:
         if name_of(path) in options.skip:
             continue
         failure = "ok"
         for shape in shapes:
-            print(f"{name_of(path)}: at {shape.key()}", flush=True)
+            print(f"{name_of(options.builds[0])}: at {shape.key()}", flush=True)
             held = Problem(shape, options.device, rotated_bytes=0)
-            base, other = (forms.Ours(Plugin(build), held) for build in (options.builds[0], path))
+            base = forms.Ours(Plugin(options.builds[0]), held)
+            expected = [base(pair).clone() for pair in range(len(held.pairs))]
+            if options.device == "cuda":
+                torch.cuda.synchronize()
+            print(f"{name_of(path)}: at {shape.key()}", flush=True)
+            other = forms.Ours(Plugin(path), held)
             for turn in range(3):  # what one run leaves in the workspace is there for the next
-                for pair in range(len(held.pairs)):
-                    ours, others = base(pair), other(pair)
+                for pair, ours in enumerate(expected):
+                    others = other(pair)
                     near = name_of(path) in options.close and (ours.double() - others.double()).norm() <= 5e-3 * ours.double().norm()
                     if not near and not torch.equal(ours, others):
                         failure = f"differs from {name_of(options.builds[0])} at {shape.key()}, turn {turn}"
@@ -85,10 +90,12 @@ def checked_builds(options):
             if name in names and word.startswith("at "):
                 now = name
             elif name in names and word:
-                verdicts[name] = word
+                verdicts[name], now = word, next((other for other in names[1:] if other not in verdicts and other != name), name)
             said = line[:300] or said
         child.kill()
         child.wait()
+        if now == names[0]:
+            sys.exit(f"the base fails: {said}")
         if len(verdicts) < len(names) - 1:  # it failed or hung within a build
             verdicts[now] = said
     for name, verdict in verdicts.items():

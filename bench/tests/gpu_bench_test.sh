@@ -60,6 +60,13 @@ grep -qE '^\| 16 \| [0-9.]+ \([0-9.]+\) \|$' $scratch/tune && grep -qE '^\| 8 \|
 [ "$(sha256sum "$plugin" build/tune/cpu_avx2-cpu_front_columns-*/*-cpu_avx2.so | cut -d' ' -f1 | sort -u | wc -l)" = 3 ] ||
   { echo "a value made no other build"; exit 1; }
 
+# Builds that should compute the same: one that does not is named, left out and the end's code; the others take turns.
+cp "$plugin" $scratch/base.so && cp "$plugin" $scratch/same.so && cp build/plugins/triangle_multiplication-*-reference.so $scratch/other.so
+$python bench/gpu/variants.py $scratch/{base,other,same}.so --device cpu --largest 33 --sizes 24 --widths 32 --rounds 2 --peers '' >$scratch/variants &&
+  { echo "a build that differs was taken"; exit 1; }
+grep -q '^check same: ok' $scratch/variants && grep -q '^check other: differs from base at' $scratch/variants || { cat $scratch/variants; exit 1; }
+grep -qE '^ +same +[0-9.]+ us .* of the base' $scratch/variants && ! grep -qE '^ +other ' $scratch/variants || { cat $scratch/variants; exit 1; }
+
 # Counters as Nsight Compute prints them: the last of three calls counts.
 cat >$scratch/ncu <<'N'
 #!/bin/bash

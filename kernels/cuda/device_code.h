@@ -20,7 +20,7 @@ struct Image {              // what a build embeds
   int lowest_capability, highest_capability;  // 80 is 8.0; highest 0: no upper bound
 };
 
-constexpr int max_kernels = 128;  // of one image
+constexpr int max_kernels = 160;  // of one image
 
 struct DeviceCode {
   const Driver *driver;

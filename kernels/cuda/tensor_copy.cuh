@@ -13,6 +13,9 @@ constexpr int line_bytes = 128;
 
 __device__ inline uint32_t swizzled(uint32_t box, int line, int piece) { return box + line * line_bytes + ((piece ^ (line & 7)) << 4); }
 
+// Fetches the map itself, a kernel parameter: without it, the first copy waits for that.
+__device__ inline void prefetch_map(const CUtensorMap &map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
+
 __device__ inline void load_box(const CUtensorMap &map, Barrier &full, void *to, int x, int y) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(to)),

@@ -14,10 +14,10 @@ __device__ void serve_contract_mixed(const ContractJob &job, ContractShared<colu
     for (int chunk = 0; chunk < job.chunks; ++chunk) {
       shared.free[stage].wait(parity);
       Barrier &full = shared.full[stage];
-      full.expect((contract_rows + columns) * 64 * 2);
+      full.expect((128 + columns) * 64 * 2);
       cuda::load_box(job.a, full, shared.a[stage], chunk * 64, at.row, at.matrix);
       for (int row = 0; row < columns; row += 64) cuda::load_box(job.b, full, shared.b[stage][row], at.column + row, chunk * 64, at.matrix);
-      if (++stage == contract_stages<columns>) stage = 0, parity ^= 1;
+      if (++stage == shared.stages) stage = 0, parity ^= 1;
     }
   }
 }
@@ -40,12 +40,12 @@ __device__ void work_contract_mixed(const ContractJob &job, ContractShared<colum
       cuda::commit_products();
       if (chunk > 0) {  // the products of the stage before are done: hand it back
         cuda::wait_products<1>();
-        if (thread == 0) shared.free[stage ? stage - 1 : contract_stages<columns> - 1].arrive();
+        if (thread == 0) shared.free[stage ? stage - 1 : shared.stages - 1].arrive();
       }
-      if (++stage == contract_stages<columns>) stage = 0, parity ^= 1;
+      if (++stage == shared.stages) stage = 0, parity ^= 1;
     }
     cuda::wait_products<0>();
-    if (thread == 0) shared.free[stage ? stage - 1 : contract_stages<columns> - 1].arrive();
+    if (thread == 0) shared.free[stage ? stage - 1 : shared.stages - 1].arrive();
     store_tile<T, columns>(job, sum, shared.staged[group], ContractTile(job, index, columns), group);
   }
   if (thread == 0) cuda::wait_stores<0>();

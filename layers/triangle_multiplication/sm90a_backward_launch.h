@@ -77,7 +77,7 @@ class BackwardLaunches : protected Launches {
       return Status::ok;
     }
     a_ = place_of_a(), b_ = place_of_b(), o_ = place_of_o();
-    LAMINA_TRY(front(failure));
+    LAMINA_TRY(front(packed(0), forward_.layout, place_of_a(), nullptr, failure));
     return contract(p_.settings.incoming, a_, b_, o_, failure);
   }
 
@@ -116,20 +116,6 @@ class BackwardLaunches : protected Launches {
   const char *a_ = nullptr, *b_ = nullptr, *o_ = nullptr;
 
  private:
-  Status front(Failure &failure) {
-    FrontJob job{};
-    const int C = static_cast<int>(p_.C);
-    const PackedPart &part = front_folds(C) ? forward_.layout.folded_front : forward_.layout.front;
-    LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
-    LAMINA_TRY(map_weights(part, static_cast<uint64_t>(4 * C), job.weights, failure));
-    LAMINA_TRY(map_planes(place_of_a(), static_cast<uint64_t>(2 * C), box, job.planes, failure));
-    job.norm_weight = packed_floats(forward_.layout.norm_in), job.norm_bias = job.norm_weight + C;
-    job.bias = packed_floats(part.bias);
-    give_masks(job);
-    job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
-    return Launches::launch(of_dtype(kernel::hopper_front_128) + (C == 256), grid(front_splits(C)), front_shape(C, C), &job, failure);
-  }
-
   // out = left right, for every channel.
   Status contract_mixed(const char *left, const char *right, char *out, Failure &failure) {
     ContractJob job{};

@@ -20,7 +20,10 @@ struct FrontShape {
   static constexpr int gate_rows = narrow ? narrow_hidden : 0, passes = (4 * H + gate_rows) / splits / 128;
   static constexpr int slots = workers * (C == 64 ? 2 : 1);  // of the ring of tiles: a worker's own, in turn
   static constexpr int buffers = 2;                          // staged passes of a worker
-  static constexpr int worker_registers = workers == 3 ? 152 : narrow ? 224 : 232, service_registers = workers == 3 || narrow ? 56 : 40;
+  static constexpr int together = narrow ? 1 : front_together(C);
+  static constexpr bool in_turns = !narrow && front_in_turns(C);
+  static constexpr int turns = folds ? 1 : passes;  // of a tile
+  static constexpr int worker_registers = workers == 3 ? 152 : 224, service_registers = 56;
   static_assert(cuda::registers_fit(workers, worker_registers, service_registers));
 };
 
@@ -37,6 +40,7 @@ struct FrontShared {
   // A slot is always the same worker's: who waits for a phase must see every phase of that parity before it.
   Barrier weights_full[Shape::passes], pair_full[Shape::slots], pair_free[Shape::slots];
   Barrier staged_full[Shape::workers][Shape::buffers], staged_free[Shape::workers][Shape::buffers];
+  cuda::Turns<Shape::workers> turns;
 
   // Of a pass and 64 channels of pair.  Where one product takes both passes, their rows lie behind each other.
   __device__ T *weight_box(int pass, int box) { return weights[Shape::folds ? box * Shape::passes + pass : pass * C / 64 + box][0]; }
@@ -63,19 +67,21 @@ __device__ inline float value_of(const FrontJob &job, uint64_t mask) {
   return job.mask_lines.data ? gpu::value_of(mask, job.mask_lines.dtype) : __uint_as_float(static_cast<uint32_t>(mask));
 }
 
-// The warp that fills the ring: weights first, then tile after tile.
+// The warp that fills the ring: tile after tile, and behind each of the first ones a pass of weights, so that the first worker waits for
+// one of each instead of all the weights.
 template <class Shape>
 __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int split, int first, int step) {
   constexpr int C = Shape::C;
   const int lane = threadIdx.x % 32;
-  if (lane == 0) {
-    for (int pass = 0; pass < Shape::passes; ++pass) {
-      shared.weights_full[pass].expect(128 * C * 2);
+  int passes = 0;  // whose weights are under way
+  const auto load_weights = [&](int until) {
+    for (; passes < until; ++passes) {
+      shared.weights_full[passes].expect(128 * C * 2);
       for (int box = 0; box < C / 64; ++box)
-        cuda::load_box(job.weights, shared.weights_full[pass], shared.weight_box(pass, box), box * 64,
-                       (split * Shape::passes + pass) * 128);
+        cuda::load_box(job.weights, shared.weights_full[passes], shared.weight_box(passes, box), box * 64,
+                       (split * Shape::passes + passes) * 128);
     }
-  }
+  };
   // A mask's way from memory is long: it is under way while this warp waits for a slot, and a lane's two positions share a sector.
   uint64_t mask[2];
   Walk at(job.cells, first * tile + 2 * lane, step * tile);
@@ -85,7 +91,9 @@ __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int 
   for (int t = first; t < job.tiles; t += step, slot.advance()) {
     Barrier &full = shared.pair_full[slot.at];  // waits for the copy and for the mask
     shared.pair_free[slot.at].wait(slot.parity ^ 1);
-    load_tile<C / 64>(job.pair, job.cells, full, shared.pair[slot.at], begin);
+    load_tile<C / 64, Shape::together>(job.pair, job.cells, full, shared.pair[slot.at], begin);
+    // With the ring's last slot come all of them: a slot may not be freed before its worker has seen every pass.
+    if (lane == 0) load_weights(slot.at == Shape::slots - 1 ? Shape::passes : passes + 1 < Shape::passes ? passes + 1 : Shape::passes);
 #pragma unroll
     for (int half = 0; half < 2; ++half) shared.half_mask[slot.at][2 * lane + half] = 0.5f * value_of(job, mask[half]);
     __syncwarp();
@@ -93,6 +101,7 @@ __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int 
     at.advance(), begin = at.of_first_lane();
     if (t + step < job.tiles) look_up_masks(job, at, mask);
   }
+  if (lane == 0) load_weights(Shape::passes);
 }
 
 // The first channel of a, b and output gate that a pass makes: 64 of 128 rows of a and b, all 128 of the gate.
@@ -189,6 +198,7 @@ struct FrontWorker {
   const FrontJob &job;
   FrontShared<Shape> &shared;
   int w, split;
+  cuda::Turn<Shape::workers, Shape::in_turns> turn{shared.turns, w};
   RingIndex<Shape::buffers> buffer{};
 
   // 64 channels by way of `put(staged)` to the thread that stores them.
@@ -200,6 +210,10 @@ struct FrontWorker {
     __syncwarp();
     if (threadIdx.x % 32 == 0) shared.staged_full[w][buffer.at].arrive();
     buffer.advance();
+  }
+
+  __device__ void leave_scale(int t, RowPair scale) {
+    if (hopper_hands_scales && split == 0 && job.scales) leave_rows(job.scales, t, scale);
   }
 
   // Products of one pass.
@@ -236,26 +250,29 @@ struct FrontWorker {
   }
 
   // The row's LayerNorm in registers, then pass after pass.
-  __device__ void work_from_registers(int slot, RowPair half_mask, bool first) {
+  __device__ void work_from_registers(int t, int slot, RowPair half_mask, bool first) {
     Rows<C, T> rows;
     rows.load_by_position(shared.pair[slot]);
     rows.release(shared.pair_free[slot], mixed(half_mask));
-    rows.normalise(shared.norm, job.eps);
+    leave_scale(t, rows.normalise(shared.norm, job.eps));
 #pragma unroll 1
     for (int pass = 0; pass < Shape::passes; ++pass) {
       float sum[64];
       if (first) shared.weights_full[pass].wait(0);
+      turn.take();
       rows.multiply(sum, shared.weight_box(pass, 0));
+      turn.give();  // wgmma with a register operand holds its warp until nearly all is done
       cuda::wait_products<0>();
       finish_pass(sum, pass, {}, half_mask);
     }
   }
 
   // Both passes by one product from shared memory; while it runs, these warps compute the rows' statistics.
-  __device__ void work_from_shared(int slot, RowPair half_mask, bool first) {
+  __device__ void work_from_shared(int t, int slot, RowPair half_mask, bool first) {
     static_assert(!Shape::folds || Shape::passes == 2);
     float sum[128];
     if (first) shared.weights_full[0].wait(0), shared.weights_full[1].wait(0);
+    turn.take();
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < C / 16; ++k) {
@@ -263,11 +280,14 @@ struct FrontWorker {
       const uint64_t b = cuda::operand(cuda::shared_address(shared.weight_box(0, k / 4)));
       cuda::multiply<cuda::Lines::along_k, T>(sum, cuda::deeper<cuda::Lines::along_k>(a, k % 4),
                                               cuda::deeper<cuda::Lines::along_k>(b, k % 4), k > 0);
+      if (Shape::in_turns && k == C / 16 - 3) cuda::commit_products();  // what is left covers the way to the next worker
     }
     cuda::commit_products();
     const RowPair scale = statistics_of<C, T>(shared.pair[slot], job.eps).scale;
+    if constexpr (Shape::in_turns) cuda::wait_products<1>(), turn.give();
     cuda::wait_products<0>();
-    arrive_behind_loads(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
+    arrive_behind_loads<Shape::together>(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
+    leave_scale(t, scale);
     finish_pass(sum, 0, scale, half_mask);
     finish_pass(sum + 64, 1, scale, half_mask);
   }
@@ -278,13 +298,15 @@ __device__ void work_front(const FrontJob &job, FrontShared<Shape> &shared, int 
   FrontWorker<Shape> worker{job, shared, w, split};
   RingIndex<Shape::slots> slot;
   slot.advance(w);
-  for (int t = first; t < job.tiles; t += step, slot.advance(Shape::workers)) {
+  int t = first;
+  for (; t < job.tiles; t += step, slot.advance(Shape::workers)) {
     shared.pair_full[slot.at].wait(slot.parity);
     const RowPair half_mask = pair_of(shared.half_mask[slot.at]);
     if constexpr (Shape::narrow) worker.work_as_it_comes(slot.at, half_mask, t == first);
-    else if constexpr (Shape::folds) worker.work_from_shared(slot.at, half_mask, t == first);
-    else worker.work_from_registers(slot.at, half_mask, t == first);
+    else if constexpr (Shape::folds) worker.work_from_shared(t, slot.at, half_mask, t == first);
+    else worker.work_from_registers(t, slot.at, half_mask, t == first);
   }
+  if (t - w * (step / Shape::workers) < job.tiles) worker.turn.pass(Shape::turns);  // in this round the first worker has a tile
 }
 
 template <int C, int H, class T, bool narrow = false>
@@ -294,24 +316,27 @@ __device__ void front(const FrontJob &job) {
   static_assert(sizeof(FrontShared<Shape>) == launched.shared_bytes && (Shape::workers + 1) * 128 == launched.threads);
   extern __shared__ __align__(1024) char dynamic[];
   FrontShared<Shape> &shared = *reinterpret_cast<FrontShared<Shape> *>(dynamic);
-  // In this order: whoever starts early behind this kernel may then read packed weights before it waits itself.
-  cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) {
-    cuda::allow_next_kernel();
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
     for (Barrier &barrier : shared.pair_full) barrier.init(2);
-    for (Barrier &barrier : shared.pair_free) barrier.init(4);
+    for (Barrier &barrier : shared.pair_free) barrier.init(4 * Shape::together);
+    shared.turns.init();
     for (int w = 0; w < Shape::workers; ++w) {
       for (int buffer = 0; buffer < Shape::buffers; ++buffer) shared.staged_full[w][buffer].init(4), shared.staged_free[w][buffer].init(1);
     }
     cuda::publish_barriers();
   }
+  if (threadIdx.x == 32) cuda::prefetch_map(job.pair.whole), cuda::prefetch_map(job.weights), cuda::prefetch_map(job.planes);
+  // In this order: whoever starts early behind this kernel may then read packed weights before it waits itself.
+  cuda::wait_for_previous_kernel();
+  if (threadIdx.x == 0) cuda::allow_next_kernel();
   const int split = blockIdx.x % Shape::splits;
   if constexpr (Shape::normalises) load_norm<C>(shared.norm, job.norm_weight, job.norm_bias);
   if constexpr (Shape::folds)
     for (int row = threadIdx.x; row < Shape::passes * 128; row += blockDim.x)
       shared.bias[row] = job.bias[split * Shape::passes * 128 + row];
-  __syncthreads();
+  if constexpr (Shape::together > 1) cuda::meet_cluster();
+  else __syncthreads();
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   const int ctas = gridDim.x / Shape::splits, first = blockIdx.x / Shape::splits, step = ctas * Shape::workers;
   if (group < Shape::workers) {
@@ -321,7 +346,9 @@ __device__ void front(const FrontJob &job) {
     cuda::lower_registers<Shape::service_registers>();
     if (warp == 3) load_front<Shape>(job, shared, split, first, ctas);
     else if (warp < Shape::workers && threadIdx.x % 32 == 0) store_front<Shape>(job, shared, warp, split, first + warp * ctas, step);
+    __syncwarp();
   }
+  if constexpr (Shape::together > 1) cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
 }  // namespace lamina::triangle_multiplication::hopper

@@ -14,6 +14,9 @@
   row(hopper_contract_wide##suffix, hopper::contract_shape(256), hopper::ContractJob, (hopper::contract<T, 256, cuda::Lines::along_k, 1>))            \
   row(hopper_contract_wide_incoming##suffix, hopper::contract_shape(256), hopper::ContractJob,                                                        \
       (hopper::contract<T, 256, cuda::Lines::along_rows, 1>))                                                                                         \
+  row(hopper_contract_tall##suffix, hopper::contract_shape(128, 3), hopper::ContractJob, (hopper::contract<T, 128, cuda::Lines::along_k, 2, 3>)) \
+  row(hopper_contract_tall_incoming##suffix, hopper::contract_shape(128, 3), hopper::ContractJob,                                          \
+      (hopper::contract<T, 128, cuda::Lines::along_rows, 2, 3>))                                                                            \
   row(hopper_contract_square##suffix, hopper::contract_shape(128), hopper::ContractJob, (hopper::contract<T, 128, cuda::Lines::along_k, 1>))          \
   row(hopper_contract_square_incoming##suffix, hopper::contract_shape(128), hopper::ContractJob,                                                      \
       (hopper::contract<T, 128, cuda::Lines::along_rows, 1>))                                                                                         \

@@ -85,8 +85,48 @@ class Launches {
           mask.data, mask.dtype, mask.stride[1], mask.stride[2], static_cast<int>(batches_ * p_.N - 1), static_cast<int>(p_.N - 1)};
   }
 
+  // The kernel of the problem's widths, of the one for the first in the list.
+  int of_width(int row) const { return of_dtype(row + width_of(p_.C, p_.H)); }
+  // Packed rows of `columns`, a box as many of them as one CTA brings at a time.
+  Status map_packed(const char *weights, uint64_t columns, uint64_t rows, uint32_t box_rows, CUtensorMap &to, Failure &failure) const {
+    if (!streams(static_cast<int>(p_.C))) return map(weights, columns, rows, box, box_rows, to, failure);
+    return map({weights, {columns, rows, 1}, columns, columns * rows, {box, box_rows / streamed_together, 1}, 3}, to, failure);
+  }
+  // Streamed: clusters, as many as there are wide tiles in `splits` parts, or as the GPU holds.
+  unsigned streamed_grid(int splits) const {
+    const int clusters = (wide_tiles() + streamed_together - 1) / streamed_together * splits, most = code_.processors / streamed_together;
+    return static_cast<unsigned>((clusters < most ? clusters : most / splits * splits) * streamed_together);
+  }
+  int wide_tiles() const { return (tiles_ + streamed_workers - 1) / streamed_workers; }
+
+  // a and b of this group from pair, into `planes` behind each other; into scales, if any, 1 / deviation of each row of whole tiles.
+  Status front(const char *packed, const PackedLayout &layout, char *planes, float *scales, Failure &failure) {
+    FrontJob job{};
+    const int C = static_cast<int>(p_.C), H = static_cast<int>(p_.H);
+    const PackedPart &part = front_folds(C) ? layout.folded_front : layout.front;
+    const auto floats = [&](int64_t at) { return reinterpret_cast<const float *>(packed + at); };
+    LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
+    LAMINA_TRY(map_packed(packed + part.weight, static_cast<uint64_t>(C), static_cast<uint64_t>(4 * H),
+                          streams(C) ? streamed_front_rows : 128, job.weights, failure));
+    LAMINA_TRY(map(planes, positions_, static_cast<uint64_t>(2 * H), box, box, job.planes, failure));
+    job.norm_weight = floats(layout.norm_in), job.norm_bias = job.norm_weight + C;
+    const bool bias = p_.a_projection.bias.present || p_.a_gate.bias.present || p_.b_projection.bias.present || p_.b_gate.bias.present;
+    job.bias = bias || front_folds(C) ? floats(part.bias) : nullptr;
+    job.scales = scales;
+    give_masks(job);
+    job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
+    const int row = of_width(kernel::hopper_front_128);
+    if (!streams(C)) return launch(row, grid(front_splits(C)), front_shape(C, H), &job, failure, static_cast<unsigned>(front_together(C)));
+    // So few tiles that they leave processors idle are shared out, pass by pass.
+    const int fits = code_.processors / (wide_tiles() + 1), passes = streamed_front_passes(H);
+    for (job.splits = 1; job.splits * 2 <= fits && job.splits * 2 <= passes;) job.splits *= 2;
+    return launch(row, streamed_grid(job.splits), front_shape(C, H), &job, failure, streamed_together);
+  }
+
   // 128 x 256 tiles, or 128 x 128 where the wide ones would leave half of their columns empty or most of the GPU idle.
   static bool square(int64_t N) { return N <= 128 || (N > 256 && N <= 384); }
+  // 192 x 128 instead, where two of them cover the rows.
+  static bool tall(int64_t N) { return hopper_tall_tiles && N > 256 && N <= 384; }
 
   // Planes of every channel; boxes are 64 wide and as high as said.
   Status contract_job(const char *left, uint32_t left_rows, const char *right, uint32_t right_rows, const char *out, ContractJob &job,
@@ -110,13 +150,17 @@ class Launches {
   // out = left right', or left' right where the sum runs along the rows.
   Status contract(bool along_rows, const char *left, const char *right, const char *out, Failure &failure) {
     // Neighbouring wide tiles share their columns' operand, two CTAs a cluster.
-    const unsigned together = !square(p_.N) && (p_.N + 127) / 128 % 2 == 0 ? 2 : 1, columns = square(p_.N) ? 128 : 256;
+    const bool high = tall(p_.N);
+    const unsigned together = high || (!square(p_.N) && (p_.N + 127) / 128 % 2 == 0) ? 2 : 1, columns = square(p_.N) ? 128 : 256;
     ContractJob job{};
-    LAMINA_TRY(contract_job(left, along_rows ? 64 : 128, right, along_rows ? 64 : columns / together, out, job, failure));
-    const int form = square(p_.N)    ? kernel::hopper_contract_square
+    LAMINA_TRY(contract_job(left, along_rows ? 64 : high ? 192 : 128, right, along_rows ? 64 : columns / together, out, job, failure));
+    if (high) job.row_tiles = 2;
+    const int form = high            ? kernel::hopper_contract_tall
+                     : square(p_.N)  ? kernel::hopper_contract_square
                      : together == 2 ? kernel::hopper_contract_paired
                                      : kernel::hopper_contract_wide;
-    return launch(of_dtype(form) + along_rows, contract_ctas(job) / together * together, contract_shape(256), &job, failure, together);
+    return launch(of_dtype(form) + along_rows, contract_ctas(job) / together * together, contract_shape(columns, high ? 3 : 2), &job,
+                  failure, together);
   }
 
   const Problem &p_;

@@ -102,6 +102,7 @@ __device__ void store_streamed_back(const BackJob &job, Shared &shared, int w, S
 template <bool extras, class Shared>
 __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, StreamedWalk walk) {
   using T = typename Shared::Element;
+  constexpr Kept kept = extras ? Kept::dropped : Kept::gate;
   constexpr int pairs = Shared::columns / 4, boxes = Shared::columns / 64;  // of a pass: a lane's pairs of channels, boxes of out
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, column = lane % 4 * 2;
   static_assert(Shared::pair_boxes % 2 == 0);
@@ -138,8 +139,8 @@ __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, St
         const float2 bias = *reinterpret_cast<const float2 *>(job.gate_bias + channel + pair / 2 * 8);
         const float s = pair % 2 ? scale.lower : scale.upper;
         const uint32_t factors = extras && job.dropout == MaskForm::pairs ? dropout.pair(pair / 2, pair % 2) : 0;
-        gate[pass * pairs + pair] = gate_of<extras, T>(job, dropout, pair, factors,
-                                                       {fmaf(sum[2 * pair], s, 0.5f * bias.x), fmaf(sum[2 * pair + 1], s, 0.5f * bias.y)});
+        gate[pass * pairs + pair] = gate_of<kept, T>(job, dropout, pair, factors,
+                                                     {fmaf(sum[2 * pair], s, 0.5f * bias.x), fmaf(sum[2 * pair + 1], s, 0.5f * bias.y)});
       }
     }
 #pragma unroll
@@ -151,8 +152,8 @@ __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, St
       for (int box = 0; box < boxes; ++box) {
         const int number = pass * boxes + box, buffer = number % 2;  // of this tile's boxes; an even number of them
         shared.staged_free[w][buffer].wait((round * (Shared::pair_boxes / 2) + number / 2) & 1);
-        stage_outputs<extras, T>(job.has_residual, sum + box * 32, gate + pass * pairs + box * 16, scale,
-                                 job.bias + pass * Shared::columns + box * 64 + column, shared.staged[w][buffer]);
+        stage_outputs<kept, T>(job.has_residual, sum + box * 32, gate + pass * pairs + box * 16, scale,
+                               job.bias + pass * Shared::columns + box * 64 + column, shared.staged[w][buffer]);
         cuda::publish_shared();
         __syncwarp();
         if (lane == 0) shared.staged_full[w][buffer].arrive();

@@ -26,6 +26,26 @@ constexpr Tile cpu_tile(int64_t hidden, int64_t residues, int64_t threads) {
 LAMINA_TUNABLE(cpu_front_columns, 16);  // cpu_avx512,cpu_avx2: 8 16 32 at N=256 C=128 dtype=float32,bfloat16
 constexpr int64_t front_columns(int64_t residues) { return residues >= 128 ? cpu_front_columns : 8; }
 
+// Whether the warpgroups of a Hopper kernel take turns with the tensor cores.  Where products and arithmetic of a tile, one after the
+// other, add up to the time measured, they run in step.
+LAMINA_TUNABLE(hopper_front_128_turns, 0);  // cuda_sm90a: 0 1 at N=128,256,512,1024 C=128
+LAMINA_TUNABLE(hopper_front_256_turns, 0);  // cuda_sm90a: 0 1 at N=128,256,512,1024 C=256
+LAMINA_TUNABLE(hopper_back_128_turns, 0);   // cuda_sm90a: 0 1 at N=128,256,512,1024 C=128
+LAMINA_TUNABLE(hopper_back_256_turns, 0);   // cuda_sm90a: 0 1 at N=128,256,512,1024 C=256
+
+// Whether Hopper's front leaves 1 / deviation of each row of pair for the back, which then need not compute it again: 4 bytes a position
+// of workspace.
+LAMINA_TUNABLE(hopper_hands_scales, 0);  // cuda_sm90a: 0 1 at N=128,256,512,1024 C=128,256
+// CTAs of a cluster that bring each other their shares of a tile, where CTAs share tiles: 256 channels.
+LAMINA_TUNABLE(hopper_front_together, 1);  // cuda_sm90a: 1 2 at N=128,256,512,1024 C=256
+LAMINA_TUNABLE(hopper_back_together, 1);   // cuda_sm90a: 1 2 at N=128,256,512,1024 C=256
+
+// Hopper's contraction.  From N = 257 to 384, tiles of 192 x 128 in pairs that share their columns ask L2 for 32 KB each 768 cycles of the
+// tensor cores, tiles of 128 x 128 each 512.
+LAMINA_TUNABLE(hopper_tall_tiles, 0);  // cuda_sm90a: 0 1 at N=320,384 C=128,256
+// Boxes of 64 x 64 that a warpgroup stages of a wide tile: 2 beside four stages of operands, or 4, the whole tile, beside three.
+LAMINA_TUNABLE(hopper_contract_boxes, 2);  // cuda_sm90a: 2 4 at N=256,512,1024,2048 C=128
+
 // HIP's front, gate and back.  64 positions are two of an MFMA's 32, so each weight that a wave loads from L2 serves two instructions and
 // four waves ask L2 for 32 bytes a cycle at full MFMA rate, of the 54 that an MI300X can give each unit; 512 bytes of a position's channels
 // (256 in 16 bits) make a panel of 33 KB.  Computed, not measured: nobody has run these on a card yet.

@@ -52,6 +52,7 @@ struct GroupProductJob {
 #define LAMINA_HOPPER_TESTS(row)                                             \
   row(barrier_ring, 0, 64, BufferJob, barrier_ring_of)                       \
   row(registers, 0, 384, BufferJob, registers_of)                            \
+  row(turns, 0, 384, BufferJob, turns_of)                                    \
   row(first_of_two, 0, 256, BufferJob, first_of_two_kernels)                 \
   row(second_of_two, 0, 256, BufferJob, second_of_two_kernels)               \
   row(boxes_2d, 0, 32, BoxJob, boxes_of<2>)                                  \

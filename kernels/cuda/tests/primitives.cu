@@ -1,6 +1,7 @@
 // One tiny kernel for each primitive of kernels/cuda: what it reads, moves or multiplies is written out for the host to check.
 #include "jobs.h"
 #include "kernels/cuda/mma_rows.cuh"
+#include "kernels/cuda/turns.cuh"
 #include "kernels/cuda/wgmma_mixed.cuh"
 #include "kernels/cuda/wgmma_product.cuh"
 
@@ -109,6 +110,27 @@ __device__ void registers_of(const BufferJob &job) {
       for (int i = 0; i < 160; ++i) sum += value[i] ^= sum + turn;
     static_cast<uint32_t *>(job.out)[threadIdx.x] = sum;
   }
+}
+
+// Three warpgroups log their turns; the last has one turn less, and each is late now and then.
+__device__ void turns_of(const BufferJob &job) {
+  __shared__ Turns<3> turns;
+  __shared__ int logged;
+  const int worker = threadIdx.x / 128;
+  if (threadIdx.x == 0) {
+    turns.init();
+    publish_barriers();
+    logged = 0;
+  }
+  __syncthreads();
+  Turn<3, true> turn(turns, worker);
+  for (int round = 0; round < job.count - (worker == 2); ++round) {
+    if ((round + worker) % 4 == 0) __nanosleep(2000);
+    turn.take();
+    if (threadIdx.x % 128 == 0) static_cast<uint32_t *>(job.out)[logged++] = static_cast<uint32_t>(worker * 1000 + round);
+    turn.give();
+  }
+  if (worker == 2) turn.pass(1);
 }
 
 // The first lets the next kernel start at once and writes late; the second waits for all that the first wrote.

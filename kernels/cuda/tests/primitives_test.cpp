@@ -182,6 +182,14 @@ TEST_CASE("registers move between warpgroups") {
   });
 }
 
+TEST_CASE("warpgroups take turns in their order, also when one has fewer of them") {
+  with(hopper_image, [](Machine &machine) {
+    constexpr uint32_t rounds = 23;
+    const std::vector<uint32_t> out = answer(machine, Kernel::turns, {0}, 3 * rounds - 1, rounds);
+    for (uint32_t i = 0; i < out.size(); ++i) CHECK(out[i] == i % 3 * 1000 + i / 3);
+  });
+}
+
 TEST_CASE("a dependent kernel sees all that the one before it wrote") {
   with(hopper_image, [](Machine &machine) {
     const std::vector<uint32_t> in = counting(256);

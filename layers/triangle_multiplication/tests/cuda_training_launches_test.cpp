@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "conformance/tests/cuda_host.h"
+#include "layers/triangle_multiplication/tiles.h"
 
 using namespace lamina;
 using namespace lamina::conformance;
@@ -108,7 +109,8 @@ std::vector<std::string> portable(const Problem &p) {
 }
 
 std::vector<std::string> hopper(const Problem &p) {
-  const std::string contract = p.N <= 128 || (p.N > 256 && p.N <= 384) ? "hopper_contract_square" : "hopper_contract_";
+  const bool between = p.N > 256 && p.N <= 384, square = p.N <= 128 || (between && !lamina::triangle_multiplication::hopper_tall_tiles);
+  const std::string contract = square ? "hopper_contract_square" : "hopper_contract_";
   const bool wide = p.C == 256, padded = p.N % 8;
   std::vector<std::string> names = {"pack"};
   const auto add = [&](const std::vector<std::string> &more) { names.insert(names.end(), more.begin(), more.end()); };

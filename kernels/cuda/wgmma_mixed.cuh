@@ -73,21 +73,7 @@ __device__ void multiply_mixed(float (&sum)[128], uint64_t a, uint64_t b, bool a
 }
 #undef LAMINA_PRODUCT
 
-// a in registers, as multiply() of wgmma.cuh has it; b along k, 64 columns.
-template <class T = __nv_bfloat16>
-__device__ void multiply(float (&sum)[32], const uint32_t (&a)[4], uint64_t b, bool add) {
-#define LAMINA_PRODUCT(type)                                                               \
-  asm volatile(                                                                            \
-      "{\n .reg .pred add;\n setp.ne.b32 add, %37, 0;\n"                                   \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" LAMINA_SUM_NAMES_32 \
-      "}, {%32, %33, %34, %35}, %36, add, 1, 1, 0;\n}"                                     \
-      : LAMINA_SUM_32(sum, 0)                                                              \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int{add}))
-  if constexpr (is_half<T>) LAMINA_PRODUCT("f16");
-  else LAMINA_PRODUCT("bf16");
-#undef LAMINA_PRODUCT
-}
-// The same, b along its rows, 128 columns.
+// a in registers, as multiply() of wgmma.cuh has it; b along its rows, 128 columns.
 template <class T = __nv_bfloat16>
 __device__ void multiply_by_rows(float (&sum)[64], const uint32_t (&a)[4], uint64_t b, bool add) {
 #define LAMINA_PRODUCT(type)                                                                \

@@ -150,6 +150,7 @@ def main():
     parser.add_argument("--patience", type=float, default=45, help="seconds in which a checked build must say something")
     parser.add_argument("--largest", type=int, default=641, help="of the checked sizes")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: CPU builds, to try this file itself")
+    parser.add_argument("--check-only", action="store_true", help="time nothing")
     parser.add_argument("--out", help="all times as JSON")
     parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--skip", action="append", default=[], help=argparse.SUPPRESS)
@@ -158,6 +159,8 @@ def main():
         if options.check:
             return check(options)
         builds, verdicts = checked_builds(options)
+        if options.check_only:
+            return 0 if all(verdict == "ok" for verdict in verdicts.values()) else 1
         options.card, rows = timing.Card(options.device), []
         for c in options.widths:
             for n in options.sizes:

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <memory>
@@ -206,6 +207,20 @@ class HostCall {
         request_.dims["P"] = static_cast<int64_t>(need_.packed_size);
       }
       add(i, element_for(arg), !(request_.packed && arg.role == LAMINA_PARAM));
+    }
+    add_saved();
+  }
+  // What the build keeps between the passes, where nobody asked for it by name: as many bytes as infer says, none being no argument.
+  void add_saved() {
+    for (uint32_t i = 0; i < op_.arg_count; ++i) {
+      if (op_.args[i].role != LAMINA_SAVED || pointers_[i]) continue;
+      std::vector<std::array<int64_t, 8>> rooms(op_.arg_count);
+      std::vector<lamina_tensor> told(op_.arg_count);
+      for (uint32_t at = 0; at < op_.arg_count; ++at) told[at].shape = rooms[at].data();
+      require("infer", [&](lamina_error *error) { return op_.infer(plan_.get(), &call_, told.data(), error); });
+      if (!rooms[i][0]) continue;
+      request_.dims["S"] = rooms[i][0];
+      add(i, Element::uint8, true);
     }
   }
   // A gradient of what is absent is never wanted, whatever the pattern.

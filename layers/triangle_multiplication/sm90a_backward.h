@@ -161,7 +161,7 @@ inline Status training_check(const Problem &p, Pass pass, Save save, const void 
   return fail(
       failure, Status::unsupported,
       "triangle_multiplication: this build keeps activations of 16-bit tensors of C = H = 128 or 256 and N above 32, with norm_in, the "
-      "output gate after the projection and contractions in 16 bits; it takes others with save = nothing");
+      "output gate after the projection and contractions in 16 bits; it takes save = nothing for all others");
 }
 inline uint64_t saved_bytes(const Problem &p, const void *) {
   return p.B && p.N ? static_cast<uint64_t>(3 * saved_planes(p, p.B, Plan(p).per_batch)) : 0;

@@ -181,14 +181,19 @@ __device__ void load_tile(const PositionMaps &maps, const Cells &cells, Barrier 
     load_box_together<together>(maps.pieces, full, static_cast<char *>(to) + piece * 8 * cuda::line_bytes, piece / 8 * 64, j, line);
   }
 }
-// And back: what lies outside is not written, so a tile that crosses the end of a row is a box on either side of it.
+// And back: what lies outside is not written, so the first row's part goes as one box.  The rows that follow take pieces: a box that is stored may
+// hang over a tensor's end, but not begin before its beginning (CUDA C++ programming guide, tensor memory access; the H200 traps).
 __device__ inline void store_positions(const PositionMaps &maps, const Cells &cells, void *from, int channel, const Walk &at) {
   const TilePlace place(maps, cells.pitch, at);
   cuda::store_box(maps.whole, from, channel, place.x, place.y);
   if (!place.crosses) return;
+  int j = 0, line = place.y + 1;
 #pragma unroll 1
-  for (int j = place.x - cells.pitch, line = place.y + 1; j > -tile; j -= cells.pitch, ++line)
-    cuda::store_box(maps.whole, from, channel, j, line);
+  for (int piece = cells.pitch - place.x; piece < tile; piece += 8) {
+    cuda::store_box(maps.pieces, static_cast<char *>(from) + piece * cuda::line_bytes, channel, j, line);
+    j += 8;
+    if (j == cells.pitch) j = 0, ++line;
+  }
 }
 
 template <int C, class T>

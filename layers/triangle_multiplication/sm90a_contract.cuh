@@ -16,7 +16,7 @@ struct ContractShared {
   static constexpr int stages = contract_stages(columns, groups);
   alignas(1024) T a[stages][groups * 64][64];
   alignas(1024) T b[stages][columns][64];
-  alignas(1024) T staged[groups][contract_boxes(columns)][64][64];  // boxes in turn
+  alignas(1024) T staged[groups][contract_boxes][64][64];  // boxes in turn
   Barrier full[stages], free[stages];
 };
 

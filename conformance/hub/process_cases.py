@@ -127,7 +127,7 @@ def swap(site):
                 spare.unlink(missing_ok=True)
                 spare.symlink_to(target)
                 spare.rename(build)
-                time.sleep(0.0004 if target == evil else random.uniform(0, 0.06))
+                time.sleep(random.uniform(0.0004, 0.003) if target == evil else random.uniform(0, 0.06))
 
     thread = threading.Thread(target=swapping)
     thread.start()

@@ -309,9 +309,11 @@ inline std::set<std::string> check_addresses(const std::vector<fake_cuda::Launch
             continue;
           }
         }
-        // A word that ends in padding can be a flag or two before the rest of an address that lay there before.
-        const bool padding = word % Addresses::align < 0x200 && addresses.holding(word / Addresses::align * Addresses::align, 1) &&
-                             !addresses.holding(word, 1);
+        // A word that ends in padding can be a flag or two, a small int or 1.f before the rest of an address that lay there before.
+        const uint32_t low = static_cast<uint32_t>(word);
+        const bool number = low < 0x10000 || low == 0xffffffff || low == 0x3f800000;
+        const bool flag = word % Addresses::align < 0x200 && addresses.holding(word / Addresses::align * Addresses::align, 1);
+        const bool padding = (number || flag) && !addresses.holding(word, 1);
         if (addresses.here(word) && !padding) check(launch, word, 1);
       }
   return used;

@@ -176,7 +176,7 @@ def server(site):
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(lambda i: commit_file(port, i), range(CLIENTS)))
         inside = peak()
-        require(inside - after < 48, "%d commits with %d MB inside each took %d MB of the server's memory" % (CLIENTS, OBJECT >> 20, inside - after))
+        require(inside - after < 96, "%d commits with %d MB inside each took %d MB of the server's memory" % (CLIENTS, OBJECT >> 20, inside - after))
         refused = answer(port, "POST", "/api/kernels/org/k/commit/main", b"x" * LONG_LINE)[0]
         require(refused == 400, "a line of %d MB is answered by %d" % (LONG_LINE >> 20, refused))
         require(peak() - inside < 256, "a line of %d MB took %d MB of the server's memory" % (LONG_LINE >> 20, peak() - inside))

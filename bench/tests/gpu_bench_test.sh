@@ -73,7 +73,7 @@ cat >$scratch/ncu <<'N'
 if [ "$1" = --version ]; then echo 'Version 1'; exit; fi
 echo '==PROF== Connected'
 echo '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"'
-for id in 0 1 2 3 4 5 6 7 8; do
+for id in $(seq 0 17); do  # two shapes, three calls of each, three kernels a call
   kernels=(hopper_front_128 hopper_contract_wide hopper_back_128)
   echo "\"$id\",\"${kernels[id % 3]}(Job)\",\"gpu__time_duration.sum\",\"ns\",\"$((id + 1))00,000\""
   echo "\"$id\",\"${kernels[id % 3]}(Job)\",\"sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed\",\"%\",\"8$id.4\""
@@ -81,9 +81,10 @@ for id in 0 1 2 3 4 5 6 7 8; do
 done
 N
 chmod +x $scratch/ncu
-$python bench/gpu/kernel_profile.py --build some.so --sizes 512 --widths 128 --counters $scratch/ncu --write $scratch/profile.md >/dev/null
+$python bench/gpu/kernel_profile.py --build some.so --sizes 512,1024 --widths 128 --counters $scratch/ncu --write $scratch/profile.md >/dev/null
 grep -qE '^\| 512 \| 128 \| hopper_contract_wide \| 800\.0 \| .* \| 87 \| .* \| the tensor cores \|$' $scratch/profile.md || { cat $scratch/profile.md; exit 1; }
-[ "$(grep -c '^| 512' $scratch/profile.md)" = 3 ]
+grep -qE '^\| 1024 \| 128 \| hopper_contract_wide \| 1700\.0 \|' $scratch/profile.md || { cat $scratch/profile.md; exit 1; }
+[ "$(grep -c '^| 512' $scratch/profile.md)" = 3 ] && [ "$(grep -c '^| 1024' $scratch/profile.md)" = 3 ]
 
 printf '<!-- bench:gpu begin -->\n<!-- bench:gpu end -->\n' >$scratch/README.md
 python3 bench/gpu/page.py $scratch/page.json --readme $scratch/README.md --add $scratch/all.json --add $scratch/mode.json

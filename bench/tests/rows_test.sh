@@ -24,3 +24,6 @@ mkdir $scratch/wrong
 sed 's/residual + F.linear/residual - F.linear/' $layer/cuda_bench.py >$scratch/wrong/cuda_bench.py
 if "${bench[@]}" --layer $scratch/wrong --peers eager --out $scratch/wrong.json >$scratch/log; then echo "a wrong result went unseen"; exit 1; fi
 grep -q WRONG $scratch/log
+# The page has a row a problem, with the peer's ratio.
+$python bench/gpu/rows_page.py --out $scratch/page $scratch/rows.json
+[ "$(grep -cE '^\| 64, 64, 64(, norm)? \| \*\*[0-9.]+\*\* \|' $scratch/page.md)" = 4 ] && grep -qE ' \| [0-9.]+ \([0-9.]+\) \| [0-9.]+e-' $scratch/page.md || { cat $scratch/page.md; exit 1; }

@@ -16,6 +16,7 @@ void read_environment(Machine &machine) {
     if (name == "devices") machine.devices = std::stoi(value);
     else if (name == "capability") machine.capability = std::stoi(value);
     else if (name == "driver") machine.driver = std::stoi(value);
+    else if (name == "processors") machine.processors = std::stoi(value);
     else if (name == "missing") machine.missing = value;
     else throw std::runtime_error("LAMINA_FAKE_CUDA knows no word '" + word + "'");
   }
@@ -100,6 +101,9 @@ Entry::Entry(const char *function) : hold_(model().lock, std::defer_lock) {
                                                     "cuGetProcAddress_v2"};
   if (!m.initialised && !before_init.contains(function)) code_ = CUDA_ERROR_NOT_INITIALIZED;
 }
+
+CUresult (*executor)(const Launch &) = nullptr;
+CUresult execute(const Launch &launch) { return executor ? executor(launch) : CUDA_SUCCESS; }
 
 void misuse(const std::string &sentence) { model().misuses.push_back(sentence); }
 

@@ -125,7 +125,9 @@ CUresult cuGraphLaunch(CUgraphExec given, CUstream stream) {
   if (!stream_of(stream) && !is_default(stream)) return CUDA_ERROR_INVALID_HANDLE;
   for (Launch launch : graph->launches) {
     launch.captured = false, launch.stream = stream;
+    const CUresult code = execute(launch);
     model().launches.push_back(launch);
+    if (code != CUDA_SUCCESS) return code;
   }
   return CUDA_SUCCESS;
 }

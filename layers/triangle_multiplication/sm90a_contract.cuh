@@ -66,7 +66,7 @@ __device__ void serve_contract(const ContractJob &job, ContractShared<columns, T
 }
 
 // Among the 128 threads of one warpgroup.
-__device__ inline void meet(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+__device__ inline void meet(int group) { cuda::meet_threads<128>(group + 1); }
 
 // 64 rows of o, 64 columns at a time: registers -> shared memory -> TMA.
 template <class T, int columns>

@@ -1,5 +1,5 @@
 # A libcuda.so.1 that executes launches: the stand-in driver's model, and beside it, for each layer, the kernels' own source compiled for this
-# machine, with stand-ins for the headers that hold a GPU's instructions.
+# machine, with stand-ins for the headers that hold a GPU's instructions.  CUDA's headers come with the plug-ins' compiler.
 CUDA_EMULATOR := $(BUILD)/cuda_emulator
 CUDA_EMULATOR_SOURCES := $(wildcard conformance/cuda_emulator/*.cpp conformance/fake_cuda/*.cpp)
 CUDA_EMULATOR_OBJECTS := $(patsubst %.cpp,$(OBJ)/cuda_emulator/%.o,$(CUDA_EMULATOR_SOURCES))
@@ -7,10 +7,10 @@ $(CUDA_EMULATOR)/libcuda.so.1: $(CUDA_EMULATOR_OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CXX) -shared -Wl,-soname,libcuda.so.1,-z,defs -o $@ $^ -lpthread
-$(OBJ)/cuda_emulator/%.o: %.cpp $(BUILD)/flags | $(CUDA_READY)
+$(OBJ)/cuda_emulator/%.o: %.cpp $(BUILD)/flags | plugins
 	@mkdir -p $(@D)
 	$(call say,CXX,"$< (cuda_emulator)")
-	$(Q)$(CXX) $(CPPFLAGS) -isystem $(CUDA_INCLUDE) $(CXXFLAGS) -O3 -fno-trapping-math -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(CPPFLAGS) -isystem $(CUDA_INCLUDE) $(CXXFLAGS) -O3 -fno-trapping-math -ffp-contract=fast -MMD -MP -c -o $@ $<
 -include $(CUDA_EMULATOR_OBJECTS:.o=.d)
 
 # kernels/cuda as the kernels see it: its own headers, but for those that have a stand-in.  Links, since a header finds its neighbours in the
@@ -25,16 +25,20 @@ $(CUDA_EMULATOR_TREE)/done: $(wildcard kernels/cuda/*.cuh kernels/cuda/*.h) $(CU
 	@touch $@
 
 # The kernels are written for another compiler, whose pragmas and unused words are not ours to judge; they are compiled to be fast.
-CUDA_EMULATOR_KERNEL_FLAGS := -std=c++20 -O2 -fPIC -fvisibility=hidden -fno-math-errno -fno-strict-aliasing -fno-extern-tls-init -mtls-dialect=gnu2 \
-  -Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-psabi
+CUDA_EMULATOR_KERNEL_FLAGS = -std=c++20 -O2 -fPIC -fvisibility=hidden -fno-math-errno -fno-strict-aliasing -fno-extern-tls-init -mtls-dialect=gnu2 \
+  -Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-psabi \
+  -I$(CUDA_EMULATOR_TREE) -I. -isystem $(CUDA_INCLUDE) -include conformance/cuda_emulator/device/prelude.h
+# For tests that compile kernels of their own.
+$(CUDA_EMULATOR)/kernel_flags: conformance/cuda_emulator/cuda_emulator.mk
+	@mkdir -p $(@D)
+	@echo $(CUDA_EMULATOR_KERNEL_FLAGS) > $@
 # $(1) layer, $(2) arch
 define cuda_emulator_kernels
 CUDA_EMULATOR_KERNELS += $(CUDA_EMULATOR)/kernels/$(1)-$(2).so
-$(OBJ)/cuda_emulator/kernels/$(1)-$(2).o: layers/$(1)/$(2).cu $(CUDA_EMULATOR_TREE)/done $(GEN)/$(1)/contract.h $(BUILD)/flags | $(CUDA_READY)
+$(OBJ)/cuda_emulator/kernels/$(1)-$(2).o: layers/$(1)/$(2).cu $(CUDA_EMULATOR_TREE)/done $(GEN)/$(1)/contract.h $(BUILD)/flags | plugins
 	@mkdir -p $$(@D)
 	$$(call say,CXX,"$$< (cuda_emulator)")
-	$$(Q)$$(CXX) -I$(CUDA_EMULATOR_TREE) -I$(GEN)/$(1) -I. -isystem $$(CUDA_INCLUDE) $$(CUDA_EMULATOR_KERNEL_FLAGS) \
-	  -include conformance/cuda_emulator/device/prelude.h -MMD -MP -c -o $$@ -x c++ $$<
+	$$(Q)$$(CXX) -I$(GEN)/$(1) $$(CUDA_EMULATOR_KERNEL_FLAGS) -MMD -MP -c -o $$@ -x c++ $$<
 $(OBJ)/cuda_emulator/kernels/$(1)-$(2)-shared.s: $(OBJ)/cuda_emulator/kernels/$(1)-$(2).o conformance/cuda_emulator/device/dynamic_memory.sh
 	$$(Q)conformance/cuda_emulator/device/dynamic_memory.sh $$< > $$@
 $(CUDA_EMULATOR)/kernels/$(1)-$(2).so: $(OBJ)/cuda_emulator/kernels/$(1)-$(2).o $(OBJ)/cuda_emulator/kernels/$(1)-$(2)-shared.s $(CUDA_EMULATOR)/libcuda.so.1
@@ -43,6 +47,14 @@ $(CUDA_EMULATOR)/kernels/$(1)-$(2).so: $(OBJ)/cuda_emulator/kernels/$(1)-$(2).o 
 	$$(Q)$$(CXX) -shared -Wl,-z,defs -o $$@ $$^
 -include $(OBJ)/cuda_emulator/kernels/$(1)-$(2).d
 endef
-$(foreach layer,triangle_multiplication,$(eval $(call cuda_emulator_kernels,$(layer),cuda_sm90a)))
+# Layers that have cases for it.
+CUDA_EMULATOR_LAYERS := $(patsubst layers/%/tests/emulator_cases.json,%,$(wildcard layers/*/tests/emulator_cases.json))
+$(foreach layer,$(CUDA_EMULATOR_LAYERS),$(eval $(call cuda_emulator_kernels,$(layer),cuda_sm90a)))
 .PHONY: cuda_emulator
-cuda_emulator: $(CUDA_EMULATOR)/libcuda.so.1 $(CUDA_EMULATOR_KERNELS)  ## the driver that executes the Hopper kernels' source on a machine without such a GPU
+cuda_emulator: $(CUDA_EMULATOR)/libcuda.so.1 $(CUDA_EMULATOR_KERNELS) $(CUDA_EMULATOR)/kernel_flags  ## the driver that executes the Hopper kernels' source on a machine without such a GPU
+
+CUDA_EMULATOR_SCRIPTS := conformance/cuda_emulator/tests/conform_test.sh
+CUDA_EMULATOR_SLOW_SCRIPTS := $(addprefix conformance/cuda_emulator/tests/,faults_test.sh conform_whole_test.sh)
+$(CUDA_EMULATOR_SCRIPTS) $(CUDA_EMULATOR_SLOW_SCRIPTS): | cuda_emulator plugins $(BIN)/lamina
+TESTS += $(CUDA_EMULATOR_SCRIPTS)
+SLOW_TESTS += $(CUDA_EMULATOR_SLOW_SCRIPTS)

@@ -1,6 +1,9 @@
 // A launch of the stand-in driver, executed before it returns: a stream's work is in order, and so is a graph's.
+#include <signal.h>
+
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <utility>
@@ -76,8 +79,18 @@ CUresult run_launch(const fake_cuda::Launch &launch) {
   return CUDA_SUCCESS;
 }
 
+// An access outside of everything by a kernel ends its launch; one by somebody else is none of ours.
+void touched(int, siginfo_t *info, void *) {
+  if (running && running->in_thread()) fail("an access to %p, which is no memory of the device", info->si_addr);
+  std::signal(SIGSEGV, SIG_DFL);
+}
+
 const bool registered = [] {
   fake_cuda::executor = run_launch;
+  struct sigaction action{};
+  action.sa_sigaction = touched;
+  action.sa_flags = SA_SIGINFO | SA_NODEFER;
+  sigaction(SIGSEGV, &action, nullptr);
   return true;
 }();
 

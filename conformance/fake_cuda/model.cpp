@@ -1,5 +1,6 @@
 #include "conformance/fake_cuda/model.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <sstream>
 #include <stdexcept>
@@ -105,7 +106,10 @@ Entry::Entry(const char *function) : hold_(model().lock, std::defer_lock) {
 CUresult (*executor)(const Launch &) = nullptr;
 CUresult execute(const Launch &launch) { return executor ? executor(launch) : CUDA_SUCCESS; }
 
-void misuse(const std::string &sentence) { model().misuses.push_back(sentence); }
+void misuse(const std::string &sentence) {
+  if (executor) std::fprintf(stderr, "stand-in driver: %s\n", sentence.c_str());
+  model().misuses.push_back(sentence);
+}
 
 Context *current() { return thread().stack.empty() ? nullptr : thread().stack.back(); }
 

@@ -74,6 +74,10 @@ template <class Value>
 Value __ldg(const Value *from) {
   return *from;
 }
+template <class Value>
+Value __ldcg(const Value *from) {
+  return *from;
+}
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float x, float y) { return x / y; }

@@ -7,7 +7,7 @@ namespace lamina::cuda {
 
 template <class T, Lines a_lines, Lines b_lines, int sums>
 void product(float (&sum)[sums], uint64_t a, uint64_t b, bool add) {
-  static_assert(sums == 32 || sums == 64 || sums == 128, "64, 128 or 256 columns");
+  static_assert(sums == 32 || sums == 64 || sums == 96 || sums == 128, "64, 128, 192 or 256 columns");
   emulated_product<T>(sum, a, a_lines, b, b_lines, add);
 }
 template <class T, Lines b_lines>

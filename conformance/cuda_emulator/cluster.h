@@ -20,9 +20,9 @@ struct Grid {
   unsigned threads, cluster;
   uint32_t shared_bytes;  // dynamic, of a CTA
   bool overlaps_previous;
-  std::set<std::pair<uint64_t, uint64_t>> *written;              // tensors that it stores to: begin and end
+  std::set<std::pair<uint64_t, uint64_t>> *written;               // tensors that it stores to: begin and end
   const std::set<std::pair<uint64_t, uint64_t>> *written_before;  // by the launch before it
-  std::function<char *()> shared_memory;  // of the thread of the operating system that asks
+  std::function<char *()> shared_memory;                          // of the thread of the operating system that asks
 };
 
 enum class ProductTime { early, late, any };

@@ -98,7 +98,8 @@ void Cta::check_end() {
   for (const Warpgroup &warpgroup : warpgroups_)
     if (!warpgroup.idle()) fail("CTA %u ends with products under way", block_.x);
   for (uint32_t i = shared_bytes_; i < most_shared_bytes; ++i)
-    if (static_cast<unsigned char>(shared_[i]) != beyond) fail("CTA %u wrote byte %u of its shared memory, which has %u", block_.x, i, shared_bytes_);
+    if (static_cast<unsigned char>(shared_[i]) != beyond)
+      fail("CTA %u wrote byte %u of its shared memory, which has %u", block_.x, i, shared_bytes_);
 }
 
 std::string Cta::state() const {
@@ -106,7 +107,9 @@ std::string Cta::state() const {
   for (const Thread &thread : threads_)
     if (!thread.finished)
       ++places["warp " + std::to_string(thread.index / 32) + " at " + thread.waiting.name + ' ' +
-               (thread.waiting.what >= shared_ && thread.waiting.what < shared_ + most_shared_bytes ? std::to_string(address(thread.waiting.what)) + ' ' : "") +
+               (thread.waiting.what >= shared_ && thread.waiting.what < shared_ + most_shared_bytes
+                    ? std::to_string(address(thread.waiting.what)) + ' '
+                    : "") +
                std::to_string(thread.waiting.value)];
   std::string text;
   for (const auto &[place, count] : places)
@@ -136,7 +139,8 @@ void Cta::require_published(uint32_t address, int bytes, const char *reader) con
   if (address + bytes > shared_bytes_) fail("%s reads shared memory at %u, beyond %u bytes", reader, address, shared_bytes_);
   for (uint32_t line = address / line_bytes; line <= (address + bytes - 1) / line_bytes; ++line)
     if (writer_[line])
-      fail("%s reads byte %u of shared memory, which thread %d wrote without a fence.proxy.async since", reader, line * line_bytes, writer_[line] - 1);
+      fail("%s reads byte %u of shared memory, which thread %d wrote without a fence.proxy.async since", reader, line * line_bytes,
+           writer_[line] - 1);
 }
 
 }  // namespace lamina::cuda_emulator

@@ -28,9 +28,9 @@ struct Thread {
   unsigned index = 0;
   bool finished = false;
   Waiting waiting;
-  std::shared_ptr<int> open_stores;              // of the group not yet committed: how many have not read their shared memory
+  std::shared_ptr<int> open_stores;  // of the group not yet committed: how many have not read their shared memory
   std::deque<std::shared_ptr<int>> store_groups;
-  std::vector<uint32_t> written;                 // lines of 16 bytes that it wrote and did not publish
+  std::vector<uint32_t> written;  // lines of 16 bytes that it wrote and did not publish
   struct Copy {
     void *to;
     const void *from;
@@ -73,9 +73,9 @@ class Cta {
   // Shared memory.
   char *pointer(uint32_t address) { return shared_ + static_cast<int32_t>(address); }
   uint32_t address(const void *pointer) const { return static_cast<uint32_t>(static_cast<const char *>(pointer) - shared_); }
-  void write(uint32_t address, int bytes);                           // by the running thread, with ordinary instructions
-  void publish();                                                    // by the running thread
-  void overwrite(uint32_t address, int bytes);                       // by a tensor copy
+  void write(uint32_t address, int bytes);      // by the running thread, with ordinary instructions
+  void publish();                               // by the running thread
+  void overwrite(uint32_t address, int bytes);  // by a tensor copy
   void require_published(uint32_t address, int bytes, const char *reader) const;
 
   Cluster &cluster() { return cluster_; }
@@ -100,7 +100,8 @@ class Cta {
   std::vector<Warp> warps_;
   std::vector<Warpgroup> warpgroups_;
   NamedBarrier named_barriers_[16];
-  std::vector<uint16_t> writer_;  // by line of 16 bytes of dynamic shared memory: the thread whose ordinary write is not published, plus one
+  std::vector<uint16_t>
+      writer_;  // by line of 16 bytes of dynamic shared memory: the thread whose ordinary write is not published, plus one
 };
 
 }  // namespace lamina::cuda_emulator

@@ -44,9 +44,9 @@ void wait_copies(int pending);
 // wgmma, called by the 128 threads of a warpgroup: sums are written when the product is done, which is between its commit and the wait.
 struct ProductOperands {
   bool half, add, a_along_rows, b_along_rows;
-  int columns;                 // of b and the sums: a thread has columns / 2 of them
-  const uint32_t *a_registers; // null: a lies in shared memory
-  uint64_t a, b;               // descriptors
+  int columns;                  // of b and the sums: a thread has columns / 2 of them
+  const uint32_t *a_registers;  // null: a lies in shared memory
+  uint64_t a, b;                // descriptors
 };
 void begin_products();
 void multiply(float *sums, const ProductOperands &operands);

@@ -5,7 +5,7 @@
 namespace lamina::cuda_emulator {
 
 struct HostKernel {
-  void (*function)() = nullptr;    // null: there is none
+  void (*function)() = nullptr;        // null: there is none
   char *(*shared_memory)() = nullptr;  // the dynamic shared memory of the calling thread
   std::string why_not;
 };

@@ -25,7 +25,8 @@ void meet(int index, int threads) {
   Cta &cta = running_cta();
   if (index < 0 || index > 15 || threads % 32) fail("bar.sync %d, %d", index, threads);
   NamedBarrier &barrier = cta.named_barrier(index);
-  if (barrier.arrived && barrier.threads != threads) fail("bar.sync %d of %d threads, while others meet there as %d", index, threads, barrier.threads);
+  if (barrier.arrived && barrier.threads != threads)
+    fail("bar.sync %d of %d threads, while others meet there as %d", index, threads, barrier.threads);
   barrier.threads = threads;
   const unsigned generation = barrier.generation;
   if (++barrier.arrived == threads) {

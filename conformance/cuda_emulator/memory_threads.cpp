@@ -25,9 +25,7 @@ class MemoryThread {
       begin_.acquire();
       try {
         (*work_)();
-      } catch (...) {
-        thrown_ = std::current_exception();
-      }
+      } catch (...) { thrown_ = std::current_exception(); }
       end_.release();
     }
   }

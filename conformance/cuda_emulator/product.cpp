@@ -56,8 +56,7 @@ void each_sum(Product &product, float (&tile)[rows][most_columns], Move move) {
   for (int thread = 0; thread < 128; ++thread)
     for (int j = 0; j < product.operands.columns / 8; ++j)
       for (int i = 0; i < 4; ++i)
-        move(product.sums[thread][4 * j + i],
-             tile[thread / 32 * 16 + thread % 32 / 4 + i / 2 * 8][8 * j + 2 * (thread % 4) + i % 2]);
+        move(product.sums[thread][4 * j + i], tile[thread / 32 * 16 + thread % 32 / 4 + i / 2 * 8][8 * j + 2 * (thread % 4) + i % 2]);
 }
 
 void read_registers(const Product &product, float (&a)[rows][depth]) {
@@ -71,8 +70,8 @@ void read_registers(const Product &product, float (&a)[rows][depth]) {
 }
 
 __attribute__((target_clones("avx512f", "avx2", "default"))) void add_products(float (&tile)[rows][most_columns],
-                                                                              const float (&a)[rows][depth],
-                                                                              const float (&b)[depth][most_columns], int columns) {
+                                                                               const float (&a)[rows][depth],
+                                                                               const float (&b)[depth][most_columns], int columns) {
   for (int row = 0; row < rows; ++row)
     for (int k = 0; k < depth; ++k)
       for (int column = 0; column < columns; ++column) tile[row][column] += a[row][k] * b[k][column];

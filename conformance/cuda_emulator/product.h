@@ -35,8 +35,8 @@ class Warpgroup {
   std::deque<Product> products_;  // not yet executed
   uint64_t executed_ = 0;         // products before products_
   uint64_t groups_executed_ = 0;
-  std::vector<uint64_t> ends_;     // of each group: the products up to it
-  std::vector<int> committers_;    // of each group: the threads that have committed it, in the order of groups
+  std::vector<uint64_t> ends_;   // of each group: the products up to it
+  std::vector<int> committers_;  // of each group: the threads that have committed it, in the order of groups
   uint64_t issued_[128] = {}, commits_[128] = {};
   bool fenced_[128] = {};
 };

@@ -41,9 +41,12 @@ struct Box {
                             (map.rank < 3 || matrix < static_cast<int64_t>(map.elements[2]));
         const int64_t before = exists && at[0] < 0 ? -static_cast<int64_t>(at[0]) : 0;
         const int64_t left = exists ? static_cast<int64_t>(map.elements[0]) - at[0] : 0;
-        const int first = static_cast<int>(before < 64 ? before : 64), last = static_cast<int>(left < first ? first : left < 64 ? left : 64);
+        const int first = static_cast<int>(before < 64 ? before : 64), last = static_cast<int>(left < first ? first
+                                                                                               : left < 64  ? left
+                                                                                                            : 64);
         const uint64_t address = map.address + static_cast<uint64_t>(row) * map.strides[0] +
-                                 (map.rank > 2 ? static_cast<uint64_t>(matrix) * map.strides[1] : 0) + static_cast<uint64_t>(static_cast<int64_t>(at[0]) * 2);
+                                 (map.rank > 2 ? static_cast<uint64_t>(matrix) * map.strides[1] : 0) +
+                                 static_cast<uint64_t>(static_cast<int64_t>(at[0]) * 2);
         use(reinterpret_cast<char *>(address), line, first, last);
       }
   }

@@ -222,7 +222,10 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuui
       (swizzle == CU_TENSOR_MAP_SWIZZLE_32B && inner > 32))
     return refuse("the inner side of the box is wider than the swizzle");
   made.bytes = last + 2;
-  made.swizzle = swizzle == CU_TENSOR_MAP_SWIZZLE_128B ? 128 : swizzle == CU_TENSOR_MAP_SWIZZLE_64B ? 64 : swizzle == CU_TENSOR_MAP_SWIZZLE_32B ? 32 : 0;
+  made.swizzle = swizzle == CU_TENSOR_MAP_SWIZZLE_128B  ? 128
+                 : swizzle == CU_TENSOR_MAP_SWIZZLE_64B ? 64
+                 : swizzle == CU_TENSOR_MAP_SWIZZLE_32B ? 32
+                                                        : 0;
   static_assert(sizeof made == sizeof *map);
   std::memcpy(map, &made, sizeof made);
   return CUDA_SUCCESS;

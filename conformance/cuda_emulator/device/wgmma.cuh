@@ -33,8 +33,7 @@ void wait_products() {
 // Twice as many columns as a thread has sums.
 template <class T, int sums>
 void emulated_product(float (&sum)[sums], uint64_t a, Lines a_lines, uint64_t b, Lines b_lines, bool add) {
-  cuda_emulator::multiply(
-      sum, {is_half<T>, add, a_lines == Lines::along_rows, b_lines == Lines::along_rows, 2 * sums, nullptr, a, b});
+  cuda_emulator::multiply(sum, {is_half<T>, add, a_lines == Lines::along_rows, b_lines == Lines::along_rows, 2 * sums, nullptr, a, b});
 }
 template <class T, int sums>
 void emulated_product(float (&sum)[sums], const uint32_t (&a)[4], uint64_t b, Lines b_lines, bool add) {
@@ -66,9 +65,7 @@ inline void store_matrices_any(uint32_t line, const uint32_t (&pairs)[4], bool t
   cuda_emulator::wrote_shared(line, 16);
   cuda_emulator::meet_warp();
 }
-inline void store_matrices(uint32_t line, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  store_matrices_any(line, {a, b, c, d}, false);
-}
+inline void store_matrices(uint32_t line, uint32_t a, uint32_t b, uint32_t c, uint32_t d) { store_matrices_any(line, {a, b, c, d}, false); }
 inline void store_matrices_transposed(uint32_t line, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   store_matrices_any(line, {a, b, c, d}, true);
 }
@@ -77,8 +74,7 @@ template <class T = __nv_bfloat16>
 uint32_t pack(float low, float high) {
   if constexpr (is_half<T>)
     return __half_as_ushort(__float2half_rn(low)) | static_cast<uint32_t>(__half_as_ushort(__float2half_rn(high))) << 16;
-  else
-    return __bfloat16_as_ushort(__float2bfloat16_rn(low)) | static_cast<uint32_t>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
+  else return __bfloat16_as_ushort(__float2bfloat16_rn(low)) | static_cast<uint32_t>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
 }
 template <class T = __nv_bfloat16>
 float low_half(uint32_t pair) {

@@ -117,8 +117,12 @@ std::string Cta::state() const {
   return text;
 }
 
+// Static shared memory lies outside; nothing is known of its size, and proxy fences are not looked for there.
+bool Cta::is_static(uint32_t address) const { return address >= most_shared_bytes; }
+
 void Cta::write(uint32_t address, int bytes) {
-  if (address >= shared_bytes_) return;  // static shared memory, which neither copies nor products read
+  if (is_static(address)) return;
+  if (address + bytes > shared_bytes_) fail("a write to shared memory at %u, beyond %u bytes", address, shared_bytes_);
   for (uint32_t line = address / line_bytes; line <= (address + bytes - 1) / line_bytes; ++line) {
     writer_[line] = static_cast<uint16_t>(running_->index + 1);
     running_->written.push_back(line);
@@ -132,10 +136,13 @@ void Cta::publish() {
 }
 
 void Cta::overwrite(uint32_t address, int bytes) {
+  if (is_static(address)) return;
+  if (address + bytes > shared_bytes_) fail("a tensor load writes shared memory at %u, beyond %u bytes", address, shared_bytes_);
   for (uint32_t line = address / line_bytes; line <= (address + bytes - 1) / line_bytes; ++line) writer_[line] = 0;
 }
 
 void Cta::require_published(uint32_t address, int bytes, const char *reader) const {
+  if (is_static(address)) return;
   if (address + bytes > shared_bytes_) fail("%s reads shared memory at %u, beyond %u bytes", reader, address, shared_bytes_);
   for (uint32_t line = address / line_bytes; line <= (address + bytes - 1) / line_bytes; ++line)
     if (writer_[line])

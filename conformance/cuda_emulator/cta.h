@@ -85,6 +85,7 @@ class Cta {
   int registers_asked[8] = {};       // by warpgroup, 0: as launched
 
  private:
+  bool is_static(uint32_t address) const;
   static void begin(void *thread);
   void resume(Thread &thread);
   bool run_warp(unsigned warp);

@@ -32,29 +32,32 @@ CUDA_EMULATOR_KERNEL_FLAGS = -std=c++20 -O2 -fPIC -fvisibility=hidden -fno-math-
 $(CUDA_EMULATOR)/kernel_flags: conformance/cuda_emulator/cuda_emulator.mk
 	@mkdir -p $(@D)
 	@echo $(CUDA_EMULATOR_KERNEL_FLAGS) > $@
-# $(1) layer, $(2) arch
+# $(1) name, $(2) source, $(3) generated headers
 define cuda_emulator_kernels
-CUDA_EMULATOR_KERNELS += $(CUDA_EMULATOR)/kernels/$(1)-$(2).so
-$(OBJ)/cuda_emulator/kernels/$(1)-$(2).o: layers/$(1)/$(2).cu $(CUDA_EMULATOR_TREE)/done $(GEN)/$(1)/contract.h $(BUILD)/flags | plugins
+CUDA_EMULATOR_KERNELS += $(CUDA_EMULATOR)/kernels/$(1).so
+$(OBJ)/cuda_emulator/kernels/$(1).o: $(2) $(CUDA_EMULATOR_TREE)/done $(3) $(BUILD)/flags | plugins
 	@mkdir -p $$(@D)
 	$$(call say,CXX,"$$< (cuda_emulator)")
-	$$(Q)$$(CXX) -I$(GEN)/$(1) $$(CUDA_EMULATOR_KERNEL_FLAGS) -MMD -MP -c -o $$@ -x c++ $$<
-$(OBJ)/cuda_emulator/kernels/$(1)-$(2)-shared.s: $(OBJ)/cuda_emulator/kernels/$(1)-$(2).o conformance/cuda_emulator/device/dynamic_memory.sh
+	$$(Q)$$(CXX) $(addprefix -I,$(dir $(3))) $$(CUDA_EMULATOR_KERNEL_FLAGS) -MMD -MP -c -o $$@ -x c++ $$<
+$(OBJ)/cuda_emulator/kernels/$(1)-shared.s: $(OBJ)/cuda_emulator/kernels/$(1).o conformance/cuda_emulator/device/dynamic_memory.sh
 	$$(Q)conformance/cuda_emulator/device/dynamic_memory.sh $$< > $$@
-$(CUDA_EMULATOR)/kernels/$(1)-$(2).so: $(OBJ)/cuda_emulator/kernels/$(1)-$(2).o $(OBJ)/cuda_emulator/kernels/$(1)-$(2)-shared.s $(CUDA_EMULATOR)/libcuda.so.1
+$(CUDA_EMULATOR)/kernels/$(1).so: $(OBJ)/cuda_emulator/kernels/$(1).o $(OBJ)/cuda_emulator/kernels/$(1)-shared.s $(CUDA_EMULATOR)/libcuda.so.1
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CXX) -shared -Wl,-z,defs -o $$@ $$^
--include $(OBJ)/cuda_emulator/kernels/$(1)-$(2).d
+-include $(OBJ)/cuda_emulator/kernels/$(1).d
 endef
 # Layers that have cases for it.
 CUDA_EMULATOR_LAYERS := $(patsubst layers/%/tests/emulator_cases.json,%,$(wildcard layers/*/tests/emulator_cases.json))
-$(foreach layer,$(CUDA_EMULATOR_LAYERS),$(eval $(call cuda_emulator_kernels,$(layer),cuda_sm90a)))
+$(foreach layer,$(CUDA_EMULATOR_LAYERS),$(eval $(call \
+  cuda_emulator_kernels,$(layer)-cuda_sm90a,layers/$(layer)/cuda_sm90a.cu,$(GEN)/$(layer)/contract.h)))
+# The primitives' tests, which have passed on silicon: the emulator must pass them too.
+$(eval $(call cuda_emulator_kernels,kernels-cuda-primitives_test,kernels/cuda/tests/primitives.cu))
 .PHONY: cuda_emulator
 cuda_emulator: $(CUDA_EMULATOR)/libcuda.so.1 $(CUDA_EMULATOR_KERNELS) $(CUDA_EMULATOR)/kernel_flags  ## the driver that executes the Hopper kernels' source on a machine without such a GPU
 
-CUDA_EMULATOR_SCRIPTS := conformance/cuda_emulator/tests/conform_test.sh
+CUDA_EMULATOR_SCRIPTS := conformance/cuda_emulator/tests/conform_test.sh conformance/cuda_emulator/tests/primitives_test.sh
 CUDA_EMULATOR_SLOW_SCRIPTS := $(addprefix conformance/cuda_emulator/tests/,faults_test.sh conform_whole_test.sh)
-$(CUDA_EMULATOR_SCRIPTS) $(CUDA_EMULATOR_SLOW_SCRIPTS): | cuda_emulator plugins $(BIN)/lamina
+$(CUDA_EMULATOR_SCRIPTS) $(CUDA_EMULATOR_SLOW_SCRIPTS): | cuda_emulator plugins $(BIN)/lamina $(BIN)/kernels-cuda-primitives_test
 TESTS += $(CUDA_EMULATOR_SCRIPTS)
 SLOW_TESTS += $(CUDA_EMULATOR_SLOW_SCRIPTS)

@@ -12,13 +12,13 @@ std::string file_of(const void *address) {
   return dladdr(address, &info) && info.dli_fname ? info.dli_fname : "";
 }
 
-// <layer>-<version>-<arch>.so is <layer>-<arch>.so here.
-std::string kernels_of(const std::string &plugin) {
-  const std::string name = plugin.substr(plugin.rfind('/') + 1);
+// Of a plug-in <layer>-<version>-<arch>.so: <layer>-<arch>.so; of a program: <program>.so.
+std::string kernels_of(const std::string &holder) {
+  const std::string mine = file_of(reinterpret_cast<const void *>(&find_kernel)), folder = mine.substr(0, mine.rfind('/') + 1) + "kernels/";
+  const std::string name = holder.substr(holder.rfind('/') + 1);
   const size_t first = name.find('-'), last = name.rfind('-');
-  if (first == std::string::npos || first == last) return "";
-  const std::string mine = file_of(reinterpret_cast<const void *>(&find_kernel));
-  return mine.substr(0, mine.rfind('/') + 1) + "kernels/" + name.substr(0, first) + name.substr(last);
+  if (!name.ends_with(".so") || first == last) return folder + name + ".so";
+  return folder + name.substr(0, first) + name.substr(last);
 }
 
 }  // namespace

@@ -10,7 +10,8 @@ struct HostKernel {
   std::string why_not;
 };
 
-// Of the plug-in that holds `image`: <layer>-<version>-<arch>.so has its kernels in kernels/<layer>-<arch>.so beside this library.
+// Of the plug-in or program that holds `image`: <layer>-<version>-<arch>.so has its kernels in kernels/<layer>-<arch>.so beside this library,
+// a program in kernels/<program>.so.
 HostKernel find_kernel(const void *image, const std::string &name);
 
 }  // namespace lamina::cuda_emulator

@@ -53,8 +53,8 @@ struct Box {
 };
 
 void poison_box(Cta &cta, const Box &box) {
-  std::memset(cta.pointer(box.shared), 0xff, static_cast<size_t>(box.bytes()));
   cta.overwrite(box.shared, box.bytes());
+  std::memset(cta.pointer(box.shared), 0xff, static_cast<size_t>(box.bytes()));
 }
 
 void load(Cta &cta, const Box &box) {

@@ -15,6 +15,16 @@ void copy_wait() {
   cuda_emulator::wait_copies(pending);
 }
 
+inline uint4 load_shared_16(uint32_t address) {
+  uint4 value;
+  std::memcpy(&value, cuda_emulator::shared_pointer(address), sizeof value);
+  return value;
+}
+inline void store_shared_16(uint32_t address, uint4 value) {
+  std::memcpy(cuda_emulator::shared_pointer(address), &value, sizeof value);
+  cuda_emulator::wrote_shared(address, sizeof value);
+}
+
 // PTX ISA, "ldmatrix": lane 8m + r gives line r of matrix m; lane l gets elements 2 (l % 4) and the next of line l / 4, transposed the
 // other way round.
 inline void load_matrices_any(uint32_t (&to)[4], uint32_t line, bool transposed) {

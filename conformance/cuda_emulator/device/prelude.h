@@ -21,6 +21,7 @@
 #undef __launch_bounds__
 #undef __grid_constant__
 #define __CUDACC__ 1
+#define __CUDA_ARCH_FEAT_SM90_ALL 1
 #define __global__ __attribute__((visibility("default")))
 #define __shared__ thread_local
 #define __device__
@@ -69,6 +70,8 @@ Value __shfl_sync(unsigned, Value mine, int lane) {
 inline bool __any_sync(unsigned, bool mine) { return lamina::cuda_emulator::any_lane(mine); }
 inline void __syncwarp() { lamina::cuda_emulator::meet_warp(); }
 inline void __syncthreads() { lamina::cuda_emulator::meet(0, static_cast<int>(blockDim.x)); }
+
+inline void __nanosleep(unsigned) {}
 
 template <class Value>
 Value __ldg(const Value *from) {

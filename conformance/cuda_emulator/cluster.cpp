@@ -1,7 +1,6 @@
 #include "conformance/cuda_emulator/cluster.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "conformance/cuda_emulator/failure.h"
 #include "conformance/cuda_emulator/memory_threads.h"

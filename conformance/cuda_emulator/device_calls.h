@@ -65,6 +65,4 @@ void wait_for_previous_kernel();
 
 }  // namespace lamina::cuda_emulator
 
-extern "C++" {
 extern lamina::cuda_emulator::Index threadIdx, blockIdx, blockDim, gridDim;
-}

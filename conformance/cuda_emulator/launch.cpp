@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <utility>
@@ -82,7 +81,7 @@ CUresult run_launch(const fake_cuda::Launch &launch) {
 // An access outside of everything by a kernel ends its launch; one by somebody else is none of ours.
 void touched(int, siginfo_t *info, void *) {
   if (running && running->in_thread()) fail("an access to %p, which is no memory of the device", info->si_addr);
-  std::signal(SIGSEGV, SIG_DFL);
+  signal(SIGSEGV, SIG_DFL);
 }
 
 const bool registered = [] {

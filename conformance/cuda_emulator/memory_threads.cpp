@@ -1,7 +1,6 @@
 #include "conformance/cuda_emulator/memory_threads.h"
 
 #include <exception>
-#include <memory>
 #include <semaphore>
 #include <thread>
 #include <vector>

@@ -8,12 +8,12 @@ scratch=build/test-scratch/gpu-bench
 rm -rf $scratch; mkdir -p $scratch
 plugin=$(ls build/plugins/triangle_multiplication-*-cpu_avx2.so)
 bench=($python bench/gpu/triangle_multiplication.py --device cpu --commit abc --rounds 2 --rotated-bytes 1e5 --sizes 16,24 --widths 32 --build "$plugin")
-"${bench[@]}" --part table --part peers --part extras --part fp16 --part host --peers eager,cuequivariance --run-loop build/lib/run_loop.so --out $scratch/all.json >$scratch/log || { cat $scratch/log; exit 1; }
+"${bench[@]}" --part table --part peers --part extras --part in_place --part fp16 --part host --peers eager,cuequivariance --run-loop build/lib/run_loop.so --out $scratch/all.json >$scratch/log || { cat $scratch/log; exit 1; }
 $python - $scratch/all.json <<'P'
 import json, sys
 rows = json.load(open(sys.argv[1]))["rows"]
 timed = [row for row in rows if "not_timed" not in row]
-assert {row["part"] for row in timed} == {"table", "peers", "extras", "fp16", "host"}, timed
+assert {row["part"] for row in timed} == {"table", "peers", "extras", "in_place", "fp16", "host"}, timed
 assert all(row["microseconds"] > 0 and 0 < row["error"] < 1e-2 for row in timed)
 assert all(row["host_microseconds"] > 0 for row in timed if row["part"] == "host")
 assert {row["form"] for row in timed if row["part"] == "peers"} == {"lamina cpu_avx2", "PyTorch eager"}

@@ -54,7 +54,9 @@ def words(row, own):
 def table(own, rows):
     peers = list(dict.fromkeys(name for row in own for name in row["seconds"] if name != "ours"))
     letters = ", ".join(own[0]["dims"])
-    head = [letters, "Lamina", "spread from", "wanted", "floor", "% of floor", *peers, "relative error", "MHz", "W"]
+    memory = any("workspace_bytes" in row for row in own)
+    head = [letters, "Lamina", "spread from", "wanted", "floor", "% of floor", *peers, "relative error", *(["workspace, MB", "saved, MB"] if memory else []),
+            "MHz", "W"]
     lines = ["| " + " | ".join(head) + " |", "|--" * len(head) + "|"]
     show = lambda us: "" if us is None else f"{us:.1f}"
     for row in own:
@@ -62,7 +64,8 @@ def table(own, rows):
         cells = [words(row, own), f"**{show(us['ours'])}**",
                  show(row["seconds"]["ours"]["least"] * 1e6), show(wanted(row, rows)), show(row["floor"] * 1e6), f"{100 * row['floor'] * 1e6 / us['ours']:.0f}"]
         cells += [f"{show(us[name])} ({us[name] / us['ours']:.2f})" if name in us else "" for name in peers]
-        cells += [f"{row['error']:.2e}", *(f"{row['card'][name]:.0f}" if name in row["card"] else "" for name in ("sm_mhz", "watts"))]
+        extra = [f"{row.get(name, 0) / 1e6:.1f}" for name in ("workspace_bytes", "saved_bytes")] if memory else []
+        cells += [f"{row['error']:.2e}", *extra, *(f"{row['card'][name]:.0f}" if name in row["card"] else "" for name in ("sm_mhz", "watts"))]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 

@@ -70,13 +70,13 @@ struct ColumnSumsJob {
 // Element by element.  Not gated: out = row_mask * gradient * activation'(before).  Gated: out, of the gates' and values' gradients, has the
 // layout of `before` (groups of 8 and 8), and `hidden` is the activation's result again.
 struct ActivationGradientJob {
-  const float *before = nullptr;  // [rows][columns, or 2 columns where gated]; null: activation is none
+  const void *before = nullptr;  // [rows][columns, or 2 columns where gated]; null: activation is none
   const void *gradient = nullptr;
   void *out = nullptr, *hidden = nullptr;  // T; hidden may be null
   int64_t rows = 0, before_line = 0, gradient_line = 0, out_line = 0, hidden_line = 0;
   int columns = 0;
   Activation activation = Activation::none;
-  bool gated = false, gradient_is_float = false;
+  bool gated = false, before_is_float = true, gradient_is_float = false;
   View row_mask;
 };
 

@@ -8,7 +8,7 @@
 
 namespace lamina::transition {
 
-constexpr int64_t backward_rows_at_once = 8192;
+constexpr int64_t backward_rows_at_once = 8192, narrow_rows_at_once = 65536;
 
 inline uint64_t saved_bytes(const Problem &, const void *) { return 0; }  // what save allows is not used: forward is computed again
 
@@ -17,8 +17,13 @@ struct BackwardSpace {  // offsets
   int64_t packed, z, masked, before, dh, inner, hidden, dz, statistics, up_sums, down_sums, up_bias_sums, down_bias_sums, norm_sums, total;
   bool up_wanted, up_bias_wanted, norm_wanted, normed, dz_wanted;
 
-  BackwardSpace(const Problem &p, const Gradients &g, const PackedLayout &layout) {
-    group = p.M < backward_rows_at_once ? p.M : backward_rows_at_once;
+  int64_t between;  // bytes of an element of before, dh and dz
+  bool narrow;
+
+  BackwardSpace(const Problem &p, const Gradients &g, const PackedLayout &layout, bool narrow)
+      : between(narrow ? layout.element : 4), narrow(narrow) {
+    const int64_t most = narrow ? narrow_rows_at_once : backward_rows_at_once;
+    group = p.M < most ? p.M : most;
     slabs = (group + cuda::slab_rows - 1) / cuda::slab_rows;
     up_splits = cuda::product_splits(layout.rows, p.C, group), down_splits = cuda::product_splits(p.C, p.I, group);
     up_wanted = g.gate.weight.present || g.up.weight.present, up_bias_wanted = g.gate.bias.present || g.up.bias.present;
@@ -28,9 +33,9 @@ struct BackwardSpace {  // offsets
     packed = pieces.take(layout.total);
     z = pieces.take(normed ? group * p.C * layout.element : 0);
     masked = pieces.take(p.row_mask.present ? group * p.C * layout.element : 0);
-    before = pieces.take(group * layout.rows * 4), dh = pieces.take(group * p.I * 4);
+    before = pieces.take(group * layout.rows * between), dh = pieces.take(group * p.I * between);
     inner = pieces.take(group * layout.rows * layout.element), hidden = pieces.take(group * p.I * layout.element);
-    dz = pieces.take(normed && dz_wanted ? group * p.C * 4 : 0);
+    dz = pieces.take(normed && dz_wanted ? group * p.C * between : 0);
     statistics = pieces.take(normed ? group * 8 : 0);
     up_sums = pieces.take(up_wanted ? up_splits * layout.rows * p.C * 4 : 0);
     down_sums = pieces.take(g.down.weight.present ? down_splits * p.C * p.I * 4 : 0);
@@ -41,6 +46,7 @@ struct BackwardSpace {  // offsets
   }
 };
 
+template <class Machine>
 class Backward {
  public:
   Backward(const Problem &p, const Gradients &g, const PackedLayout &layout, const BackwardSpace &space, const char *packed,
@@ -68,7 +74,7 @@ class Backward {
 
   Status group(Failure &failure) {
     cuda::ProductOperand z, du{from_row(g_.out, first_).data, g_.out.stride[0]};
-    LAMINA_TRY(forward_.input(first_, count_, at(space_.z), z, failure));
+    LAMINA_TRY(forward_.template input<Machine>(first_, count_, at(space_.z), z, failure));
     if (p_.row_mask.present) LAMINA_TRY(mask(du, failure));
     LAMINA_TRY(through_activation(z, du, failure));
     const cuda::ProductOperand inner{at(space_.inner), layout_.rows}, hidden{at(space_.hidden), p_.I};
@@ -93,21 +99,21 @@ class Backward {
   Status through_activation(const cuda::ProductOperand &z, const cuda::ProductOperand &du, Failure &failure) {
     cuda::ProductJob again = forward_.up(z, count_);
     again.gated = false, again.activation = lamina::Activation::none;
-    again.out = at(space_.before), again.out_is_float = true, again.out_line = layout_.rows;
-    LAMINA_TRY(rows_.product(again, 1, failure));
+    again.out = at(space_.before), again.out_is_float = !space_.narrow, again.out_line = layout_.rows;
+    LAMINA_TRY(Machine::product(rows_, again, 1, failure));
     cuda::ProductJob dh;
     dh.a = du, dh.b = {packed_ + layout_.down, p_.I, true};
     dh.rows = count_, dh.columns = static_cast<int>(p_.I), dh.depth = p_.C;
-    dh.out = at(space_.dh), dh.out_is_float = true, dh.out_line = p_.I;
-    LAMINA_TRY(rows_.product(dh, 1, failure));
+    dh.out = at(space_.dh), dh.out_is_float = !space_.narrow, dh.out_line = p_.I;
+    LAMINA_TRY(Machine::product(rows_, dh, 1, failure));
     cuda::ActivationGradientJob job;
-    job.before = floats(space_.before), job.before_line = layout_.rows;
-    job.gradient = dh.out, job.gradient_is_float = true, job.gradient_line = p_.I;
+    job.before = at(space_.before), job.before_is_float = !space_.narrow, job.before_line = layout_.rows;
+    job.gradient = dh.out, job.gradient_is_float = !space_.narrow, job.gradient_line = p_.I;
     job.out = at(space_.inner), job.out_line = layout_.rows;
     job.hidden = at(space_.hidden), job.hidden_line = p_.I;
     job.rows = count_, job.columns = static_cast<int>(p_.I);
     job.gated = p_.gated(), job.activation = lamina::Activation::relu;
-    return rows_.activation_gradient(job, failure);
+    return Machine::activation_gradient(rows_, job, failure);
   }
 
   // left' right over the group's rows.
@@ -118,7 +124,7 @@ class Backward {
     job.rows = left_width, job.columns = static_cast<int>(right_width), job.depth = count_;
     job.out = at(to), job.out_is_float = true, job.add_to_out = first_ > 0;
     job.out_line = right_width, job.split_stride = left_width * right_width;
-    return rows_.product(job, static_cast<int>(splits), failure);
+    return Machine::product(rows_, job, static_cast<int>(splits), failure);
   }
   Status bias_sums(const cuda::ProductOperand &gradient, int64_t width, int64_t to, Failure &failure) {
     cuda::ColumnSumsJob job;
@@ -134,21 +140,21 @@ class Backward {
     cuda::ProductJob job;
     job.a = inner, job.b = {packed_ + layout_.up, p_.C, true};
     job.rows = count_, job.columns = static_cast<int>(p_.C), job.depth = layout_.rows;
-    job.out_is_float = space_.normed;
+    job.out_is_float = space_.normed && !space_.narrow;
     job.out = space_.normed ? at(space_.dz) : to.data, job.out_line = space_.normed ? p_.C : to.stride[0];
-    LAMINA_TRY(rows_.product(job, 1, failure));
+    LAMINA_TRY(Machine::product(rows_, job, 1, failure));
     if (!space_.normed) return Status::ok;
     cuda::NormGradientJob norm;
     norm.x = from_row(p_.x, first_).data, norm.x_line = p_.x.stride[0];
-    norm.gradient = at(space_.dz), norm.gradient_is_float = true, norm.gradient_line = p_.C;
+    norm.gradient = at(space_.dz), norm.gradient_is_float = !space_.narrow, norm.gradient_line = p_.C;
     norm.x_gradient = to.present ? to.data : nullptr, norm.x_gradient_line = to.stride[0];
     norm.statistics = floats(space_.statistics);
     norm.rows = count_, norm.channels = static_cast<int>(p_.C);
     norm.weight = forward_.norm_weight(), norm.eps = static_cast<float>(p_.settings.eps);
-    LAMINA_TRY(rows_.norm_gradient(norm, failure));
+    LAMINA_TRY(Machine::norm_gradient(rows_, norm, failure));
     if (!space_.norm_wanted) return Status::ok;
     cuda::ColumnSumsJob sums;
-    sums.gradient = norm.gradient, sums.gradient_is_float = true, sums.gradient_line = p_.C;
+    sums.gradient = norm.gradient, sums.gradient_is_float = norm.gradient_is_float, sums.gradient_line = p_.C;
     sums.x = norm.x, sums.x_line = norm.x_line, sums.statistics = norm.statistics;
     sums.rows = count_, sums.columns = norm.channels;
     sums.sums = floats(space_.norm_sums), sums.add_to_sums = first_ > 0;
@@ -200,18 +206,18 @@ class Backward {
 
 template <class Machine>
 uint64_t backward_workspace_bytes(const Problem &p, const Gradients &g, const void *, int) {
-  return static_cast<uint64_t>(BackwardSpace(p, g, PackedLayout(p, Machine::folds(p))).total);
+  return static_cast<uint64_t>(BackwardSpace(p, g, PackedLayout(p, Machine::folds(p)), Machine::narrow(p.dtype)).total);
 }
 
 template <class Machine>
 Status backward(const Problem &p, const Gradients &g, const Run &run, Failure &failure) {
   const PackedLayout layout(p, Machine::folds(p));
-  const BackwardSpace space(p, g, layout);
+  const BackwardSpace space(p, g, layout, Machine::narrow(p.dtype));
   char *workspace = static_cast<char *>(run.workspace);
   cuda::RowsLauncher rows(code_of(run.state), run.stream, p.dtype);
   LAMINA_TRY(rows.open(failure));
   LAMINA_TRY(launch_pack(p, layout, rows, workspace + space.packed, failure));
-  return Backward(p, g, layout, space, workspace + space.packed, workspace, rows).run(failure);
+  return Backward<Machine>(p, g, layout, space, workspace + space.packed, workspace, rows).run(failure);
 }
 
 }  // namespace lamina::transition

@@ -4,6 +4,7 @@
 #ifdef __CUDACC__
 
 #include "kernels/cuda/rows_portable.cuh"
+#include "kernels/cuda/sm90a_rows.cuh"
 #include "sm90a_fused.cuh"
 #include "sm90a_kernels.h"
 
@@ -25,9 +26,9 @@ extern "C" const char lamina_device_code[];  // the fatbin, embedded by kernels/
 namespace lamina::transition {
 namespace {
 
-constexpr cuda::KernelEntry kernels[] = {LAMINA_ROWS_TABLE LAMINA_FUSED_TABLE};
-static_assert(sizeof kernels / sizeof *kernels == kernel::hopper_count, "one row a kernel");
-constexpr cuda::Image image = {lamina_device_code, kernels, kernel::hopper_count, 90, 90};
+constexpr cuda::KernelEntry kernels[] = {LAMINA_FUSED_TABLE};
+static_assert(sizeof kernels / sizeof *kernels == kernel::fused_count, "one row a kernel");
+constexpr cuda::Image image = {lamina_device_code, kernels, kernel::fused_count, 90, 90};
 
 }  // namespace
 

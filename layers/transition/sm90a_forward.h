@@ -1,7 +1,7 @@
 // The host half of the fused Hopper kernel: which problems it takes, its tensor maps, its launch.
 #pragma once
 #include "cuda_forward.h"
-#include "kernels/cuda/tensor_map.h"
+#include "kernels/cuda/sm90a_product.h"
 #include "sm90a_job.h"
 #include "sm90a_kernels.h"
 
@@ -9,13 +9,13 @@ namespace lamina::transition {
 
 namespace kernel {
 #define LAMINA_ROW(name, ...) name,
-enum HopperIndex { before_hopper = cuda::rows_kernel::count - 1, LAMINA_FUSED_KERNELS(LAMINA_ROW) hopper_count };
+enum FusedIndex { before_fused = cuda::rows_kernel::hopper_count - 1, LAMINA_FUSED_KERNELS(LAMINA_ROW) fused_count };
 #undef LAMINA_ROW
 }  // namespace kernel
 #define LAMINA_FUSED_ROW(name, C, ...) {#name, hopper::fused_shape(C).shared_bytes},
-#define LAMINA_FUSED_TABLE LAMINA_FUSED_KERNELS(LAMINA_FUSED_ROW)
+#define LAMINA_FUSED_TABLE LAMINA_ROWS_TABLE LAMINA_HOPPER_PRODUCT_KERNELS(LAMINA_HOPPER_TABLE_ROW) LAMINA_FUSED_KERNELS(LAMINA_FUSED_ROW)
 
-struct HopperMachine {
+struct HopperMachine : cuda::HopperKernels {
   static bool aligned(const View &view) { return view.stride[0] % 8 == 0 && reinterpret_cast<uintptr_t>(view.data) % 16 == 0; }
 
   // What is known when weights are packed.

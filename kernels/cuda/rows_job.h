@@ -106,8 +106,12 @@ struct PackJob {
   PackVectors norm;
 };
 
+// Where a kernel that stores sums of wgmma as they lie in registers puts a column: of every 32, the four pairs of neighbours that one lane has
+// lie next to each other.
+constexpr int64_t paired_place(int64_t column) { return column / 32 * 32 + column % 8 / 2 * 8 + column / 8 % 4 * 2 + column % 2; }
+
 // A gradient of a parameter: to(row, column) = factor * the sum over `splits` of sums[split * split_stride + from(row) * line + column].
-// group: rows come from groups of 16, the 8 of them that begin at `group`; -1: rows as they are.
+// group: rows come from groups of 16, the 8 of them that begin at `group`; -1: rows as they are.  Paired: they lie at their paired_place().
 struct GatherJob {
   View to;
   int64_t rows = 0, columns = 0;
@@ -116,6 +120,7 @@ struct GatherJob {
   int64_t split_stride = 0, line = 0;
   int group = -1;
   float factor = 1;
+  bool rows_paired = false, columns_paired = false;
 };
 
 }  // namespace lamina::cuda

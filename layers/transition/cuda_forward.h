@@ -146,9 +146,25 @@ class Group {
   cuda::RowsLauncher &rows_;
 };
 
+// What one kernel may compute of a group's rows in backward, beside z: gradients of gates and values, hidden values, and the gradient of x.
+struct RowGradients {
+  cuda::ProductOperand out_gradient;  // masked
+  View x, x_gradient;
+  int64_t rows = 0;
+  char *z = nullptr, *inner = nullptr, *hidden = nullptr;  // inner and hidden: columns at their cuda::paired_place()
+  float *norm_sums = nullptr;                              // [norm_parts][2 C]; null: not wanted
+  static int64_t norm_parts(int64_t rows) { return (rows + 63) / 64 * 4; }
+};
+
 // A machine that has the portable kernels alone.  One with others says whether it reads folded weights, which problems' forward it takes,
-// and how; and it has the functions of cuda::PortableKernels, which backward calls.
+// and how; whether it may have a kernel for RowGradients, by shape, and takes these; and it has the functions of cuda::PortableKernels, which
+// backward calls.
 struct PortableMachine : cuda::PortableKernels {
+  static bool fuses_gradients(const Problem &, const PackedLayout &) { return false; }
+  static bool takes_gradients(const Problem &, const Gradients &) { return false; }
+  static Status gradients(const Problem &, const PackedLayout &, const char *, const RowGradients &, cuda::RowsLauncher &, Failure &) {
+    return Status::ok;
+  }
   static bool folds(const Problem &) { return false; }
   static bool takes(const Problem &, const PackedLayout &) { return false; }
   static Status forward(const Problem &, const PackedLayout &, const char *, char *, cuda::RowsLauncher &, Failure &) { return Status::ok; }

@@ -40,8 +40,8 @@ struct SumsJob {
   float *sums;  // dense
   bool add;     // to what stands there
 };
-constexpr int sums_stages = 6;
-constexpr LaunchShape sums_shape() { return {384, sums_stages * 256 * 128 + 1024}; }
+constexpr int sums_stages(int columns) { return columns == 256 ? 4 : 6; }
+constexpr LaunchShape sums_shape(int columns) { return {384, static_cast<uint32_t>(sums_stages(columns) * (128 + columns) * 128 + 1024)}; }
 
 // Coefficients of the smooth activations.  gelu_erf: v (c0 + ...) approximates artanh(erf(v / sqrt 2)), found by minimising the largest
 // error of the activation itself, 2.5e-5; tanh.approx adds its own 2^-11 of relative error, below half a unit of bf16.

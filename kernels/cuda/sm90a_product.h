@@ -94,18 +94,19 @@ inline bool takes_sums(const RowsLauncher &rows, const ProductJob &job) {
 
 inline Status launch_sums(RowsLauncher &rows, const ProductJob &product, int splits, Failure &failure) {
   const MatrixMaps maps(rows.code());
+  const int columns = product.columns > 128 ? 256 : 128;
   SumsJob job{};
   LAMINA_TRY(maps.make(product.a.data, product.depth, product.rows, product.a.line, 64, job.a, failure));
   LAMINA_TRY(maps.make(product.b.data, product.depth, product.columns, product.b.line, 64, job.b, failure));
-  job.row_tiles = static_cast<int>((product.rows + 127) / 128), job.column_tiles = (product.columns + 127) / 128;
+  job.row_tiles = static_cast<int>((product.rows + 127) / 128), job.column_tiles = (product.columns + columns - 1) / columns;
   job.splits = splits;
   job.chunks = static_cast<int>((product.depth + 63) / 64), job.split_chunks = (job.chunks + splits - 1) / splits;
   job.rows = product.rows, job.columns = product.columns;
   job.sums = static_cast<float *>(product.out), job.add = product.add_to_out;
   const int64_t tiles = static_cast<int64_t>(job.row_tiles) * job.column_tiles * splits;
   const int processors = rows.code().processors;
-  return launch_hopper(rows, rows_kernel::hopper_sums_bfloat16 + (rows.type() - 1) * hopper_per_dtype, tiles < processors ? tiles : processors,
-                       sums_shape().threads, job, failure);
+  return launch_hopper(rows, rows_kernel::hopper_sums_bfloat16_128 + (rows.type() - 1) * hopper_per_dtype + (columns == 256), tiles < processors ? tiles : processors,
+                       sums_shape(columns).threads, job, failure);
 }
 
 // The functions of PortableKernels.

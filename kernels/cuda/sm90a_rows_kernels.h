@@ -12,6 +12,9 @@
   row(hopper_linear_##dtype##_##columns##_across, LinearJob, ::lamina::cuda::linear_shape(columns).threads, ::lamina::cuda::linear_shape(columns).shared_bytes, \
       (linear<T, columns, false, Lines::along_rows>))
 
+#define LAMINA_SUMS_KERNEL(row, dtype, T, columns) \
+  row(hopper_sums_##dtype##_##columns, SumsJob, ::lamina::cuda::sums_shape(columns).threads, ::lamina::cuda::sums_shape(columns).shared_bytes, (sums<T, columns>))
+
 // Of every row layer: products of any form.  The kernels of one dtype stand in the order that product_kernel() counts on.
 #define LAMINA_HOPPER_PRODUCT_KERNELS_OF(row, dtype, T)      \
   LAMINA_LINEAR_KERNEL(row, dtype, T, 256, plain, false)     \
@@ -23,7 +26,8 @@
   LAMINA_LINEAR_KERNEL(row, dtype, T, 64, plain, false)      \
   LAMINA_LINEAR_KERNEL(row, dtype, T, 64, smooth, true)      \
   LAMINA_LINEAR_ACROSS_KERNEL(row, dtype, T, 64)             \
-  row(hopper_sums_##dtype, SumsJob, ::lamina::cuda::sums_shape().threads, ::lamina::cuda::sums_shape().shared_bytes, sums<T>) \
+  LAMINA_SUMS_KERNEL(row, dtype, T, 128)                     \
+  LAMINA_SUMS_KERNEL(row, dtype, T, 256)                     \
   row(hopper_normalise_##dtype, NormJob, 256, 0, normalise_in_registers<T>)          \
   row(hopper_norm_gradient_##dtype, NormGradientJob, 256, 0, norm_gradient_in_registers<T>) \
   row(hopper_activation_gradient_##dtype, ActivationGradientJob, 256, 0, activation_gradient_by_eights<T>)

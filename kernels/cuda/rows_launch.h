@@ -67,7 +67,7 @@ class RowsLauncher {
   }
   Status column_sums(ColumnSumsJob job, Failure &failure) {
     return launch(rows_kernel::rows_column_sums_float32 + type_,
-                  {blocks((job.columns + 31) / 32), blocks((job.rows + slab_rows - 1) / slab_rows), 1}, &job, failure);
+                  {blocks((job.columns + 31) / 32), blocks((job.rows + job.slab - 1) / job.slab), 1}, &job, failure);
   }
   Status activation_gradient(ActivationGradientJob job, Failure &failure) {
     return launch(rows_kernel::rows_activation_gradient_float32 + type_, {blocks((job.rows * job.columns + 255) / 256), 1, 1}, &job,

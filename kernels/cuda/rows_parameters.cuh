@@ -29,7 +29,7 @@ __device__ void pack_part(const PackPart &part, int64_t warp, int64_t warps) {
       }
       mean = over_warp(mean) / static_cast<float>(part.depth), shift = over_warp(shift);
     }
-    T *to = reinterpret_cast<T *>(part.weight) + packed * part.line;
+    T *to = reinterpret_cast<T *>(part.weight) + (part.paired ? paired_place(packed) : packed) * part.line;
     for (int64_t k = lane; k < part.line; k += 32) {
       float w = 0;
       if (k < part.depth) w = part.folded ? value(k) * gpu::load_or(part.norm_weight, k, 1.0f) - mean : value(k);

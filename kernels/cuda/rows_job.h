@@ -88,7 +88,7 @@ struct PackSource {
 struct PackPart {
   PackSource source[2];  // gated: the gates and the values, row by row in groups of 8 and 8; else the first alone
   bool gated = false;
-  View norm_weight, norm_bias;  // folded: W' = weight * W with each row's mean taken out, bias' = bias W + bias
+  View norm_weight, norm_bias;          // folded: W' = weight * W with each row's mean taken out, bias' = bias W + bias
   bool folded = false, paired = false;  // paired: a row lies at its paired_place(); the biases do not
   int64_t rows = 0, depth = 0, line = 0;
   char *weight = nullptr;

@@ -115,7 +115,9 @@ class RowsLauncher {
 // float where that is more exact.  A machine with faster kernels has the same functions.
 struct PortableKernels {
   static bool narrow(DType) { return false; }
-  static Status product(RowsLauncher &rows, const ProductJob &job, int splits, Failure &failure) { return rows.product(job, splits, failure); }
+  static Status product(RowsLauncher &rows, const ProductJob &job, int splits, Failure &failure) {
+    return rows.product(job, splits, failure);
+  }
   static Status normalise(RowsLauncher &rows, const NormJob &job, Failure &failure) { return rows.normalise(job, failure); }
   static Status norm_gradient(RowsLauncher &rows, const NormGradientJob &job, Failure &failure) { return rows.norm_gradient(job, failure); }
   static Status activation_gradient(RowsLauncher &rows, const ActivationGradientJob &job, Failure &failure) {

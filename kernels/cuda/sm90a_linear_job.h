@@ -15,7 +15,7 @@ struct LinearEpilogue {
 };
 
 struct LinearJob {
-  CUtensorMap a, b;           // [rows, depth], [columns, depth]: boxes of 64 deep by 128 and by a tile's columns; b [depth, columns]: 64 x 64
+  CUtensorMap a, b;  // [rows, depth], [columns, depth]: boxes of 64 deep by 128 and by a tile's columns; b [depth, columns]: 64 x 64
   CUtensorMap out, residual;  // [rows, columns], boxes of 64 x 64
   int row_tiles, column_tiles, chunks, columns;
   bool has_residual;
@@ -34,7 +34,7 @@ constexpr LaunchShape linear_shape(int columns) {
 
 // sums[split][row][column] of a' b: both lie along their rows, [depth, rows] and [depth, columns].
 struct SumsJob {
-  CUtensorMap a, b;  // boxes of 64 x 64
+  CUtensorMap a, b;                                           // boxes of 64 x 64
   int row_tiles, column_tiles, splits, chunks, split_chunks;  // chunks of 64 deep: all, and of one split
   int64_t rows, columns;
   float *sums;  // dense

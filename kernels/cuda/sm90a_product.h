@@ -26,8 +26,8 @@ class MatrixMaps {
  public:
   explicit MatrixMaps(const DeviceCode &code) : driver_(*code.driver) {}
   Status make(const void *data, int64_t rows, int64_t columns, int64_t line, uint32_t box_rows, CUtensorMap &to, Failure &failure) const {
-    const TensorBoxes boxes{data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1}, static_cast<uint64_t>(line), 0,
-                            {64, box_rows, 1}, 2};
+    const TensorBoxes boxes{
+        data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1}, static_cast<uint64_t>(line), 0, {64, box_rows, 1}, 2};
     return make_tensor_map(driver_, boxes, to, failure);
   }
 
@@ -72,7 +72,8 @@ inline Status launch_linear(RowsLauncher &rows, const ProductJob &product, Failu
   LinearJob job{};
   LAMINA_TRY(maps.make(product.a.data, product.rows, product.depth, product.a.line, 128, job.a, failure));
   if (product.b.transposed) LAMINA_TRY(maps.make(product.b.data, product.depth, product.columns, product.b.line, 64, job.b, failure));
-  else LAMINA_TRY(maps.make(product.b.data, product.columns, product.depth, product.b.line, static_cast<uint32_t>(columns), job.b, failure));
+  else
+    LAMINA_TRY(maps.make(product.b.data, product.columns, product.depth, product.b.line, static_cast<uint32_t>(columns), job.b, failure));
   LAMINA_TRY(maps.make(product.out, product.rows, product.columns, product.out_line, 64, job.out, failure));
   const View &residual = product.residual;
   if (residual.present) LAMINA_TRY(maps.make(residual.data, product.rows, product.columns, residual.stride[0], 64, job.residual, failure));
@@ -105,8 +106,8 @@ inline Status launch_sums(RowsLauncher &rows, const ProductJob &product, int spl
   job.sums = static_cast<float *>(product.out), job.add = product.add_to_out;
   const int64_t tiles = static_cast<int64_t>(job.row_tiles) * job.column_tiles * splits;
   const int processors = rows.code().processors;
-  return launch_hopper(rows, rows_kernel::hopper_sums_bfloat16_128 + (rows.type() - 1) * hopper_per_dtype + (columns == 256), tiles < processors ? tiles : processors,
-                       sums_shape(columns).threads, job, failure);
+  return launch_hopper(rows, rows_kernel::hopper_sums_bfloat16_128 + (rows.type() - 1) * hopper_per_dtype + (columns == 256),
+                       tiles < processors ? tiles : processors, sums_shape(columns).threads, job, failure);
 }
 
 // The functions of PortableKernels.
@@ -131,8 +132,8 @@ struct HopperKernels {
                        line_aligned(given.gradient, given.gradient_line) && line_aligned(given.x_gradient, given.x_gradient_line);
     if (!takes) return rows.norm_gradient(given, failure);
     NormGradientJob job = given;
-    return launch_hopper(rows, rows_kernel::hopper_norm_gradient_bfloat16 + (rows.type() - 1) * hopper_per_dtype, (job.rows + 7) / 8, 256, job,
-                         failure);
+    return launch_hopper(rows, rows_kernel::hopper_norm_gradient_bfloat16 + (rows.type() - 1) * hopper_per_dtype, (job.rows + 7) / 8, 256,
+                         job, failure);
   }
   static Status activation_gradient(RowsLauncher &rows, const ActivationGradientJob &given, Failure &failure) {
     const bool takes = rows.type() != 0 && given.before && !given.before_is_float && !given.gradient_is_float && !given.row_mask.present &&

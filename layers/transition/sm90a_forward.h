@@ -9,13 +9,16 @@ namespace lamina::transition {
 
 namespace kernel {
 #define LAMINA_ROW(name, ...) name,
-enum FusedIndex { before_fused = cuda::rows_kernel::hopper_count - 1, LAMINA_FUSED_KERNELS(LAMINA_ROW) LAMINA_GRADIENT_KERNELS(LAMINA_ROW) LAMINA_HIDDEN_GRADIENT_KERNELS(LAMINA_ROW) fused_count };
+enum FusedIndex {
+  before_fused = cuda::rows_kernel::hopper_count - 1,
+  LAMINA_FUSED_KERNELS(LAMINA_ROW) LAMINA_GRADIENT_KERNELS(LAMINA_ROW) LAMINA_HIDDEN_GRADIENT_KERNELS(LAMINA_ROW) fused_count
+};
 #undef LAMINA_ROW
 }  // namespace kernel
 #define LAMINA_FUSED_ROW(name, C, ...) {#name, hopper::fused_shape(C).shared_bytes},
 #define LAMINA_GRADIENT_ROW(name, ...) {#name, hopper::gradient_shape().shared_bytes},
 #define LAMINA_HIDDEN_GRADIENT_ROW(name, ...) {#name, hopper::hidden_gradient_shape().shared_bytes},
-#define LAMINA_FUSED_TABLE                                                                 \
+#define LAMINA_FUSED_TABLE                                                                                        \
   LAMINA_ROWS_TABLE LAMINA_HOPPER_PRODUCT_KERNELS(LAMINA_HOPPER_TABLE_ROW) LAMINA_FUSED_KERNELS(LAMINA_FUSED_ROW) \
       LAMINA_GRADIENT_KERNELS(LAMINA_GRADIENT_ROW) LAMINA_HIDDEN_GRADIENT_KERNELS(LAMINA_HIDDEN_GRADIENT_ROW)
 
@@ -32,13 +35,15 @@ struct HopperGradients : cuda::HopperKernels {
     return aligned(p.x) && cuda::view_aligned(g.x) && (p.row_mask.present || aligned(g.out));
   }
 
-  static Status gradients(const Problem &p, const PackedLayout &layout, const char *packed, const RowGradients &given, cuda::RowsLauncher &rows,
-                          Failure &failure) {
+  static Status gradients(const Problem &p, const PackedLayout &layout, const char *packed, const RowGradients &given,
+                          cuda::RowsLauncher &rows, Failure &failure) {
     const cuda::DeviceCode &code = rows.code();
     const cuda::MatrixMaps maps(code);
-    const auto weights_map = [&](const void *data, int64_t lines, int64_t columns, CUtensorMap &to) {  // of rank 3, as all CTAs of a cluster load
+    const auto weights_map = [&](const void *data, int64_t lines, int64_t columns,
+                                 CUtensorMap &to) {  // of rank 3, as all CTAs of a cluster load
       const uint64_t width = static_cast<uint64_t>(columns);
-      return cuda::make_tensor_map(*code.driver, {data, {width, static_cast<uint64_t>(lines), 1}, width, width, {64, 64, 1}, 3}, to, failure);
+      return cuda::make_tensor_map(*code.driver, {data, {width, static_cast<uint64_t>(lines), 1}, width, width, {64, 64, 1}, 3}, to,
+                                   failure);
     };
     const auto floats = [packed](int64_t at) { return reinterpret_cast<const float *>(packed + at); };
     const bool whole = whole_gradients(p), normed = whole && p.norm.weight.present;
@@ -61,8 +66,12 @@ struct HopperGradients : cuda::HopperKernels {
     job.rounds = (job.tiles + 2 * ctas - 1) / (2 * ctas);
     void *parameters[] = {&job};
     const int kernel = whole ? kernel::hopper_gradient_bfloat16 : kernel::hopper_hidden_gradient_bfloat16;
-    return rows.launcher().launch({kernel + (p.dtype == DType::float16), {static_cast<unsigned>(ctas), 1, 1},
-                                   hopper::gradient_shape().threads, true, 0, hopper::together},
+    return rows.launcher().launch({kernel + (p.dtype == DType::float16),
+                                   {static_cast<unsigned>(ctas), 1, 1},
+                                   hopper::gradient_shape().threads,
+                                   true,
+                                   0,
+                                   hopper::together},
                                   parameters, failure);
   }
 };

@@ -126,7 +126,8 @@ struct GradientWorker {
     const uint64_t out_gradient = fresh_operand(shared.gradient[w]);
 #pragma unroll
     for (int k = 0; k < C / 16; ++k)
-      cuda::product<T, Lines::along_k, Lines::along_rows>(hidden, in_boxes(out_gradient, k, tile), cuda::deeper<Lines::along_rows>(by_down, k), k > 0);
+      cuda::product<T, Lines::along_k, Lines::along_rows>(hidden, in_boxes(out_gradient, k, tile),
+                                                          cuda::deeper<Lines::along_rows>(by_down, k), k > 0);
     down.advance();
     shared.up_full[up.at].wait(up.parity);
     const uint64_t z = fresh_operand(rows), by_up = cuda::operand(cuda::shared_address(shared.up[up.at]));
@@ -141,8 +142,7 @@ struct GradientWorker {
   __device__ void issue_through(float (&dz)[64], const uint32_t (&inner)[blocks][4], bool add) {
     const uint64_t b = cuda::operand(cuda::shared_address(shared.up[up_behind.at]), 128 * 64 * 2);
 #pragma unroll
-    for (int k = 0; k < blocks; ++k)
-      cuda::product<T, Lines::along_rows>(dz, inner[k], cuda::deeper<Lines::along_rows>(b, k), add || k > 0);
+    for (int k = 0; k < blocks; ++k) cuda::product<T, Lines::along_rows>(dz, inner[k], cuda::deeper<Lines::along_rows>(b, k), add || k > 0);
     cuda::commit_products();
   }
 
@@ -258,8 +258,9 @@ struct GradientWorker {
         result[i] = cuda::pack_pair<T>(value.x, value.y);
       }
       __syncwarp();  // x of these 16 columns is in registers of the whole warp before it is overwritten
-      cuda::store_matrices(cuda::swizzled(cuda::shared_address(shared.x[w][j / 8]), warp() * 16 + matrix % 2 * 8 + lane() % 8, j % 8 + matrix / 2),
-                           result[0], result[1], result[2], result[3]);
+      cuda::store_matrices(
+          cuda::swizzled(cuda::shared_address(shared.x[w][j / 8]), warp() * 16 + matrix % 2 * 8 + lane() % 8, j % 8 + matrix / 2),
+          result[0], result[1], result[2], result[3]);
     }
   }
 

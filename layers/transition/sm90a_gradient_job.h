@@ -5,10 +5,8 @@
 namespace lamina::transition::hopper {
 
 constexpr int gradient_channels = 128, hidden_gradient_channels = 256;  // C of the rows that the kernels take
-constexpr int gradient_up_slots = 3, gradient_down_slots = 2;  // each: 128 packed rows; 64 hidden channels
-constexpr cuda::LaunchShape gradient_shape() {
-  return {384, (gradient_up_slots * 2 + gradient_down_slots + workers * 3) * 16384 + 1024};
-}
+constexpr int gradient_up_slots = 3, gradient_down_slots = 2;           // each: 128 packed rows; 64 hidden channels
+constexpr cuda::LaunchShape gradient_shape() { return {384, (gradient_up_slots * 2 + gradient_down_slots + workers * 3) * 16384 + 1024}; }
 
 constexpr int hidden_gradient_ring = 6;  // boxes of weights, 128 rows x 64: those of a group
 constexpr cuda::LaunchShape hidden_gradient_shape() {

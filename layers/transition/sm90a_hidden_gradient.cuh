@@ -33,7 +33,8 @@ __device__ void load_hidden_weights(const GradientJob &job, HiddenGradientShared
   const auto load = [&](const CUtensorMap &map, int column, int row) {
     shared.free[place.at].wait(place.parity ^ 1);
     shared.full[place.at].expect(128 * 64 * 2);
-    cuda::load_box_for_all(map, shared.full[place.at], shared.weights[place.at][rank * 64], column, row + rank * 64, 0, (1 << together) - 1);
+    cuda::load_box_for_all(map, shared.full[place.at], shared.weights[place.at][rank * 64], column, row + rank * 64, 0,
+                           (1 << together) - 1);
     place.advance();
   };
   for (int round = 0; round < job.rounds; ++round)

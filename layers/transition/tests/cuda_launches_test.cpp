@@ -92,8 +92,7 @@ void check_portable(const Problem &p, const std::vector<fake_cuda::Launch> &laun
 void check_apart(const Problem &p, const std::vector<fake_cuda::Launch> &launches) {
   const std::string type = name_of(p.dtype);
   equal(static_cast<int64_t>(launches.size()), p.packed ? 3 : 4, "the number of launches");
-  const std::string begin[] = {"hopper_normalise_" + type, p.relu ? "hopper_linear_" + type : "rows_product_" + type,
-                               "hopper_linear_" + type};
+  const std::string begin[] = {"hopper_normalise_" + type, (p.relu ? "hopper_linear_" : "rows_product_") + type, "rows_product_" + type};
   for (size_t i = 0; i < 3; ++i) {
     const std::string &kernel = launches[launches.size() - 3 + i].kernel;
     expect(kernel.starts_with(begin[i]), kernel + " is launched where " + begin[i] + " is expected");

@@ -29,7 +29,22 @@ __device__ inline void arrive_at(Barrier &barrier, int rank) {
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_at(&barrier, rank)) : "memory");
 }
 
+// In each of the first `together` CTAs; 1 where there is no cluster.
+template <int together>
+__device__ void arrive_at_all(Barrier &barrier) {
+  if constexpr (together == 1) barrier.arrive();
+  else
+    for (int rank = 0; rank < together; ++rank) arrive_at(barrier, rank);
+}
+
 // One box into the same place of each CTA in `ranks`, a bit mask; each one's own `full` learns of the bytes.
+__device__ inline void load_box_for_all(const CUtensorMap &map, Barrier &full, void *to, int x, int y, uint16_t ranks) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::
+          "r"(shared_address(to)),
+      "l"(&map), "r"(full.address()), "r"(x), "r"(y), "h"(ranks)
+      : "memory");
+}
 __device__ inline void load_box_for_all(const CUtensorMap &map, Barrier &full, void *to, int x, int y, int z, uint16_t ranks) {
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4, %5}], [%2], "

@@ -25,9 +25,15 @@ inline bool rows_aligned(const View &view) {
 class MatrixMaps {
  public:
   explicit MatrixMaps(const DeviceCode &code) : driver_(*code.driver) {}
-  Status make(const void *data, int64_t rows, int64_t columns, int64_t line, uint32_t box_rows, CUtensorMap &to, Failure &failure) const {
-    const TensorBoxes boxes{
-        data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1}, static_cast<uint64_t>(line), 0, {64, box_rows, 1}, 2};
+  Status make(const void *data, int64_t rows, int64_t columns, int64_t line, int box_rows, CUtensorMap &to, Failure &failure,
+              int box_columns = 64) const {
+    const TensorBoxes boxes{data,
+                            {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1},
+                            static_cast<uint64_t>(line),
+                            0,
+                            {static_cast<uint32_t>(box_columns), static_cast<uint32_t>(box_rows), 1},
+                            2,
+                            static_cast<uint16_t>(box_columns * 2)};
     return make_tensor_map(driver_, boxes, to, failure);
   }
 
@@ -35,18 +41,33 @@ class MatrixMaps {
   const Driver &driver_;
 };
 
-// Columns of a tile: the least time for whole rounds of all processors; narrow tiles fetch more for each product.
-inline int linear_tile_columns(int64_t M, int64_t N, int processors) {
-  constexpr struct {
-    int columns;
-    double cost;
-  } forms[] = {{256, 1.0}, {128, 1.08}, {64, 1.3}};
-  int best = 256;
+// Tiles of whole clusters, and how many clusters run at once.
+struct LinearRounds {
+  int64_t column_tiles, tiles;
+  int clusters;
+  LinearRounds(const LinearForm &form, int64_t M, int64_t N, int processors) {
+    const int64_t rows = (M + form.rows - 1) / form.rows, columns = (N + form.columns - 1) / form.columns, t = form.together;
+    column_tiles = columns;
+    tiles = form.shares_a ? rows * ((columns + t - 1) / t) : (rows + t - 1) / t * columns;
+    clusters = static_cast<int>(processors / t < tiles ? processors / t : tiles);
+  }
+  int64_t rounds() const { return (tiles + clusters - 1) / clusters; }
+};
+
+// The form of the least time for whole rounds of all processors.
+inline int linear_form(int64_t M, int64_t N, int processors) {
+#ifdef LINEAR_FORM
+#ifndef LINEAR_FORM_FROM
+#define LINEAR_FORM_FROM 2048
+#endif
+  if (M >= LINEAR_FORM_FROM) return LINEAR_FORM;
+#endif
+  int best = 0;
   double least = 0;
-  for (const auto &form : forms) {
-    const int64_t tiles = (M + 127) / 128 * ((N + form.columns - 1) / form.columns);
-    const double time = static_cast<double>((tiles + processors - 1) / processors) * form.columns * form.cost;
-    if (form.columns == 256 || time < least) best = form.columns, least = time;
+  for (int f = 0; f < linear_form_count; ++f) {
+    const LinearForm &form = linear_forms[f];
+    const double time = static_cast<double>(LinearRounds(form, M, N, processors).rounds()) * form.rows * form.columns * form.cost;
+    if (f == 0 || time < least) best = f, least = time;
   }
   return best;
 }
@@ -103,22 +124,26 @@ struct HopperMachine {
 
   Status linear(const ProductOperand &input, int64_t first, int64_t count, Failure &failure) const {
     const MatrixMaps maps(rows.code());
-    const int processors = rows.code().processors, columns = linear_tile_columns(count, p.N, processors);
+    const int processors = rows.code().processors, f = linear_form(count, p.N, processors);
+    const LinearForm &form = linear_forms[f];
+    const LinearRounds of_form(form, count, p.N, processors);
     const bool smooth = is_smooth(p.settings.activation);
     const View out = RowLinearGroup::from_row(p.out, first), residual = RowLinearGroup::from_row(p.residual, first);
     LinearJob job{};
-    LAMINA_TRY(maps.make(input.data, count, p.K, input.line, 128, job.a, failure));
-    LAMINA_TRY(maps.make(packed + layout.weight, p.N, p.K, layout.line, static_cast<uint32_t>(columns), job.b, failure));
-    LAMINA_TRY(maps.make(out.data, count, p.N, out.stride[0], 64, job.out, failure));
-    if (residual.present) LAMINA_TRY(maps.make(residual.data, count, p.N, residual.stride[0], 64, job.residual, failure));
+    LAMINA_TRY(maps.make(input.data, count, p.K, input.line, linear_a_box(form), job.a, failure));
+    LAMINA_TRY(maps.make(packed + layout.weight, p.N, p.K, layout.line, linear_b_box(form), job.b, failure));
+    LAMINA_TRY(maps.make(out.data, count, p.N, out.stride[0], form.rows / 2, job.out, failure, form.box_columns));
+    if (residual.present)
+      LAMINA_TRY(maps.make(residual.data, count, p.N, residual.stride[0], form.rows / 2, job.residual, failure, form.box_columns));
     job.has_residual = residual.present;
-    job.row_tiles = static_cast<int>((count + 127) / 128), job.column_tiles = static_cast<int>((p.N + columns - 1) / columns);
+    job.tiles = static_cast<int>(of_form.tiles), job.column_tiles = static_cast<int>(of_form.column_tiles);
     job.chunks = static_cast<int>((p.K + 63) / 64), job.columns = static_cast<int>(p.N);
     job.epilogue = linear_epilogue(p.settings.activation, floats(layout.bias), static_cast<float>(p.settings.scale));
-    const int64_t tiles = static_cast<int64_t>(job.row_tiles) * job.column_tiles;
-    const int of_width = columns == 256 ? 0 : columns == 128 ? 2 : 4;
-    return launch(rows_kernel::hopper_linear_bfloat16_256_plain + 6 * half() + of_width + smooth, tiles < processors ? tiles : processors,
-                  linear_shape(columns).threads, job, failure);
+    void *parameters[] = {&job};
+    const int kernel = rows_kernel::hopper_linear_bfloat16_128x256_plain + 2 * (linear_form_count * half() + f) + smooth;
+    return rows.launcher().launch({kernel, {static_cast<unsigned>(of_form.clusters * form.together), 1, 1}, linear_shape(form).threads, true,
+                                   0, static_cast<unsigned>(form.together)},
+                                  parameters, failure);
   }
 
   Status normalise(const void *from, int64_t from_line, void *to, int64_t to_line, int64_t count, Failure &failure) const {
@@ -126,7 +151,9 @@ struct HopperMachine {
     job.x = from, job.x_line = from_line;
     job.out = to, job.out_line = to_line;
     job.rows = count;
-    return launch(rows_kernel::hopper_normalise_bfloat16 + half(), (count + 7) / 8, 256, job, failure);
+    const int at_once = fast_norm_rows(job.channels);
+    return launch(rows_kernel::hopper_normalise_bfloat16_1024 + 2 * half() + (job.channels > 1024), (count + 8 * at_once - 1) / (8 * at_once),
+                  256, job, failure);
   }
 
   Status resident_forward(Failure &failure) const {

@@ -19,6 +19,13 @@ __device__ void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
+// 4 bytes of shared memory by their address.
+__device__ inline uint32_t load_shared_4(uint32_t address) {
+  uint32_t value;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
+
 // Four 8 x 8 matrices of 16-bit elements into registers; each lane gives the address of one line of 16 bytes.
 __device__ inline void load_matrices(uint32_t (&to)[4], uint32_t line) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"

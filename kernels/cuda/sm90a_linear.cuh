@@ -19,6 +19,7 @@ struct LinearShared {
   Barrier full[form.stages], free[form.stages];
   Barrier ready[2][form.slots], staged[2][form.slots];  // a box holds the residual or nothing anyone needs; a box holds the result
   Barrier ahead;                                        // the first warpgroup has multiplied as much as the second shall lag
+  Barrier merge[2];                                     // sm90a_linear_norm.cuh: a warpgroup's rows' parts stand in all CTAs of the cluster
 };
 
 // Goes round `count` places, with the parity of the round.
@@ -149,6 +150,12 @@ struct BoxBias {
   }
 };
 
+// Where 8 columns of a box's line lie.
+template <int box_columns>
+__device__ uint32_t box_piece(uint32_t box, int line, int piece) {
+  return box_columns == 64 ? swizzled(box, line, piece) : swizzled_half(box, line, piece);
+}
+
 // 64 rows of a box of the result, from `row` on, out of their sums, over the residual that may stand there.
 template <class T, int box_columns, bool smooth>
 __device__ void finish_box(const LinearJob &job, const float *sum, const BoxBias<box_columns> &bias, void *box, int row) {
@@ -156,7 +163,6 @@ __device__ void finish_box(const LinearJob &job, const float *sum, const BoxBias
   const LinearEpilogue &epilogue = job.epilogue;
   const uint32_t to = shared_address(box);
   row += threadIdx.x % 128 / 32 * 16;
-  const auto piece = [&](int line, int at) { return box_columns == 64 ? swizzled(to, line, at) : swizzled_half(to, line, at); };
 #pragma unroll
   for (int j = 0; j < box_columns / 8; j += 2) {
     uint32_t result[4];
@@ -168,56 +174,68 @@ __device__ void finish_box(const LinearJob &job, const float *sum, const BoxBias
       if constexpr (!smooth) {
         y0 *= epilogue.scale, y1 *= epilogue.scale;
         if (job.has_residual) {
-          const uint32_t address = piece(row + lane / 4 + i % 2 * 8, j + i / 2) + lane % 4 * 4;
-          uint32_t pair;
-          asm volatile("ld.shared.b32 %0, [%1];" : "=r"(pair) : "r"(address) : "memory");
-          const float2 before = unpack_pair<T>(pair);
+          const float2 before = unpack_pair<T>(load_shared_4(box_piece<box_columns>(to, row + lane / 4 + i % 2 * 8, j + i / 2) + lane % 4 * 4));
           y0 += before.x, y1 += before.y;
         }
       }
       result[i] = pack_pair<T>(y0, y1);
     }
     __syncwarp();  // the residual of these 16 columns is in registers of the whole warp before it is overwritten
-    store_matrices(piece(row + matrix % 2 * 8 + lane % 8, j + matrix / 2), result[0], result[1], result[2], result[3]);
+    store_matrices(box_piece<box_columns>(to, row + matrix % 2 * 8 + lane % 8, j + matrix / 2), result[0], result[1], result[2],
+                   result[3]);
+  }
+}
+
+template <int f>
+using LinearSums = float[linear_forms[f].rows / 128][linear_forms[f].columns / 2];
+
+template <class T, int f>
+__device__ void hand_back_stage(LinearShared<T, f> &shared, const Round<linear_forms[f].stages> &stage) {
+  if (threadIdx.x % 128 == 0) arrive_at_all<linear_forms[f].together>(shared.free[stage.before()]);
+}
+
+// A tile's products, all but the last stage's waited for: finish with wait_products<0>() and hand_back_stage.
+template <class T, int f>
+__device__ __forceinline__ void multiply_tile(const LinearJob &job, LinearShared<T, f> &shared, int group, bool first,
+                                              Round<linear_forms[f].stages> &stage, LinearSums<f> &sum) {
+  constexpr LinearForm form = linear_forms[f];
+  const int signal = form.lag < job.chunks ? form.lag : job.chunks - 1;
+  for (int chunk = 0; chunk < job.chunks; ++chunk) {
+    shared.full[stage.at].wait(stage.parity);
+    const uint64_t a = operand(shared_address(shared.a[stage.at][group * (form.rows / 2)])), b = operand(shared_address(shared.b[stage.at]));
+    begin_products();
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+#pragma unroll
+      for (int h = 0; h < form.rows / 128; ++h)
+        product<T, Lines::along_k, Lines::along_k>(sum[h], deeper<Lines::along_k>(a + h * (64 * line_bytes >> 4), k),
+                                                   deeper<Lines::along_k>(b, k), chunk > 0 || k > 0);
+    commit_products();
+    if (chunk > 0) {  // the products of the stage before are done
+      wait_products<1>();
+      hand_back_stage(shared, stage);
+    }
+    if (form.lag && group == 0 && first && chunk == signal && threadIdx.x == 0) shared.ahead.arrive();
+    stage.advance();
   }
 }
 
 template <class T, int f, bool smooth>
 __device__ void work_linear(const LinearJob &job, LinearShared<T, f> &shared, int group) {
   constexpr LinearForm form = linear_forms[f];
-  constexpr int heights = form.rows / 128, boxes = form.columns / form.box_columns, box_sums = form.box_columns / 2;
-  const int thread = threadIdx.x % 128, first = LinearTile<f>::first(), signal = form.lag < job.chunks ? form.lag : job.chunks - 1;
+  constexpr int boxes = form.columns / form.box_columns, box_sums = form.box_columns / 2;
+  const int first = LinearTile<f>::first();
   Round<form.stages> stage;
   Round<form.slots> slot;
-  const auto hand_back = [&] {
-    if (thread == 0) arrive_at_all<form.together>(shared.free[stage.before()]);
-  };
   if (form.lag && group == 1 && first < job.tiles) shared.ahead.wait(0);
   for (int index = first; index < job.tiles; index += LinearTile<f>::step()) {
-    float sum[heights][form.columns / 2];
-    for (int chunk = 0; chunk < job.chunks; ++chunk) {
-      shared.full[stage.at].wait(stage.parity);
-      const uint64_t a = operand(shared_address(shared.a[stage.at][group * (form.rows / 2)])), b = operand(shared_address(shared.b[stage.at]));
-      begin_products();
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-#pragma unroll
-        for (int h = 0; h < heights; ++h)
-          product<T, Lines::along_k, Lines::along_k>(sum[h], deeper<Lines::along_k>(a + h * (64 * line_bytes >> 4), k),
-                                                     deeper<Lines::along_k>(b, k), chunk > 0 || k > 0);
-      commit_products();
-      if (chunk > 0) {  // the products of the stage before are done
-        wait_products<1>();
-        hand_back();
-      }
-      if (form.lag && group == 0 && index == first && chunk == signal && thread == 0) shared.ahead.arrive();
-      stage.advance();
-    }
+    LinearSums<f> sum;
+    multiply_tile(job, shared, group, index == first, stage, sum);
     const LinearTile<f> tile(job, index);
     BoxBias<form.box_columns> bias;
     if (tile.boxes) bias.load(job.epilogue, tile.column);
     wait_products<0>();
-    hand_back();
+    hand_back_stage(shared, stage);
 #pragma unroll
     for (int box = 0; box < boxes; ++box) {
       if (box >= tile.boxes) break;
@@ -225,14 +243,25 @@ __device__ void work_linear(const LinearJob &job, LinearShared<T, f> &shared, in
       if (box + 1 < tile.boxes) bias.load(job.epilogue, tile.column + (box + 1) * form.box_columns);
       shared.ready[group][slot.at].wait(slot.parity);
 #pragma unroll
-      for (int h = 0; h < heights; ++h)
+      for (int h = 0; h < form.rows / 128; ++h)
         finish_box<T, form.box_columns, smooth>(job, sum[h] + box * box_sums, of_box, shared.box[group][slot.at], h * 64);
       publish_shared();
       __syncwarp();
-      if (thread % 32 == 0) shared.staged[group][slot.at].arrive();
+      if (threadIdx.x % 32 == 0) shared.staged[group][slot.at].arrive();
       slot.advance();
     }
   }
+}
+
+// Once, before any other use of `shared`.
+template <class T, int f>
+__device__ void init_barriers(LinearShared<T, f> &shared) {
+  constexpr LinearForm form = linear_forms[f];
+  for (Barrier &barrier : shared.full) barrier.init(1);
+  for (Barrier &barrier : shared.free) barrier.init(2 * form.together);
+  for (int g = 0; g < 2; ++g)
+    for (int i = 0; i < form.slots; ++i) shared.ready[g][i].init(1), shared.staged[g][i].init(4);
+  shared.ahead.init(1);
 }
 
 template <class T, int f, bool smooth>
@@ -244,11 +273,7 @@ __device__ void linear(const LinearJob &job) {
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   if (threadIdx.x == 0) {
     allow_next_kernel();
-    for (Barrier &barrier : shared.full) barrier.init(1);
-    for (Barrier &barrier : shared.free) barrier.init(2 * form.together);
-    for (int g = 0; g < 2; ++g)
-      for (int i = 0; i < form.slots; ++i) shared.ready[g][i].init(1), shared.staged[g][i].init(4);
-    shared.ahead.init(1);
+    init_barriers(shared);
     publish_barriers();
   }
   if constexpr (form.together > 1) meet_cluster();

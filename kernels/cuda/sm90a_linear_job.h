@@ -20,6 +20,8 @@ struct LinearJob {
   int tiles, column_tiles, chunks, columns;  // tiles: of clusters
   bool has_residual;
   LinearEpilogue epilogue;
+  const float *norm_weight, *norm_bias;  // of the LayerNorm behind, of columns; kernels without it leave them
+  float norm_eps;
 };
 
 // Threads and dynamic shared memory; the device half asserts that they fit its struct.
@@ -59,8 +61,11 @@ constexpr LinearForm linear_forms[] = {
     {128, 128, 6, 2, 64, 1, false, 0, 1.08},
     {128, 64, 7, 2, 64, 1, false, 0, 1.3},
     {256, 160, 3, 4, 32, TALL_TOGETHER, TALL_SHARES_A, TALL_LAG, 1.02},
+    // with the LayerNorm behind: a cluster has whole rows
+    {128, 256, 4, 2, 64, 1, false, 0, 1.0},
+    {256, 160, 3, 4, 32, 1, false, 0, 1.02},
 };
-constexpr int linear_form_count = sizeof linear_forms / sizeof *linear_forms;
+constexpr int linear_form_count = 4, linear_norm_forms[] = {4, 5}, linear_norm_most_tiles = 8;
 
 constexpr int linear_a_box(const LinearForm &form) {
   const int share = form.shares_a ? form.rows / form.together : form.rows;
@@ -69,6 +74,10 @@ constexpr int linear_a_box(const LinearForm &form) {
 constexpr int linear_b_box(const LinearForm &form) { return form.shares_a ? form.columns : form.columns / form.together; }
 constexpr LaunchShape linear_shape(const LinearForm &form) {
   return {384, static_cast<uint32_t>(form.stages * (form.rows + form.columns) * 128 + form.slots * form.rows * form.box_columns * 2 + 1024)};
+}
+
+constexpr LaunchShape linear_norm_shape(const LinearForm &form) {
+  return {384, linear_shape(form).shared_bytes + static_cast<uint32_t>(form.rows * 16)};
 }
 
 // Coefficients of the smooth activations.  gelu_erf: v (c0 + ...) approximates artanh(erf(v / sqrt 2)), found by minimising the largest

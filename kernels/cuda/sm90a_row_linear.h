@@ -72,6 +72,27 @@ inline int linear_form(int64_t M, int64_t N, int processors) {
   return best;
 }
 
+// Of those whose clusters have whole rows, for a LayerNorm behind; -1 where none does in about the time that the product alone takes.
+inline int linear_norm_form(int64_t M, int64_t N, int processors) {
+  const LinearForm &without = linear_forms[linear_form(M, N, processors)];
+  double least = 1.2 * static_cast<double>(LinearRounds(without, M, N, processors).rounds()) * without.rows * without.columns * without.cost;
+#ifdef LINEAR_NORM_ALWAYS
+  least = 1e30;
+#endif
+  int best = -1;
+  for (const int f : linear_norm_forms) {
+    const LinearForm &form = linear_forms[f];
+    const int64_t together = (N + form.columns - 1) / form.columns, clusters = processors / together, tiles = (M + form.rows - 1) / form.rows;
+    if (together > linear_norm_most_tiles) continue;
+    const double time = static_cast<double>((tiles + clusters - 1) / clusters) * form.rows * form.columns * form.cost;
+    if (time < least) best = f, least = time;
+  }
+#ifdef LINEAR_NORM_FORM
+  best = LINEAR_NORM_FORM;
+#endif
+  return best;
+}
+
 struct HopperMachine {
   static bool sixteen_bit(const RowLinear &p) { return p.dtype != DType::float32 && p.dtype != DType::float64; }
   // Widths whose weights stay in shared memory.
@@ -94,6 +115,12 @@ struct HopperMachine {
                         Failure &failure) {
     const HopperMachine machine{p, layout, packed, rows};
     if (resident(p)) return machine.resident_forward(failure);
+#ifndef LINEAR_NORM_NEVER
+    if (p.settings.norm == NormPlace::after) {
+      const int f = linear_norm_form(p.M, p.N, rows.code().processors);
+      if (f >= 0) return machine.linear_norm(f, failure);
+    }
+#endif
     if (p.settings.norm != NormPlace::before) {
       LAMINA_TRY(machine.linear({p.x.data, p.x.stride[0]}, 0, p.M, failure));
       return p.settings.norm == NormPlace::after ? machine.normalise(p.out.data, p.out.stride[0], p.out.data, p.out.stride[0], p.M, failure)
@@ -117,33 +144,51 @@ struct HopperMachine {
   int half() const { return p.dtype == DType::float16; }
   const float *floats(int64_t at) const { return reinterpret_cast<const float *>(packed + at); }
   template <class Job>
-  Status launch(int kernel, int64_t ctas, unsigned threads, Job &job, Failure &failure) const {
+  Status launch(int kernel, int64_t ctas, unsigned threads, Job &job, Failure &failure, int cluster = 1) const {
     void *parameters[] = {&job};
-    return rows.launcher().launch({kernel, {static_cast<unsigned>(ctas), 1, 1}, threads, true}, parameters, failure);
+    return rows.launcher().launch({kernel, {static_cast<unsigned>(ctas), 1, 1}, threads, true, 0, static_cast<unsigned>(cluster)}, parameters,
+                                  failure);
   }
 
   Status linear(const ProductOperand &input, int64_t first, int64_t count, Failure &failure) const {
-    const MatrixMaps maps(rows.code());
     const int processors = rows.code().processors, f = linear_form(count, p.N, processors);
     const LinearForm &form = linear_forms[f];
     const LinearRounds of_form(form, count, p.N, processors);
-    const bool smooth = is_smooth(p.settings.activation);
-    const View out = RowLinearGroup::from_row(p.out, first), residual = RowLinearGroup::from_row(p.residual, first);
     LinearJob job{};
+    LAMINA_TRY(linear_job(input, first, count, form, job, failure));
+    job.tiles = static_cast<int>(of_form.tiles), job.column_tiles = static_cast<int>(of_form.column_tiles);
+    const int kernel = rows_kernel::hopper_linear_bfloat16_128x256_plain + 2 * (linear_form_count * half() + f) + is_smooth(p.settings.activation);
+    return launch(kernel, of_form.clusters * form.together, linear_shape(form).threads, job, failure, form.together);
+  }
+
+  // With the LayerNorm behind it.
+  Status linear_norm(int f, Failure &failure) const {
+    const LinearForm &form = linear_forms[f];
+    const int64_t together = (p.N + form.columns - 1) / form.columns, row_tiles = (p.M + form.rows - 1) / form.rows,
+                  clusters = rows.code().processors / together;
+    LinearJob job{};
+    LAMINA_TRY(linear_job({p.x.data, p.x.stride[0]}, 0, p.M, form, job, failure));
+    job.tiles = static_cast<int>(row_tiles * together), job.column_tiles = static_cast<int>(together);
+    job.norm_weight = floats(layout.norm), job.norm_bias = job.norm_weight + p.N;
+    job.norm_eps = static_cast<float>(p.settings.eps);
+    const int kernel = rows_kernel::hopper_linear_norm_bfloat16_128x256 + 2 * half() + f - linear_norm_forms[0];
+    return launch(kernel, (row_tiles < clusters ? row_tiles : clusters) * together, linear_norm_shape(form).threads, job, failure,
+                  static_cast<int>(together));
+  }
+
+  // All but the tiles.
+  Status linear_job(const ProductOperand &input, int64_t first, int64_t count, const LinearForm &form, LinearJob &job, Failure &failure) const {
+    const MatrixMaps maps(rows.code());
+    const View out = RowLinearGroup::from_row(p.out, first), residual = RowLinearGroup::from_row(p.residual, first);
     LAMINA_TRY(maps.make(input.data, count, p.K, input.line, linear_a_box(form), job.a, failure));
     LAMINA_TRY(maps.make(packed + layout.weight, p.N, p.K, layout.line, linear_b_box(form), job.b, failure));
     LAMINA_TRY(maps.make(out.data, count, p.N, out.stride[0], form.rows / 2, job.out, failure, form.box_columns));
     if (residual.present)
       LAMINA_TRY(maps.make(residual.data, count, p.N, residual.stride[0], form.rows / 2, job.residual, failure, form.box_columns));
     job.has_residual = residual.present;
-    job.tiles = static_cast<int>(of_form.tiles), job.column_tiles = static_cast<int>(of_form.column_tiles);
     job.chunks = static_cast<int>((p.K + 63) / 64), job.columns = static_cast<int>(p.N);
     job.epilogue = linear_epilogue(p.settings.activation, floats(layout.bias), static_cast<float>(p.settings.scale));
-    void *parameters[] = {&job};
-    const int kernel = rows_kernel::hopper_linear_bfloat16_128x256_plain + 2 * (linear_form_count * half() + f) + smooth;
-    return rows.launcher().launch({kernel, {static_cast<unsigned>(of_form.clusters * form.together), 1, 1}, linear_shape(form).threads, true,
-                                   0, static_cast<unsigned>(form.together)},
-                                  parameters, failure);
+    return Status::ok;
   }
 
   Status normalise(const void *from, int64_t from_line, void *to, int64_t to_line, int64_t count, Failure &failure) const {

@@ -1,7 +1,7 @@
 // The Hopper kernels of layers that are one linear map over rows, under their extern "C" names.
 #pragma once
 #include "rows_norm_fast.cuh"
-#include "sm90a_linear.cuh"
+#include "sm90a_linear_norm.cuh"
 #include "sm90a_norm_linear.cuh"
 #include "sm90a_rows_kernels.h"
 

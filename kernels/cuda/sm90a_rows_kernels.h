@@ -5,6 +5,8 @@
 // clang-format off
 #define LAMINA_LINEAR_KERNEL(row, dtype, T, form, name, epilogue, smooth) \
   row(hopper_linear_##dtype##_##name##_##epilogue, LinearJob, ::lamina::cuda::linear_shape(::lamina::cuda::linear_forms[form]).threads, ::lamina::cuda::linear_shape(::lamina::cuda::linear_forms[form]).shared_bytes, (linear<T, form, smooth>))
+#define LAMINA_LINEAR_NORM_KERNEL(row, dtype, T, form, name) \
+  row(hopper_linear_norm_##dtype##_##name, LinearJob, ::lamina::cuda::linear_norm_shape(::lamina::cuda::linear_forms[form]).threads, ::lamina::cuda::linear_norm_shape(::lamina::cuda::linear_forms[form]).shared_bytes, (linear_norm<T, form>))
 #define LAMINA_LINEAR_KERNELS(row, dtype, T)                      \
   LAMINA_LINEAR_KERNEL(row, dtype, T, 0, 128x256, plain, false)   \
   LAMINA_LINEAR_KERNEL(row, dtype, T, 0, 128x256, smooth, true)   \
@@ -20,6 +22,10 @@
 #define LAMINA_HOPPER_ROWS_KERNELS(row)                                       \
   LAMINA_LINEAR_KERNELS(row, bfloat16, gpu::bfloat16)                         \
   LAMINA_LINEAR_KERNELS(row, float16, gpu::float16)                           \
+  LAMINA_LINEAR_NORM_KERNEL(row, bfloat16, gpu::bfloat16, 4, 128x256)         \
+  LAMINA_LINEAR_NORM_KERNEL(row, bfloat16, gpu::bfloat16, 5, 256x160)         \
+  LAMINA_LINEAR_NORM_KERNEL(row, float16, gpu::float16, 4, 128x256)           \
+  LAMINA_LINEAR_NORM_KERNEL(row, float16, gpu::float16, 5, 256x160)           \
   LAMINA_NORM_LINEAR_KERNEL(row, bfloat16, gpu::bfloat16, 128)                \
   LAMINA_NORM_LINEAR_KERNEL(row, bfloat16, gpu::bfloat16, 256)                \
   LAMINA_NORM_LINEAR_KERNEL(row, float16, gpu::float16, 128)                  \

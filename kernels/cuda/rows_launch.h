@@ -54,6 +54,7 @@ class RowsLauncher {
   Status open(Failure &failure) { return launcher_.open(failure); }
   Launcher &launcher() { return launcher_; }
   const DeviceCode &code() const { return code_; }
+  int type() const { return type_; }  // of T: 0 float32, 1 bfloat16, 2 float16
 
   Status product(ProductJob job, int splits, Failure &failure) {
     const int64_t tiles = ((job.rows + 127) / 128) * ((job.columns + 127) / 128), chunks = (job.depth + 31) / 32;
@@ -99,6 +100,18 @@ class RowsLauncher {
   const DeviceCode &code_;
   Launcher launcher_;
   int type_;
+};
+
+// The kernels of a build's products, norms and activations where gradients are computed.  narrow: what lies between two of them is T, else
+// float where that is more exact.  A machine with faster kernels has the same functions.
+struct PortableKernels {
+  static bool narrow(DType) { return false; }
+  static Status product(RowsLauncher &rows, const ProductJob &job, int splits, Failure &failure) { return rows.product(job, splits, failure); }
+  static Status normalise(RowsLauncher &rows, const NormJob &job, Failure &failure) { return rows.normalise(job, failure); }
+  static Status norm_gradient(RowsLauncher &rows, const NormGradientJob &job, Failure &failure) { return rows.norm_gradient(job, failure); }
+  static Status activation_gradient(RowsLauncher &rows, const ActivationGradientJob &job, Failure &failure) {
+    return rows.activation_gradient(job, failure);
+  }
 };
 
 }  // namespace lamina::cuda

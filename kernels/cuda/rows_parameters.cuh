@@ -63,9 +63,10 @@ __device__ void pack(const PackJob &job) {
 __device__ inline void gather(const GatherJob &job) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x;
   if (at >= job.rows * job.columns) return;
-  const int64_t row = at / job.columns, column = at % job.columns, from = job.group < 0 ? row : row / 8 * 16 + job.group + row % 8;
+  const int64_t row = at / job.columns, column = at % job.columns, packed = job.group < 0 ? row : row / 8 * 16 + job.group + row % 8;
+  const float *from = job.sums + (job.rows_paired ? paired_place(packed) : packed) * job.line + (job.columns_paired ? paired_place(column) : column);
   float sum = 0;
-  for (int split = 0; split < job.splits; ++split) sum += job.sums[split * job.split_stride + from * job.line + column];
+  for (int split = 0; split < job.splits; ++split) sum += from[split * job.split_stride];
   gpu::store_any(job.to, row * job.to.stride[0] + column * job.to.stride[1], job.factor * sum);
 }
 

@@ -51,7 +51,8 @@ struct LinearTile {
   __device__ static int step() { return gridDim.x / linear_forms[f].together; }
 };
 
-template <class T, int f>
+// b_lines: b is [columns, depth], or [depth, columns] in boxes of 64 deep and 64 columns, their lines along the columns.
+template <class T, int f, Lines b_lines>
 __device__ void load_linear(const LinearJob &job, LinearShared<T, f> &shared) {
   constexpr LinearForm form = linear_forms[f];
   constexpr int a_box = linear_a_box(form), b_box = linear_b_box(form);
@@ -69,8 +70,14 @@ __device__ void load_linear(const LinearJob &job, LinearShared<T, f> &shared) {
       if constexpr (all_a) load_box_for_all(job.a, full, a[rank * a_box], chunk * 64, tile.row + rank * a_box, all);
       else
         for (int row = 0; row < form.rows; row += a_box) load_box(job.a, full, a[row], chunk * 64, tile.row + row);
-      if constexpr (all_b) load_box_for_all(job.b, full, b[rank * b_box], chunk * 64, tile.column + rank * b_box, all);
-      else load_box(job.b, full, b, chunk * 64, tile.column);
+      if constexpr (b_lines == Lines::along_rows) {
+        static_assert(!all_b && form.columns % 64 == 0);
+        for (int column = 0; column < form.columns; column += 64) load_box(job.b, full, b[column], tile.column + column, chunk * 64);
+      } else if constexpr (all_b) {
+        load_box_for_all(job.b, full, b[rank * b_box], chunk * 64, tile.column + rank * b_box, all);
+      } else {
+        load_box(job.b, full, b, chunk * 64, tile.column);
+      }
     }
   }
 }
@@ -146,7 +153,7 @@ struct BoxBias {
   __device__ void load(const LinearEpilogue &epilogue, int column) {
 #pragma unroll
     for (int j = 0; j < box_columns / 8; ++j)
-      pair[j] = __ldg(reinterpret_cast<const float2 *>(epilogue.bias + column + j * 8 + threadIdx.x % 4 * 2));
+      pair[j] = epilogue.bias ? __ldg(reinterpret_cast<const float2 *>(epilogue.bias + column + j * 8 + threadIdx.x % 4 * 2)) : float2{0, 0};
   }
 };
 
@@ -195,21 +202,21 @@ __device__ void hand_back_stage(LinearShared<T, f> &shared, const Round<linear_f
 }
 
 // A tile's products, all but the last stage's waited for: finish with wait_products<0>() and hand_back_stage.
-template <class T, int f>
+template <class T, int f, Lines b_lines>
 __device__ __forceinline__ void multiply_tile(const LinearJob &job, LinearShared<T, f> &shared, int group, bool first,
                                               Round<linear_forms[f].stages> &stage, LinearSums<f> &sum) {
   constexpr LinearForm form = linear_forms[f];
   const int signal = form.lag < job.chunks ? form.lag : job.chunks - 1;
   for (int chunk = 0; chunk < job.chunks; ++chunk) {
     shared.full[stage.at].wait(stage.parity);
-    const uint64_t a = operand(shared_address(shared.a[stage.at][group * (form.rows / 2)])), b = operand(shared_address(shared.b[stage.at]));
+    const uint64_t a = operand(shared_address(shared.a[stage.at][group * (form.rows / 2)])), b = operand(shared_address(shared.b[stage.at]), 8192);
     begin_products();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
 #pragma unroll
       for (int h = 0; h < form.rows / 128; ++h)
-        product<T, Lines::along_k, Lines::along_k>(sum[h], deeper<Lines::along_k>(a + h * (64 * line_bytes >> 4), k),
-                                                   deeper<Lines::along_k>(b, k), chunk > 0 || k > 0);
+        product<T, Lines::along_k, b_lines>(sum[h], deeper<Lines::along_k>(a + h * (64 * line_bytes >> 4), k), deeper<b_lines>(b, k),
+                                            chunk > 0 || k > 0);
     commit_products();
     if (chunk > 0) {  // the products of the stage before are done
       wait_products<1>();
@@ -220,7 +227,7 @@ __device__ __forceinline__ void multiply_tile(const LinearJob &job, LinearShared
   }
 }
 
-template <class T, int f, bool smooth>
+template <class T, int f, bool smooth, Lines b_lines>
 __device__ void work_linear(const LinearJob &job, LinearShared<T, f> &shared, int group) {
   constexpr LinearForm form = linear_forms[f];
   constexpr int boxes = form.columns / form.box_columns, box_sums = form.box_columns / 2;
@@ -230,7 +237,7 @@ __device__ void work_linear(const LinearJob &job, LinearShared<T, f> &shared, in
   if (form.lag && group == 1 && first < job.tiles) shared.ahead.wait(0);
   for (int index = first; index < job.tiles; index += LinearTile<f>::step()) {
     LinearSums<f> sum;
-    multiply_tile(job, shared, group, index == first, stage, sum);
+    multiply_tile<T, f, b_lines>(job, shared, group, index == first, stage, sum);
     const LinearTile<f> tile(job, index);
     BoxBias<form.box_columns> bias;
     if (tile.boxes) bias.load(job.epilogue, tile.column);
@@ -264,7 +271,7 @@ __device__ void init_barriers(LinearShared<T, f> &shared) {
   shared.ahead.init(1);
 }
 
-template <class T, int f, bool smooth>
+template <class T, int f, bool smooth, Lines b_lines = Lines::along_k>
 __device__ void linear(const LinearJob &job) {
   constexpr LinearForm form = linear_forms[f];
   extern __shared__ __align__(1024) char dynamic[];
@@ -282,13 +289,13 @@ __device__ void linear(const LinearJob &job) {
     lower_registers<40>();
     if (threadIdx.x % 32 == 0) {
       wait_for_previous_kernel();
-      if (warp == 0) load_linear<T, f>(job, shared);
+      if (warp == 0) load_linear<T, f, b_lines>(job, shared);
       else if (warp < 3) serve_linear<T, f>(job, shared, warp - 1);
     }
     __syncwarp();
   } else {
     raise_registers<232>();
-    work_linear<T, f, smooth>(job, shared, group);
+    work_linear<T, f, smooth, b_lines>(job, shared, group);
   }
   if constexpr (form.together > 1) meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }

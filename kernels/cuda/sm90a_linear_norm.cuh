@@ -177,7 +177,7 @@ __device__ void work_linear_norm(const LinearJob &job, LinearNormShared<T, f> &a
   int turn = 0;
   for (int index = first; index < job.tiles; index += LinearTile<f>::step(), turn ^= 1) {
     LinearSums<f> sum;
-    multiply_tile(job, shared, group, false, stage, sum);
+    multiply_tile<T, f, Lines::along_k>(job, shared, group, false, stage, sum);
     const LinearTile<f> tile(job, index);
     wait_products<0>();
     hand_back_stage(shared, stage);
@@ -247,7 +247,7 @@ __device__ void linear_norm(const LinearJob &job) {
     lower_registers<40>();
     if (threadIdx.x % 32 == 0) {
       wait_for_previous_kernel();
-      if (warp == 0) load_linear<T, f>(job, all.linear);
+      if (warp == 0) load_linear<T, f, Lines::along_k>(job, all.linear);
       else if (warp < 3) serve_linear_norm<T, f>(job, all.linear, warp - 1);
     }
     __syncwarp();

@@ -3,25 +3,37 @@
 #pragma once
 
 // clang-format off
-#define LAMINA_LINEAR_KERNEL(row, dtype, T, form, name, epilogue, smooth) \
-  row(hopper_linear_##dtype##_##name##_##epilogue, LinearJob, ::lamina::cuda::linear_shape(::lamina::cuda::linear_forms[form]).threads, ::lamina::cuda::linear_shape(::lamina::cuda::linear_forms[form]).shared_bytes, (linear<T, form, smooth>))
+#define LAMINA_LINEAR_KERNEL(row, dtype, name, form, ...) \
+  row(hopper_linear_##dtype##_##name, LinearJob, ::lamina::cuda::linear_shape(::lamina::cuda::linear_forms[form]).threads, ::lamina::cuda::linear_shape(::lamina::cuda::linear_forms[form]).shared_bytes, (linear<__VA_ARGS__>))
 #define LAMINA_LINEAR_NORM_KERNEL(row, dtype, T, form, name) \
   row(hopper_linear_norm_##dtype##_##name, LinearJob, ::lamina::cuda::linear_norm_shape(::lamina::cuda::linear_forms[form]).threads, ::lamina::cuda::linear_norm_shape(::lamina::cuda::linear_forms[form]).shared_bytes, (linear_norm<T, form>))
-#define LAMINA_LINEAR_KERNELS(row, dtype, T)                      \
-  LAMINA_LINEAR_KERNEL(row, dtype, T, 0, 128x256, plain, false)   \
-  LAMINA_LINEAR_KERNEL(row, dtype, T, 0, 128x256, smooth, true)   \
-  LAMINA_LINEAR_KERNEL(row, dtype, T, 1, 128x128, plain, false)   \
-  LAMINA_LINEAR_KERNEL(row, dtype, T, 1, 128x128, smooth, true)   \
-  LAMINA_LINEAR_KERNEL(row, dtype, T, 2, 128x64, plain, false)    \
-  LAMINA_LINEAR_KERNEL(row, dtype, T, 2, 128x64, smooth, true)    \
-  LAMINA_LINEAR_KERNEL(row, dtype, T, 3, 256x160, plain, false)   \
-  LAMINA_LINEAR_KERNEL(row, dtype, T, 3, 256x160, smooth, true)
 #define LAMINA_NORM_LINEAR_KERNEL(row, dtype, T, K) \
   row(hopper_norm_linear_##dtype##_##K, NormLinearJob, ::lamina::cuda::norm_linear_shape().threads, ::lamina::cuda::norm_linear_shape().shared_bytes, (norm_linear<T, K>))
 
-#define LAMINA_HOPPER_ROWS_KERNELS(row)                                       \
-  LAMINA_LINEAR_KERNELS(row, bfloat16, gpu::bfloat16)                         \
-  LAMINA_LINEAR_KERNELS(row, float16, gpu::float16)                           \
+// Of one form: a plain epilogue, a smooth activation, and plain with b across.
+#define LAMINA_LINEAR_KERNELS(row, dtype, T, form, name)                                          \
+  LAMINA_LINEAR_KERNEL(row, dtype, name##_plain, form, T, form, false)                            \
+  LAMINA_LINEAR_KERNEL(row, dtype, name##_smooth, form, T, form, true)
+#define LAMINA_LINEAR_ACROSS_KERNELS(row, dtype, T, form, name)                                   \
+  LAMINA_LINEAR_KERNELS(row, dtype, T, form, name)                                                \
+  LAMINA_LINEAR_KERNEL(row, dtype, name##_across, form, T, form, false, Lines::along_rows)
+
+// Of every row layer: products of any form.  The kernels of one dtype stand in the order that product_kernel() counts on.
+#define LAMINA_HOPPER_PRODUCT_KERNELS_OF(row, dtype, T)      \
+  LAMINA_LINEAR_ACROSS_KERNELS(row, dtype, T, 0, 128x256)     \
+  LAMINA_LINEAR_ACROSS_KERNELS(row, dtype, T, 1, 128x128)     \
+  LAMINA_LINEAR_ACROSS_KERNELS(row, dtype, T, 2, 128x64)      \
+  LAMINA_LINEAR_KERNELS(row, dtype, T, 3, 256x160)            \
+  row(hopper_sums_##dtype, SumsJob, ::lamina::cuda::sums_shape().threads, ::lamina::cuda::sums_shape().shared_bytes, sums<T>) \
+  row(hopper_normalise_##dtype##_1024, NormJob, 256, 0, (normalise_in_registers<T, 1024, 4>)) \
+  row(hopper_normalise_##dtype##_2048, NormJob, 256, 0, (normalise_in_registers<T, 2048, 2>)) \
+  row(hopper_norm_gradient_##dtype, NormGradientJob, 256, 0, norm_gradient_in_registers<T>) \
+  row(hopper_activation_gradient_##dtype, ActivationGradientJob, 256, 0, activation_gradient_by_eights<T>)
+#define LAMINA_HOPPER_PRODUCT_KERNELS(row)                                \
+  LAMINA_HOPPER_PRODUCT_KERNELS_OF(row, bfloat16, gpu::bfloat16)          \
+  LAMINA_HOPPER_PRODUCT_KERNELS_OF(row, float16, gpu::float16)
+
+#define LAMINA_HOPPER_NORM_LINEAR_KERNELS(row)                                \
   LAMINA_LINEAR_NORM_KERNEL(row, bfloat16, gpu::bfloat16, 4, 128x256)         \
   LAMINA_LINEAR_NORM_KERNEL(row, bfloat16, gpu::bfloat16, 5, 256x160)         \
   LAMINA_LINEAR_NORM_KERNEL(row, float16, gpu::float16, 4, 128x256)           \
@@ -29,9 +41,5 @@
   LAMINA_NORM_LINEAR_KERNEL(row, bfloat16, gpu::bfloat16, 128)                \
   LAMINA_NORM_LINEAR_KERNEL(row, bfloat16, gpu::bfloat16, 256)                \
   LAMINA_NORM_LINEAR_KERNEL(row, float16, gpu::float16, 128)                  \
-  LAMINA_NORM_LINEAR_KERNEL(row, float16, gpu::float16, 256)                  \
-  row(hopper_normalise_bfloat16_1024, NormJob, 256, 0, (normalise_in_registers<gpu::bfloat16, 1024, 4>)) \
-  row(hopper_normalise_bfloat16_2048, NormJob, 256, 0, (normalise_in_registers<gpu::bfloat16, 2048, 2>)) \
-  row(hopper_normalise_float16_1024, NormJob, 256, 0, (normalise_in_registers<gpu::float16, 1024, 4>)) \
-  row(hopper_normalise_float16_2048, NormJob, 256, 0, (normalise_in_registers<gpu::float16, 2048, 2>))
+  LAMINA_NORM_LINEAR_KERNEL(row, float16, gpu::float16, 256)
 // clang-format on

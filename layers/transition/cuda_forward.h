@@ -89,6 +89,7 @@ class Group {
       : p_(p), layout_(layout), packed_(packed), rows_(rows) {}
 
   // x's rows, normalised into z where there is a norm.
+  template <class Kernels>
   Status input(int64_t first, int64_t count, char *z, cuda::ProductOperand &input, Failure &failure) const {
     input = {from_row(p_.x, first).data, p_.x.stride[0]};
     if (!p_.norm.weight.present) return Status::ok;
@@ -99,7 +100,7 @@ class Group {
     job.weight = norm_weight(), job.bias = job.weight + p_.C;
     job.eps = static_cast<float>(p_.settings.eps);
     input = {z, p_.C};
-    return rows_.normalise(job, failure);
+    return Kernels::normalise(rows_, job, failure);
   }
 
   // z with gate and up; out is left to the caller.
@@ -113,15 +114,17 @@ class Group {
     return job;
   }
 
+  template <class Kernels>
   Status forward(int64_t first, int64_t count, char *z, char *hidden, Failure &failure) const {
     cuda::ProductOperand operand;
-    LAMINA_TRY(input(first, count, z, operand, failure));
+    LAMINA_TRY(input<Kernels>(first, count, z, operand, failure));
     cuda::ProductJob job = up(operand, count);
     job.out = hidden, job.out_line = p_.I;
-    LAMINA_TRY(rows_.product(job, 1, failure));
-    return down(first, count, hidden, failure);
+    LAMINA_TRY(Kernels::product(rows_, job, 1, failure));
+    return down<Kernels>(first, count, hidden, failure);
   }
 
+  template <class Kernels>
   Status down(int64_t first, int64_t count, const char *hidden, Failure &failure) const {
     cuda::ProductJob job;
     job.a = {hidden, p_.I}, job.b = {packed_ + layout_.down, p_.I};
@@ -130,7 +133,7 @@ class Group {
     job.residual = from_row(p_.residual, first), job.row_mask = from_row(p_.row_mask, first);
     const View out = from_row(p_.out, first);
     job.out = out.data, job.out_line = out.stride[0];
-    return rows_.product(job, 1, failure);
+    return Kernels::product(rows_, job, 1, failure);
   }
 
   const float *floats(int64_t at) const { return reinterpret_cast<const float *>(packed_ + at); }
@@ -143,9 +146,25 @@ class Group {
   cuda::RowsLauncher &rows_;
 };
 
+// What one kernel may compute of a group's rows in backward, beside z: gradients of gates and values, hidden values, and the gradient of x.
+struct RowGradients {
+  cuda::ProductOperand out_gradient;  // masked
+  View x, x_gradient;
+  int64_t rows = 0;
+  char *z = nullptr, *inner = nullptr, *hidden = nullptr;  // inner and hidden: columns at their cuda::paired_place()
+  float *norm_sums = nullptr;                              // [norm_parts][2 C]; null: not wanted
+  static int64_t norm_parts(int64_t rows) { return (rows + 63) / 64 * 4; }
+};
+
 // A machine that has the portable kernels alone.  One with others says whether it reads folded weights, which problems' forward it takes,
-// and how.
-struct PortableMachine {
+// and how; whether it may have a kernel for RowGradients, by shape, and takes these; and it has the functions of cuda::PortableKernels, which
+// backward calls.
+struct PortableMachine : cuda::PortableKernels {
+  static bool fuses_gradients(const Problem &, const PackedLayout &) { return false; }
+  static bool takes_gradients(const Problem &, const Gradients &) { return false; }
+  static Status gradients(const Problem &, const PackedLayout &, const char *, const RowGradients &, cuda::RowsLauncher &, Failure &) {
+    return Status::ok;
+  }
   static bool folds(const Problem &) { return false; }
   static bool takes(const Problem &, const PackedLayout &) { return false; }
   static Status forward(const Problem &, const PackedLayout &, const char *, char *, cuda::RowsLauncher &, Failure &) { return Status::ok; }
@@ -181,8 +200,8 @@ Status forward(const Problem &p, const Run &run, Failure &failure) {
   if (Machine::takes(p, layout)) return Machine::forward(p, layout, packed, workspace + space.hidden, rows, failure);
   const Group group(p, layout, packed, rows);
   for (int64_t first = 0; first < p.M; first += space.group)
-    LAMINA_TRY(group.forward(first, p.M - first < space.group ? p.M - first : space.group, workspace + space.z, workspace + space.hidden,
-                             failure));
+    LAMINA_TRY(group.template forward<Machine>(first, p.M - first < space.group ? p.M - first : space.group, workspace + space.z,
+                                               workspace + space.hidden, failure));
   return Status::ok;
 }
 

@@ -24,15 +24,6 @@ struct Barrier {
         "r"(parity)
         : "memory");
   }
-  // As wait, and what others of the cluster wrote before they arrived is seen.
-  __device__ void wait_published(int parity) {
-    asm volatile(
-        "{\n .reg .pred done;\n"
-        "again_%=:\n mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-        " @!done bra again_%=;\n}" ::"r"(address()),
-        "r"(parity)
-        : "memory");
-  }
 };
 
 // After init, before other threads or copies use the barriers (then __syncthreads).

@@ -29,17 +29,6 @@ __device__ inline void arrive_at(Barrier &barrier, int rank) {
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_at(&barrier, rank)) : "memory");
 }
 
-// As arrive_at; who waits there with wait_published sees what this thread, and those it has met, wrote to shared memory before.
-__device__ inline void arrive_published_at(Barrier &barrier, int rank) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(address_at(&barrier, rank)) : "memory");
-}
-// Two floats from the twin of `from` in CTA `rank`.
-__device__ inline float2 load_two_at(const float2 *from, int rank) {
-  float2 two;
-  asm volatile("ld.shared::cluster.v2.f32 {%0, %1}, [%2];" : "=f"(two.x), "=f"(two.y) : "r"(address_at(from, rank)) : "memory");
-  return two;
-}
-
 // In each of the first `together` CTAs; 1 where there is no cluster.
 template <int together>
 __device__ void arrive_at_all(Barrier &barrier) {

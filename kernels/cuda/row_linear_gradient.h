@@ -185,10 +185,11 @@ class RowLinearBackward {
     const int slabs = static_cast<int>(space_.slabs), splits = p_.M ? static_cast<int>(space_.splits) : 0;  // of no rows, zeros
     const int64_t width = RowLinearLayout::norm_width(p_);
     const float *norm = floats(space_.norm_sums);
-    LAMINA_TRY(rows_.gather({g_.weight, p_.N, p_.K, floats(space_.weight_sums), splits, p_.N * p_.K, p_.K, -1, scale}, failure));
-    LAMINA_TRY(rows_.gather({g_.bias, p_.N, 1, floats(space_.bias_sums), slabs, p_.N, 1, -1, scale}, failure));
-    LAMINA_TRY(rows_.gather({g_.norm_bias, width, 1, norm, slabs, 2 * width, 1, -1, 1}, failure));
-    return rows_.gather({g_.norm_weight, width, 1, norm + width, slabs, 2 * width, 1, -1, 1}, failure);
+    const GatherJob jobs[] = {{g_.weight, p_.N, p_.K, floats(space_.weight_sums), splits, p_.N * p_.K, p_.K, -1, scale},
+                              {g_.bias, p_.N, 1, floats(space_.bias_sums), slabs, p_.N, 1, -1, scale},
+                              {g_.norm_bias, width, 1, norm, slabs, 2 * width, 1, -1, 1},
+                              {g_.norm_weight, width, 1, norm + width, slabs, 2 * width, 1, -1, 1}};
+    return rows_.gather(jobs, failure);
   }
 
   const RowLinear &p_;

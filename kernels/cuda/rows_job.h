@@ -112,6 +112,7 @@ constexpr int64_t paired_place(int64_t column) { return column / 32 * 32 + colum
 
 // A gradient of a parameter: to(row, column) = factor * the sum over `splits` of sums[split * split_stride + from(row) * line + column].
 // group: rows come from groups of 16, the 8 of them that begin at `group`; -1: rows as they are.  Paired: they lie at their paired_place().
+// transposed: from is sums[split * split_stride + column * line + from(row)].
 struct GatherJob {
   View to;
   int64_t rows = 0, columns = 0;
@@ -120,7 +121,11 @@ struct GatherJob {
   int64_t split_stride = 0, line = 0;
   int group = -1;
   float factor = 1;
-  bool rows_paired = false, columns_paired = false;
+  bool rows_paired = false, columns_paired = false, transposed = false;
+};
+constexpr int most_gathers = 8;
+struct GatherJobs {
+  GatherJob job[most_gathers];
 };
 
 }  // namespace lamina::cuda

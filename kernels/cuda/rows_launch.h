@@ -76,12 +76,21 @@ class RowsLauncher {
   Status pack(PackJob job, Failure &failure) {
     return launch(rows_kernel::rows_pack_float32 + type_, {128, pack_parts + 1, 1}, &job, failure);
   }
-  // Nothing where `to` is not there; zeros where there are no splits.
-  Status gather(const GatherJob &given, Failure &failure) {
-    if (!given.to.present) return Status::ok;
-    GatherJob job = given;
-    if (!job.splits) job.sums = nullptr;
-    return launch(rows_kernel::rows_gather, {blocks((job.rows * job.columns + 255) / 256), 1, 1}, &job, failure);
+  // All in one launch.  Nothing where `to` is not there; zeros where there are no splits.
+  template <int count>
+  Status gather(const GatherJob (&given)[count], Failure &failure) {
+    static_assert(count <= most_gathers);
+    GatherJobs jobs;
+    unsigned kept = 0;
+    int64_t most = 0;
+    for (const GatherJob &job : given) {
+      if (!job.to.present) continue;
+      if (job.rows * job.columns > most) most = job.rows * job.columns;
+      jobs.job[kept] = job;
+      if (!job.splits) jobs.job[kept].sums = nullptr;
+      ++kept;
+    }
+    return kept ? launch(rows_kernel::rows_gather, {blocks((most + 255) / 256), kept, 1}, &jobs, failure) : Status::ok;
   }
 
  private:

@@ -59,13 +59,17 @@ __device__ void pack(const PackJob &job) {
   }
 }
 
-// A thread an element: splits are added in their order.
-__device__ inline void gather(const GatherJob &job) {
+// blockIdx.y: a gradient; a thread an element: splits are added in their order.
+__device__ inline void gather(const GatherJobs &jobs) {
+  const GatherJob &job = jobs.job[blockIdx.y];
   const int64_t at = static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x;
   if (at >= job.rows * job.columns) return;
-  const int64_t row = at / job.columns, column = at % job.columns, packed = job.group < 0 ? row : row / 8 * 16 + job.group + row % 8;
-  const float *from = job.sums + (job.rows_paired ? paired_place(packed) : packed) * job.line + (job.columns_paired ? paired_place(column) : column);
+  const int64_t row = job.transposed ? at % job.rows : at / job.columns, column = job.transposed ? at / job.rows : at % job.columns;  // near threads read near sums
+  const int64_t packed = job.group < 0 ? row : row / 8 * 16 + job.group + row % 8;
+  const int64_t from_row = job.rows_paired ? paired_place(packed) : packed, from_column = job.columns_paired ? paired_place(column) : column;
+  const float *from = job.sums + (job.transposed ? from_column * job.line + from_row : from_row * job.line + from_column);
   float sum = 0;
+#pragma unroll 16
   for (int split = 0; split < job.splits; ++split) sum += from[split * job.split_stride];
   gpu::store_any(job.to, row * job.to.stride[0] + column * job.to.stride[1], job.factor * sum);
 }

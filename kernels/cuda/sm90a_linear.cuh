@@ -18,8 +18,6 @@ struct LinearShared {
   alignas(1024) T box[2][form.slots][form.rows / 2][form.box_columns];  // of a warpgroup, in turn
   Barrier full[form.stages], free[form.stages];
   Barrier ready[2][form.slots], staged[2][form.slots];  // a box holds the residual or nothing anyone needs; a box holds the result
-  Barrier ahead;                                        // the first warpgroup has multiplied as much as the second shall lag
-  Barrier merge[2];                                     // sm90a_linear_norm.cuh: a warpgroup's rows' parts stand in all CTAs of the cluster
 };
 
 // Goes round `count` places, with the parity of the round.
@@ -32,20 +30,21 @@ struct Round {
   __device__ int before() const { return at ? at - 1 : count - 1; }
 };
 
+template <int together>
+__device__ int rank_of() {
+  return together > 1 ? cluster_rank() : 0;
+}
+
 // Columns next to each other first: a few rows of a stay in the L2 cache while all of b passes.
 template <int f>
 struct LinearTile {
-  int row, column, boxes;  // boxes: none where a cluster reaches past the columns
+  int row, column, boxes;
   __device__ LinearTile(const LinearJob &job, int index) {
     constexpr LinearForm form = linear_forms[f];
-    const int rank = form.together > 1 ? cluster_rank() : 0, across = form.shares_a ? (job.column_tiles + form.together - 1) / form.together
-                                                                                    : job.column_tiles;
-    row = index / across, column = index % across;
-    if constexpr (form.shares_a) column = column * form.together + rank;
-    else row = row * form.together + rank;
-    row *= form.rows, column *= form.columns;
+    row = (index / job.column_tiles * form.together + rank_of<form.together>()) * form.rows;
+    column = index % job.column_tiles * form.columns;
     const int left = (job.columns - column + form.box_columns - 1) / form.box_columns, most = form.columns / form.box_columns;
-    boxes = left < 0 ? 0 : left < most ? left : most;
+    boxes = left < most ? left : most;
   }
   __device__ static int first() { return blockIdx.x / linear_forms[f].together; }
   __device__ static int step() { return gridDim.x / linear_forms[f].together; }
@@ -55,10 +54,9 @@ struct LinearTile {
 template <class T, int f, Lines b_lines>
 __device__ void load_linear(const LinearJob &job, LinearShared<T, f> &shared) {
   constexpr LinearForm form = linear_forms[f];
-  constexpr int a_box = linear_a_box(form), b_box = linear_b_box(form);
-  constexpr bool all_a = form.together > 1 && form.shares_a, all_b = form.together > 1 && !form.shares_a;
+  constexpr int b_box = b_lines == Lines::along_k ? linear_b_box(form) : 64;
   constexpr uint16_t all = (1 << form.together) - 1;
-  const int rank = form.together > 1 ? cluster_rank() : 0;
+  const int share = rank_of<form.together>() * linear_b_box(form);
   Round<form.stages> stage;
   for (int index = LinearTile<f>::first(); index < job.tiles; index += LinearTile<f>::step()) {
     const LinearTile<f> tile(job, index);
@@ -67,16 +65,15 @@ __device__ void load_linear(const LinearJob &job, LinearShared<T, f> &shared) {
       T(*a)[64] = shared.a[stage.at], (*b)[64] = shared.b[stage.at];
       shared.free[stage.at].wait(stage.parity ^ 1);
       full.expect((form.rows + form.columns) * 64 * 2);
-      if constexpr (all_a) load_box_for_all(job.a, full, a[rank * a_box], chunk * 64, tile.row + rank * a_box, all);
-      else
-        for (int row = 0; row < form.rows; row += a_box) load_box(job.a, full, a[row], chunk * 64, tile.row + row);
-      if constexpr (b_lines == Lines::along_rows) {
-        static_assert(!all_b && form.columns % 64 == 0);
-        for (int column = 0; column < form.columns; column += 64) load_box(job.b, full, b[column], tile.column + column, chunk * 64);
-      } else if constexpr (all_b) {
-        load_box_for_all(job.b, full, b[rank * b_box], chunk * 64, tile.column + rank * b_box, all);
-      } else {
-        load_box(job.b, full, b, chunk * 64, tile.column);
+#ifdef LINEAR_EVICT_A
+      for (int row = 0; row < form.rows; row += 128) load_box_once(job.a, full, a[row], chunk * 64, tile.row + row);
+#else
+      for (int row = 0; row < form.rows; row += 128) load_box(job.a, full, a[row], chunk * 64, tile.row + row);
+#endif
+      for (int column = share; column < share + linear_b_box(form); column += b_box) {
+        const int x = b_lines == Lines::along_k ? chunk * 64 : tile.column + column, y = b_lines == Lines::along_k ? tile.column + column : chunk * 64;
+        if constexpr (form.together > 1) load_box_for_all(job.b, full, b[column], x, y, all);
+        else load_box(job.b, full, b[column], x, y);
       }
     }
   }
@@ -86,11 +83,11 @@ __device__ void load_linear(const LinearJob &job, LinearShared<T, f> &shared) {
 template <int f>
 class LinearBoxes {
  public:
-  __device__ LinearBoxes(const LinearJob &job, int group) : job_(job), group_(group), tile_(job, index_) { skip_empty(); }
+  __device__ LinearBoxes(const LinearJob &job, int group) : job_(job), group_(group), tile_(job, index_) {}
   __device__ bool more() const { return index_ < job_.tiles; }
   __device__ void advance() {
     if (++box_ < tile_.boxes) return;
-    next_tile(), skip_empty();
+    box_ = 0, index_ += LinearTile<f>::step(), tile_ = LinearTile<f>(job_, index_);
   }
   __device__ int row() const { return tile_.row + group_ * (linear_forms[f].rows / 2); }
   __device__ int column(int further = 0) const { return tile_.column + (box_ + further) * linear_forms[f].box_columns; }
@@ -98,11 +95,6 @@ class LinearBoxes {
   __device__ int of_tile() const { return tile_.boxes; }
 
  private:
-  __device__ void next_tile() { box_ = 0, index_ += LinearTile<f>::step(), tile_ = LinearTile<f>(job_, index_); }
-  __device__ void skip_empty() {
-    while (more() && !tile_.boxes) next_tile();
-  }
-
   const LinearJob &job_;
   const int group_;
   int index_ = LinearTile<f>::first(), box_ = 0;
@@ -203,10 +195,9 @@ __device__ void hand_back_stage(LinearShared<T, f> &shared, const Round<linear_f
 
 // A tile's products, all but the last stage's waited for: finish with wait_products<0>() and hand_back_stage.
 template <class T, int f, Lines b_lines>
-__device__ __forceinline__ void multiply_tile(const LinearJob &job, LinearShared<T, f> &shared, int group, bool first,
+__device__ __forceinline__ void multiply_tile(const LinearJob &job, LinearShared<T, f> &shared, int group,
                                               Round<linear_forms[f].stages> &stage, LinearSums<f> &sum) {
   constexpr LinearForm form = linear_forms[f];
-  const int signal = form.lag < job.chunks ? form.lag : job.chunks - 1;
   for (int chunk = 0; chunk < job.chunks; ++chunk) {
     shared.full[stage.at].wait(stage.parity);
     const uint64_t a = operand(shared_address(shared.a[stage.at][group * (form.rows / 2)])), b = operand(shared_address(shared.b[stage.at]), 8192);
@@ -222,7 +213,6 @@ __device__ __forceinline__ void multiply_tile(const LinearJob &job, LinearShared
       wait_products<1>();
       hand_back_stage(shared, stage);
     }
-    if (form.lag && group == 0 && first && chunk == signal && threadIdx.x == 0) shared.ahead.arrive();
     stage.advance();
   }
 }
@@ -231,16 +221,14 @@ template <class T, int f, bool smooth, Lines b_lines>
 __device__ void work_linear(const LinearJob &job, LinearShared<T, f> &shared, int group) {
   constexpr LinearForm form = linear_forms[f];
   constexpr int boxes = form.columns / form.box_columns, box_sums = form.box_columns / 2;
-  const int first = LinearTile<f>::first();
   Round<form.stages> stage;
   Round<form.slots> slot;
-  if (form.lag && group == 1 && first < job.tiles) shared.ahead.wait(0);
-  for (int index = first; index < job.tiles; index += LinearTile<f>::step()) {
+  for (int index = LinearTile<f>::first(); index < job.tiles; index += LinearTile<f>::step()) {
     LinearSums<f> sum;
-    multiply_tile<T, f, b_lines>(job, shared, group, index == first, stage, sum);
+    multiply_tile<T, f, b_lines>(job, shared, group, stage, sum);
     const LinearTile<f> tile(job, index);
     BoxBias<form.box_columns> bias;
-    if (tile.boxes) bias.load(job.epilogue, tile.column);
+    bias.load(job.epilogue, tile.column);
     wait_products<0>();
     hand_back_stage(shared, stage);
 #pragma unroll
@@ -268,7 +256,6 @@ __device__ void init_barriers(LinearShared<T, f> &shared) {
   for (Barrier &barrier : shared.free) barrier.init(2 * form.together);
   for (int g = 0; g < 2; ++g)
     for (int i = 0; i < form.slots; ++i) shared.ready[g][i].init(1), shared.staged[g][i].init(4);
-  shared.ahead.init(1);
 }
 
 template <class T, int f, bool smooth, Lines b_lines = Lines::along_k>
@@ -276,7 +263,7 @@ __device__ void linear(const LinearJob &job) {
   constexpr LinearForm form = linear_forms[f];
   extern __shared__ __align__(1024) char dynamic[];
   auto &shared = *reinterpret_cast<LinearShared<T, f> *>(dynamic);
-  static_assert(sizeof shared <= linear_shape(form).shared_bytes && registers_fit(2, 232, 40) && form.lag < form.stages);
+  static_assert(sizeof shared <= linear_shape(form).shared_bytes && registers_fit(2, 232, 40));
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   if (threadIdx.x == 0) {
     allow_next_kernel();

@@ -15,13 +15,11 @@ struct LinearEpilogue {
 };
 
 struct LinearJob {
-  CUtensorMap a, b;  // [rows, depth], [columns, depth]: boxes of 64 deep by linear_a_box and linear_b_box; b [depth, columns]: 64 x 64
+  CUtensorMap a, b;  // [rows, depth], [columns, depth]: boxes of 64 deep by 128 and by linear_b_box; b [depth, columns]: 64 x 64
   CUtensorMap out, residual;  // [rows, columns], boxes of a form's box_columns by half its rows
   int tiles, column_tiles, chunks, columns;  // tiles: of clusters
   bool has_residual;
   LinearEpilogue epilogue;
-  const float *norm_weight, *norm_bias;  // of the LayerNorm behind, of columns; kernels without it leave them
-  float norm_eps;
 };
 
 // Threads and dynamic shared memory; the device half asserts that they fit its struct.
@@ -30,54 +28,29 @@ struct LaunchShape {
   uint32_t shared_bytes;
 };
 
-#ifndef LINEAR_LAG
-#define LINEAR_LAG 0
-#endif
 #ifndef LINEAR_TOGETHER
-#define LINEAR_TOGETHER 1
+#define LINEAR_TOGETHER 2
 #endif
-#ifndef TALL_TOGETHER
-#define TALL_TOGETHER 1
-#endif
-#ifndef TALL_SHARES_A
-#define TALL_SHARES_A true
-#endif
-#ifndef TALL_LAG
-#define TALL_LAG 0
-#endif
-// A kernel's tile and how two warpgroups, each with half of the rows, share it.
+// A kernel's tile, and how two warpgroups, each with half of the rows, and CTAs share it.
 struct LinearForm {
   int rows, columns;  // of a tile
   int stages;         // of 64 deep
   int slots;          // boxes of the result that a warpgroup has under way
   int box_columns;    // 64, or 32 where 64 do not divide the columns
-  int together;       // CTAs of a cluster, with neighbouring tiles
-  bool shares_a;      // ... of the same rows, which each brings a share of to all; else the same columns
-  int lag;            // stages that the second warpgroup begins after the first, so that not both are in their epilogues at once
+  int together;       // CTAs of a cluster: neighbouring rows of the same columns, of which each brings a share to all
   double cost;        // time for a product, beside the others'
 };
 constexpr LinearForm linear_forms[] = {
-    {128, 256, 4, 2, 64, LINEAR_TOGETHER, false, LINEAR_LAG, 1.0},
-    {128, 128, 6, 2, 64, 1, false, 0, 1.08},
-    {128, 64, 7, 2, 64, 1, false, 0, 1.3},
-    {256, 160, 3, 4, 32, TALL_TOGETHER, TALL_SHARES_A, TALL_LAG, 1.02},
-    // with the LayerNorm behind: a cluster has whole rows
-    {128, 256, 4, 2, 64, 1, false, 0, 1.0},
-    {256, 160, 3, 4, 32, 1, false, 0, 1.02},
+    {128, 256, 4, 2, 64, LINEAR_TOGETHER, 1.0},
+    {128, 128, 6, 2, 64, 1, 1.08},
+    {128, 64, 7, 2, 64, 1, 1.3},
+    {256, 160, 3, 4, 32, 1, 1.02},
 };
-constexpr int linear_form_count = 4, linear_norm_forms[] = {4, 5}, linear_norm_most_tiles = 8;
+constexpr int linear_form_count = sizeof linear_forms / sizeof *linear_forms;
 
-constexpr int linear_a_box(const LinearForm &form) {
-  const int share = form.shares_a ? form.rows / form.together : form.rows;
-  return share < 128 ? share : 128;
-}
-constexpr int linear_b_box(const LinearForm &form) { return form.shares_a ? form.columns : form.columns / form.together; }
+constexpr int linear_b_box(const LinearForm &form) { return form.columns / form.together; }
 constexpr LaunchShape linear_shape(const LinearForm &form) {
   return {384, static_cast<uint32_t>(form.stages * (form.rows + form.columns) * 128 + form.slots * form.rows * form.box_columns * 2 + 1024)};
-}
-
-constexpr LaunchShape linear_norm_shape(const LinearForm &form) {
-  return {384, linear_shape(form).shared_bytes + static_cast<uint32_t>(form.rows * 16)};
 }
 
 // sums[split][row][column] of a' b: both lie along their rows, [depth, rows] and [depth, columns].
@@ -88,8 +61,8 @@ struct SumsJob {
   float *sums;  // dense
   bool add;     // to what stands there
 };
-constexpr int sums_stages = 6;
-constexpr LaunchShape sums_shape() { return {384, sums_stages * 256 * 128 + 1024}; }
+constexpr int sums_stages(int columns) { return columns == 256 ? 4 : 6; }
+constexpr LaunchShape sums_shape(int columns) { return {384, static_cast<uint32_t>(sums_stages(columns) * (128 + columns) * 128 + 1024)}; }
 
 // Coefficients of the smooth activations.  gelu_erf: v (c0 + ...) approximates artanh(erf(v / sqrt 2)), found by minimising the largest
 // error of the activation itself, 2.5e-5; tanh.approx adds its own 2^-11 of relative error, below half a unit of bf16.

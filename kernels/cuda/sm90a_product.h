@@ -53,10 +53,10 @@ struct LinearRounds {
   int64_t column_tiles, tiles;
   int clusters;
   LinearRounds(const LinearForm &form, int64_t M, int64_t N, int processors) {
-    const int64_t rows = (M + form.rows - 1) / form.rows, columns = (N + form.columns - 1) / form.columns, t = form.together;
-    column_tiles = columns;
-    tiles = form.shares_a ? rows * ((columns + t - 1) / t) : (rows + t - 1) / t * columns;
-    clusters = static_cast<int>(processors / t < tiles ? processors / t : tiles);
+    const int64_t rows = static_cast<int64_t>(form.rows) * form.together;
+    column_tiles = (N + form.columns - 1) / form.columns;
+    tiles = (M + rows - 1) / rows * column_tiles;
+    clusters = static_cast<int>(processors / form.together < tiles ? processors / form.together : tiles);
   }
   int64_t rounds() const { return (tiles + clusters - 1) / clusters; }
 };
@@ -64,16 +64,13 @@ struct LinearRounds {
 // The form of the least time for whole rounds of all processors.  across: b lies along its rows, in boxes of 64 columns.
 inline int linear_form(int64_t M, int64_t N, int processors, bool across = false) {
 #ifdef LINEAR_FORM
-#ifndef LINEAR_FORM_FROM
-#define LINEAR_FORM_FROM 2048
-#endif
-  if (M >= LINEAR_FORM_FROM && !across) return LINEAR_FORM;
+  if (!across || linear_forms[LINEAR_FORM].columns % 64 == 0) return LINEAR_FORM;
 #endif
   int best = -1;
   double least = 0;
   for (int f = 0; f < linear_form_count; ++f) {
     const LinearForm &form = linear_forms[f];
-    if (across && (form.columns % 64 || form.together > 1)) continue;
+    if (across && form.columns % 64) continue;
     const double time = static_cast<double>(LinearRounds(form, M, N, processors).rounds()) * form.rows * form.columns * form.cost;
     if (best < 0 || time < least) best = f, least = time;
   }
@@ -89,10 +86,13 @@ inline bool takes_linear(const RowsLauncher &rows, const ProductJob &job) {
          view_aligned(job.residual);
 }
 
-// A job but for its tiles and a norm behind.
-inline Status linear_job(const RowsLauncher &rows, const ProductJob &product, const LinearForm &form, LinearJob &job, Failure &failure) {
+inline Status launch_linear(RowsLauncher &rows, const ProductJob &product, Failure &failure) {
   const MatrixMaps maps(rows.code());
-  LAMINA_TRY(maps.make(product.a.data, product.rows, product.depth, product.a.line, linear_a_box(form), job.a, failure));
+  const int processors = rows.code().processors, f = linear_form(product.rows, product.columns, processors, product.b.transposed);
+  const LinearForm &form = linear_forms[f];
+  const LinearRounds of_form(form, product.rows, product.columns, processors);
+  LinearJob job{};
+  LAMINA_TRY(maps.make(product.a.data, product.rows, product.depth, product.a.line, 128, job.a, failure));
   if (product.b.transposed) LAMINA_TRY(maps.make(product.b.data, product.depth, product.columns, product.b.line, 64, job.b, failure));
   else LAMINA_TRY(maps.make(product.b.data, product.columns, product.depth, product.b.line, linear_b_box(form), job.b, failure));
   LAMINA_TRY(maps.make(product.out, product.rows, product.columns, product.out_line, form.rows / 2, job.out, failure, form.box_columns));
@@ -100,18 +100,9 @@ inline Status linear_job(const RowsLauncher &rows, const ProductJob &product, co
   if (residual.present)
     LAMINA_TRY(maps.make(residual.data, product.rows, product.columns, residual.stride[0], form.rows / 2, job.residual, failure, form.box_columns));
   job.has_residual = residual.present;
+  job.tiles = static_cast<int>(of_form.tiles), job.column_tiles = static_cast<int>(of_form.column_tiles);
   job.chunks = static_cast<int>((product.depth + 63) / 64), job.columns = product.columns;
   job.epilogue = linear_epilogue(product.activation, product.bias, product.scale);
-  return Status::ok;
-}
-
-inline Status launch_linear(RowsLauncher &rows, const ProductJob &product, Failure &failure) {
-  const int processors = rows.code().processors, f = linear_form(product.rows, product.columns, processors, product.b.transposed);
-  const LinearForm &form = linear_forms[f];
-  const LinearRounds of_form(form, product.rows, product.columns, processors);
-  LinearJob job{};
-  LAMINA_TRY(linear_job(rows, product, form, job, failure));
-  job.tiles = static_cast<int>(of_form.tiles), job.column_tiles = static_cast<int>(of_form.column_tiles);
   const int epilogue = product.b.transposed ? 2 : is_smooth(product.activation);
   return launch_hopper(rows, rows_kernel::hopper_linear_bfloat16_128x256_plain + (rows.type() - 1) * hopper_per_dtype + 3 * f + epilogue,
                        of_form.clusters * form.together, linear_shape(form).threads, job, failure, form.together);
@@ -125,18 +116,19 @@ inline bool takes_sums(const RowsLauncher &rows, const ProductJob &job) {
 
 inline Status launch_sums(RowsLauncher &rows, const ProductJob &product, int splits, Failure &failure) {
   const MatrixMaps maps(rows.code());
+  const int columns = product.columns > 128 ? 256 : 128;
   SumsJob job{};
   LAMINA_TRY(maps.make(product.a.data, product.depth, product.rows, product.a.line, 64, job.a, failure));
   LAMINA_TRY(maps.make(product.b.data, product.depth, product.columns, product.b.line, 64, job.b, failure));
-  job.row_tiles = static_cast<int>((product.rows + 127) / 128), job.column_tiles = (product.columns + 127) / 128;
+  job.row_tiles = static_cast<int>((product.rows + 127) / 128), job.column_tiles = (product.columns + columns - 1) / columns;
   job.splits = splits;
   job.chunks = static_cast<int>((product.depth + 63) / 64), job.split_chunks = (job.chunks + splits - 1) / splits;
   job.rows = product.rows, job.columns = product.columns;
   job.sums = static_cast<float *>(product.out), job.add = product.add_to_out;
   const int64_t tiles = static_cast<int64_t>(job.row_tiles) * job.column_tiles * splits;
   const int processors = rows.code().processors;
-  return launch_hopper(rows, rows_kernel::hopper_sums_bfloat16 + (rows.type() - 1) * hopper_per_dtype, tiles < processors ? tiles : processors,
-                       sums_shape().threads, job, failure);
+  return launch_hopper(rows, rows_kernel::hopper_sums_bfloat16_128 + (rows.type() - 1) * hopper_per_dtype + (columns == 256), tiles < processors ? tiles : processors,
+                       sums_shape(columns).threads, job, failure);
 }
 
 // The functions of PortableKernels.

@@ -13,27 +13,6 @@ enum NormLinearIndex { before_norm_linear = hopper_count - 1, LAMINA_HOPPER_NORM
 }  // namespace rows_kernel
 #define LAMINA_ROW_LINEAR_TABLE LAMINA_ROWS_TABLE LAMINA_HOPPER_PRODUCT_KERNELS(LAMINA_HOPPER_TABLE_ROW) LAMINA_HOPPER_NORM_LINEAR_KERNELS(LAMINA_HOPPER_TABLE_ROW)
 
-// Of those whose clusters have whole rows, for a LayerNorm behind; -1 where none does in about the time that the product alone takes.
-inline int linear_norm_form(int64_t M, int64_t N, int processors) {
-  const LinearForm &without = linear_forms[linear_form(M, N, processors)];
-  double least = 1.2 * static_cast<double>(LinearRounds(without, M, N, processors).rounds()) * without.rows * without.columns * without.cost;
-#ifdef LINEAR_NORM_ALWAYS
-  least = 1e30;
-#endif
-  int best = -1;
-  for (const int f : linear_norm_forms) {
-    const LinearForm &form = linear_forms[f];
-    const int64_t together = (N + form.columns - 1) / form.columns, clusters = processors / together, tiles = (M + form.rows - 1) / form.rows;
-    if (together > linear_norm_most_tiles) continue;
-    const double time = static_cast<double>((tiles + clusters - 1) / clusters) * form.rows * form.columns * form.cost;
-    if (time < least) best = f, least = time;
-  }
-#ifdef LINEAR_NORM_FORM
-  best = LINEAR_NORM_FORM;
-#endif
-  return best;
-}
-
 struct HopperMachine : HopperKernels {
   // Widths whose weights stay in shared memory.
   static bool resident(const RowLinear &p) {
@@ -55,12 +34,6 @@ struct HopperMachine : HopperKernels {
                         Failure &failure) {
     const HopperMachine machine{{}, p, layout, packed, rows};
     if (resident(p)) return machine.resident_forward(failure);
-#ifndef LINEAR_NORM_NEVER
-    if (p.settings.norm == NormPlace::after) {
-      const int f = linear_norm_form(p.M, p.N, rows.code().processors);
-      if (f >= 0) return machine.linear_norm(f, failure);
-    }
-#endif
     if (p.settings.norm != NormPlace::before) {
       LAMINA_TRY(machine.linear({p.x.data, p.x.stride[0]}, 0, p.M, failure));
       return p.settings.norm == NormPlace::after ? machine.norm_rows(p.out.data, p.out.stride[0], p.out.data, p.out.stride[0], p.M, failure)
@@ -82,28 +55,11 @@ struct HopperMachine : HopperKernels {
  private:
   int half() const { return p.dtype == DType::float16; }
   const float *floats(int64_t at) const { return reinterpret_cast<const float *>(packed + at); }
-  ProductJob product_of(const ProductOperand &input, int64_t first, int64_t count) const {
+  Status linear(const ProductOperand &input, int64_t first, int64_t count, Failure &failure) const {
     ProductJob job = RowLinearGroup(p, layout, packed, rows).product(input, first, count);
     const View out = RowLinearGroup::from_row(p.out, first);
     job.out = out.data, job.out_line = out.stride[0];
-    return job;
-  }
-  Status linear(const ProductOperand &input, int64_t first, int64_t count, Failure &failure) const {
-    return launch_linear(rows, product_of(input, first, count), failure);
-  }
-
-  // With the LayerNorm behind it.
-  Status linear_norm(int f, Failure &failure) const {
-    const LinearForm &form = linear_forms[f];
-    const int64_t together = (p.N + form.columns - 1) / form.columns, row_tiles = (p.M + form.rows - 1) / form.rows,
-                  clusters = rows.code().processors / together;
-    LinearJob job{};
-    LAMINA_TRY(linear_job(rows, product_of({p.x.data, p.x.stride[0]}, 0, p.M), form, job, failure));
-    job.tiles = static_cast<int>(row_tiles * together), job.column_tiles = static_cast<int>(together);
-    job.norm_weight = floats(layout.norm), job.norm_bias = job.norm_weight + p.N;
-    job.norm_eps = static_cast<float>(p.settings.eps);
-    return launch_hopper(rows, rows_kernel::hopper_linear_norm_bfloat16_128x256 + 2 * half() + f - linear_norm_forms[0],
-                         (row_tiles < clusters ? row_tiles : clusters) * together, linear_norm_shape(form).threads, job, failure, together);
+    return launch_linear(rows, job, failure);
   }
 
   Status norm_rows(const void *from, int64_t from_line, void *to, int64_t to_line, int64_t count, Failure &failure) const {

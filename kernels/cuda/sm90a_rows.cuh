@@ -1,7 +1,7 @@
 // The Hopper kernels that every row layer's build has, under their extern "C" names; LAMINA_HOPPER_KERNEL defines those of one layer.
 #pragma once
 #include "rows_gradient_fast.cuh"
-#include "sm90a_linear_norm.cuh"
+#include "sm90a_linear.cuh"
 #include "sm90a_norm_linear.cuh"
 #include "sm90a_rows_kernels.h"
 #include "sm90a_sums.cuh"

@@ -1,38 +1,39 @@
 // Gradients of weights on Hopper: a' b summed over rows, split into parts that other kernels add in a fixed order.
 //
-// Persistent CTAs, 128 x 128 of the sums of one split a tile; both operands lie along their rows, which wgmma takes as they are.
+// Persistent CTAs, 128 x `tile_columns` of the sums of one split a tile; both operands lie along their rows, which wgmma takes as they are.
 #pragma once
 #include "sm90a_linear_job.h"
 #include "wgmma_product.cuh"
 
 namespace lamina::cuda {
 
-template <class T>
+template <class T, int tile_columns>
 struct SumsShared {
-  alignas(1024) T a[sums_stages][2][64][64], b[sums_stages][2][64][64];  // [64 of the tile's rows or columns][depth][.]
-  Barrier full[sums_stages], free[sums_stages];
+  static constexpr int stages = sums_stages(tile_columns);
+  alignas(1024) T a[stages][2][64][64], b[stages][tile_columns / 64][64][64];  // [64 of the tile's rows or columns][depth][.]
+  Barrier full[stages], free[stages];
 };
 
 struct SumsTile {
   int row, column, split, first, end;  // first and end: chunks
-  __device__ SumsTile(const SumsJob &job, int index) {
+  __device__ SumsTile(const SumsJob &job, int index, int tile_columns) {
     const int tiles = job.row_tiles * job.column_tiles, within = index % tiles;
     split = index / tiles;
-    row = within / job.column_tiles * 128, column = within % job.column_tiles * 128;
+    row = within / job.column_tiles * 128, column = within % job.column_tiles * tile_columns;
     first = split * job.split_chunks, end = first + job.split_chunks < job.chunks ? first + job.split_chunks : job.chunks;
   }
 };
 
-template <class T>
-__device__ void work_sums(const SumsJob &job, SumsShared<T> &shared, int total, int group) {
+template <class T, int tile_columns>
+__device__ void work_sums(const SumsJob &job, SumsShared<T, tile_columns> &shared, int total, int group) {
   const int thread = threadIdx.x % 128, lane = thread % 32;
   int stage = 0, parity = 0;
   const auto hand_back = [&] {
-    if (thread == 0) shared.free[stage ? stage - 1 : sums_stages - 1].arrive();
+    if (thread == 0) shared.free[stage ? stage - 1 : shared.stages - 1].arrive();
   };
   for (int index = blockIdx.x; index < total; index += gridDim.x) {
-    const SumsTile tile(job, index);
-    float sum[64];
+    const SumsTile tile(job, index, tile_columns);
+    float sum[tile_columns / 2];
 #pragma unroll
     for (float &s : sum) s = 0;
     for (int chunk = tile.first; chunk < tile.end; ++chunk) {
@@ -47,7 +48,7 @@ __device__ void work_sums(const SumsJob &job, SumsShared<T> &shared, int total, 
         wait_products<1>();
         hand_back();
       }
-      if (++stage == sums_stages) stage = 0, parity ^= 1;
+      if (++stage == shared.stages) stage = 0, parity ^= 1;
     }
     wait_products<0>();
     if (tile.end > tile.first) hand_back();
@@ -57,7 +58,7 @@ __device__ void work_sums(const SumsJob &job, SumsShared<T> &shared, int total, 
       if (row + lower * 8 >= job.rows) continue;
       float *to = job.sums + (tile.split * job.rows + row + lower * 8) * job.columns;
 #pragma unroll
-      for (int j = 0; j < 16; ++j)
+      for (int j = 0; j < tile_columns / 8; ++j)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           const int column = tile.column + j * 8 + lane % 4 * 2 + e;
@@ -67,15 +68,15 @@ __device__ void work_sums(const SumsJob &job, SumsShared<T> &shared, int total, 
   }
 }
 
-template <class T>
+template <class T, int tile_columns>
 __device__ void sums(const SumsJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
-  auto &shared = *reinterpret_cast<SumsShared<T> *>(dynamic);
-  static_assert(sizeof shared <= sums_shape().shared_bytes);
+  auto &shared = *reinterpret_cast<SumsShared<T, tile_columns> *>(dynamic);
+  static_assert(sizeof shared <= sums_shape(tile_columns).shared_bytes);
   const int group = threadIdx.x / 128, total = job.row_tiles * job.column_tiles * job.splits;
   if (threadIdx.x == 0) {
     allow_next_kernel();
-    for (int i = 0; i < sums_stages; ++i) shared.full[i].init(1), shared.free[i].init(2);
+    for (int i = 0; i < shared.stages; ++i) shared.full[i].init(1), shared.free[i].init(2);
     publish_barriers();
   }
   __syncthreads();
@@ -85,21 +86,20 @@ __device__ void sums(const SumsJob &job) {
     if (threadIdx.x % 128 == 0) {
       int stage = 0, parity = 1;
       for (int index = blockIdx.x; index < total; index += gridDim.x) {
-        const SumsTile tile(job, index);
+        const SumsTile tile(job, index, tile_columns);
         for (int chunk = tile.first; chunk < tile.end; ++chunk) {
           shared.free[stage].wait(parity);
-          shared.full[stage].expect(256 * 64 * 2);
-          for (int half = 0; half < 2; ++half) {
-            load_box(job.a, shared.full[stage], shared.a[stage][half], tile.row + half * 64, chunk * 64);
-            load_box(job.b, shared.full[stage], shared.b[stage][half], tile.column + half * 64, chunk * 64);
-          }
-          if (++stage == sums_stages) stage = 0, parity ^= 1;
+          shared.full[stage].expect((128 + tile_columns) * 64 * 2);
+          for (int box = 0; box < 2; ++box) load_box(job.a, shared.full[stage], shared.a[stage][box], tile.row + box * 64, chunk * 64);
+          for (int box = 0; box < tile_columns / 64; ++box)
+            load_box(job.b, shared.full[stage], shared.b[stage][box], tile.column + box * 64, chunk * 64);
+          if (++stage == shared.stages) stage = 0, parity ^= 1;
         }
       }
     }
   } else {
     raise_registers<232>();
-    work_sums<T>(job, shared, total, group);
+    work_sums<T, tile_columns>(job, shared, total, group);
   }
 }
 

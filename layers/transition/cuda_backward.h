@@ -89,7 +89,9 @@ class Backward {
     const cuda::ProductOperand inner{at(space_.inner), layout_.rows}, hidden{at(space_.hidden), p_.I};
     if (g_.down.weight.present) LAMINA_TRY(weight_sums(du, p_.C, hidden, p_.I, space_.down_sums, space_.down_splits, failure));
     if (g_.down.bias.present) LAMINA_TRY(bias_sums(du, p_.C, space_.down_bias_sums, failure));
-    if (space_.up_wanted) LAMINA_TRY(weight_sums(inner, layout_.rows, z, p_.C, space_.up_sums, space_.up_splits, failure));
+    if (space_.up_wanted && space_.fused)  // transposed: wide tiles take more columns than rows
+      LAMINA_TRY(weight_sums(z, p_.C, inner, layout_.rows, space_.up_sums, space_.up_splits, failure));
+    else if (space_.up_wanted) LAMINA_TRY(weight_sums(inner, layout_.rows, z, p_.C, space_.up_sums, space_.up_splits, failure));
     if (space_.up_bias_wanted) LAMINA_TRY(bias_sums(inner, layout_.rows, space_.up_bias_sums, failure));
     if (!space_.fused) LAMINA_TRY(input_gradient(inner, failure));
     return residual_gradient(failure);
@@ -203,21 +205,18 @@ class Backward {
     const int up_splits = any ? static_cast<int>(space_.up_splits) : 0, down_splits = any ? static_cast<int>(space_.down_splits) : 0;
     const int slabs = static_cast<int>(space_.slabs), norm_slabs = static_cast<int>(space_.norm_slabs), up_group = p_.gated() ? 8 : -1;
     const bool paired = space_.fused;
-    const auto up_weight = [&](const View &to, int group) {
-      return cuda::GatherJob{to, p_.I, p_.C, floats(space_.up_sums), up_splits, layout_.rows * p_.C, p_.C, group, 1, paired};
-    };
-    const auto up_bias = [&](const View &to, int group) {
-      return cuda::GatherJob{to, p_.I, 1, floats(space_.up_bias_sums), slabs, layout_.rows, 1, group, 1, paired};
-    };
-    LAMINA_TRY(rows_.gather(up_weight(g_.gate.weight, 0), failure));
-    LAMINA_TRY(rows_.gather(up_weight(g_.up.weight, up_group), failure));
-    LAMINA_TRY(rows_.gather(up_bias(g_.gate.bias, 0), failure));
-    LAMINA_TRY(rows_.gather(up_bias(g_.up.bias, up_group), failure));
-    LAMINA_TRY(rows_.gather({g_.down.weight, p_.C, p_.I, floats(space_.down_sums), down_splits, p_.C * p_.I, p_.I, -1, 1, false, paired}, failure));
-    LAMINA_TRY(rows_.gather({g_.down.bias, p_.C, 1, floats(space_.down_bias_sums), slabs, p_.C, 1, -1, 1}, failure));
-    const float *norm = floats(space_.norm_sums);
-    LAMINA_TRY(rows_.gather({g_.norm.bias, p_.C, 1, norm, norm_slabs, 2 * p_.C, 1, -1, 1}, failure));
-    return rows_.gather({g_.norm.weight, p_.C, 1, norm + p_.C, norm_slabs, 2 * p_.C, 1, -1, 1}, failure);
+    const int64_t up_line = paired ? layout_.rows : p_.C, up_size = layout_.rows * p_.C;
+    const float *up = floats(space_.up_sums), *up_bias = floats(space_.up_bias_sums), *norm = floats(space_.norm_sums);
+    const cuda::GatherJob jobs[] = {
+        {g_.gate.weight, p_.I, p_.C, up, up_splits, up_size, up_line, 0, 1, paired, false, paired},
+        {g_.up.weight, p_.I, p_.C, up, up_splits, up_size, up_line, up_group, 1, paired, false, paired},
+        {g_.gate.bias, p_.I, 1, up_bias, slabs, layout_.rows, 1, 0, 1, paired},
+        {g_.up.bias, p_.I, 1, up_bias, slabs, layout_.rows, 1, up_group, 1, paired},
+        {g_.down.weight, p_.C, p_.I, floats(space_.down_sums), down_splits, p_.C * p_.I, p_.I, -1, 1, false, paired},
+        {g_.down.bias, p_.C, 1, floats(space_.down_bias_sums), slabs, p_.C, 1, -1, 1},
+        {g_.norm.bias, p_.C, 1, norm, norm_slabs, 2 * p_.C, 1, -1, 1},
+        {g_.norm.weight, p_.C, 1, norm + p_.C, norm_slabs, 2 * p_.C, 1, -1, 1}};
+    return rows_.gather(jobs, failure);
   }
 
   const Problem &p_;

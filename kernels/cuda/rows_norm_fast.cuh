@@ -72,8 +72,7 @@ __device__ void normalise_in_registers(const NormJob &job) {
 #pragma unroll
     for (int e = 0; e < 8; ++e)
       result.value[e] = gpu::from_float<T>(gpu::normalised(gpu::to_float(eight.value[e]), of_row[r], weight[e], bias[e]));
-    if (first + r < job.rows)
-      *reinterpret_cast<gpu::Eight<T> *>(static_cast<T *>(job.out) + (first + r) * job.out_line + channel) = result;
+    if (first + r < job.rows) *reinterpret_cast<gpu::Eight<T> *>(static_cast<T *>(job.out) + (first + r) * job.out_line + channel) = result;
   });
 }
 

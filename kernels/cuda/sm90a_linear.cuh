@@ -65,13 +65,10 @@ __device__ void load_linear(const LinearJob &job, LinearShared<T, f> &shared) {
       T(*a)[64] = shared.a[stage.at], (*b)[64] = shared.b[stage.at];
       shared.free[stage.at].wait(stage.parity ^ 1);
       full.expect((form.rows + form.columns) * 64 * 2);
-#ifdef LINEAR_EVICT_A
-      for (int row = 0; row < form.rows; row += 128) load_box_once(job.a, full, a[row], chunk * 64, tile.row + row);
-#else
       for (int row = 0; row < form.rows; row += 128) load_box(job.a, full, a[row], chunk * 64, tile.row + row);
-#endif
       for (int column = share; column < share + linear_b_box(form); column += b_box) {
-        const int x = b_lines == Lines::along_k ? chunk * 64 : tile.column + column, y = b_lines == Lines::along_k ? tile.column + column : chunk * 64;
+        const int x = b_lines == Lines::along_k ? chunk * 64 : tile.column + column,
+                  y = b_lines == Lines::along_k ? tile.column + column : chunk * 64;
         if constexpr (form.together > 1) load_box_for_all(job.b, full, b[column], x, y, all);
         else load_box(job.b, full, b[column], x, y);
       }
@@ -145,7 +142,8 @@ struct BoxBias {
   __device__ void load(const LinearEpilogue &epilogue, int column) {
 #pragma unroll
     for (int j = 0; j < box_columns / 8; ++j)
-      pair[j] = epilogue.bias ? __ldg(reinterpret_cast<const float2 *>(epilogue.bias + column + j * 8 + threadIdx.x % 4 * 2)) : float2{0, 0};
+      pair[j] =
+          epilogue.bias ? __ldg(reinterpret_cast<const float2 *>(epilogue.bias + column + j * 8 + threadIdx.x % 4 * 2)) : float2{0, 0};
   }
 };
 
@@ -173,15 +171,15 @@ __device__ void finish_box(const LinearJob &job, const float *sum, const BoxBias
       if constexpr (!smooth) {
         y0 *= epilogue.scale, y1 *= epilogue.scale;
         if (job.has_residual) {
-          const float2 before = unpack_pair<T>(load_shared_4(box_piece<box_columns>(to, row + lane / 4 + i % 2 * 8, j + i / 2) + lane % 4 * 4));
+          const float2 before =
+              unpack_pair<T>(load_shared_4(box_piece<box_columns>(to, row + lane / 4 + i % 2 * 8, j + i / 2) + lane % 4 * 4));
           y0 += before.x, y1 += before.y;
         }
       }
       result[i] = pack_pair<T>(y0, y1);
     }
     __syncwarp();  // the residual of these 16 columns is in registers of the whole warp before it is overwritten
-    store_matrices(box_piece<box_columns>(to, row + matrix % 2 * 8 + lane % 8, j + matrix / 2), result[0], result[1], result[2],
-                   result[3]);
+    store_matrices(box_piece<box_columns>(to, row + matrix % 2 * 8 + lane % 8, j + matrix / 2), result[0], result[1], result[2], result[3]);
   }
 }
 
@@ -200,7 +198,8 @@ __device__ __forceinline__ void multiply_tile(const LinearJob &job, LinearShared
   constexpr LinearForm form = linear_forms[f];
   for (int chunk = 0; chunk < job.chunks; ++chunk) {
     shared.full[stage.at].wait(stage.parity);
-    const uint64_t a = operand(shared_address(shared.a[stage.at][group * (form.rows / 2)])), b = operand(shared_address(shared.b[stage.at]), 8192);
+    const uint64_t a = operand(shared_address(shared.a[stage.at][group * (form.rows / 2)])),
+                   b = operand(shared_address(shared.b[stage.at]), 8192);
     begin_products();
 #pragma unroll
     for (int k = 0; k < 4; ++k)

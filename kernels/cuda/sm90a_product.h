@@ -63,9 +63,6 @@ struct LinearRounds {
 
 // The form of the least time for whole rounds of all processors.  across: b lies along its rows, in boxes of 64 columns.
 inline int linear_form(int64_t M, int64_t N, int processors, bool across = false) {
-#ifdef LINEAR_FORM
-  if (!across || linear_forms[LINEAR_FORM].columns % 64 == 0) return LINEAR_FORM;
-#endif
   int best = -1;
   double least = 0;
   for (int f = 0; f < linear_form_count; ++f) {
@@ -98,7 +95,8 @@ inline Status launch_linear(RowsLauncher &rows, const ProductJob &product, Failu
   LAMINA_TRY(maps.make(product.out, product.rows, product.columns, product.out_line, form.rows / 2, job.out, failure, form.box_columns));
   const View &residual = product.residual;
   if (residual.present)
-    LAMINA_TRY(maps.make(residual.data, product.rows, product.columns, residual.stride[0], form.rows / 2, job.residual, failure, form.box_columns));
+    LAMINA_TRY(maps.make(residual.data, product.rows, product.columns, residual.stride[0], form.rows / 2, job.residual, failure,
+                         form.box_columns));
   job.has_residual = residual.present;
   job.tiles = static_cast<int>(of_form.tiles), job.column_tiles = static_cast<int>(of_form.column_tiles);
   job.chunks = static_cast<int>((product.depth + 63) / 64), job.columns = product.columns;
@@ -127,8 +125,8 @@ inline Status launch_sums(RowsLauncher &rows, const ProductJob &product, int spl
   job.sums = static_cast<float *>(product.out), job.add = product.add_to_out;
   const int64_t tiles = static_cast<int64_t>(job.row_tiles) * job.column_tiles * splits;
   const int processors = rows.code().processors;
-  return launch_hopper(rows, rows_kernel::hopper_sums_bfloat16_128 + (rows.type() - 1) * hopper_per_dtype + (columns == 256), tiles < processors ? tiles : processors,
-                       sums_shape(columns).threads, job, failure);
+  return launch_hopper(rows, rows_kernel::hopper_sums_bfloat16_128 + (rows.type() - 1) * hopper_per_dtype + (columns == 256),
+                       tiles < processors ? tiles : processors, sums_shape(columns).threads, job, failure);
 }
 
 // The functions of PortableKernels.
@@ -154,8 +152,8 @@ struct HopperKernels {
                        line_aligned(given.gradient, given.gradient_line) && line_aligned(given.x_gradient, given.x_gradient_line);
     if (!takes) return rows.norm_gradient(given, failure);
     NormGradientJob job = given;
-    return launch_hopper(rows, rows_kernel::hopper_norm_gradient_bfloat16 + (rows.type() - 1) * hopper_per_dtype, (job.rows + 7) / 8, 256, job,
-                         failure);
+    return launch_hopper(rows, rows_kernel::hopper_norm_gradient_bfloat16 + (rows.type() - 1) * hopper_per_dtype, (job.rows + 7) / 8, 256,
+                         job, failure);
   }
   static Status activation_gradient(RowsLauncher &rows, const ActivationGradientJob &given, Failure &failure) {
     const bool takes = rows.type() != 0 && given.before && !given.before_is_float && !given.gradient_is_float && !given.row_mask.present &&

@@ -11,7 +11,8 @@ namespace rows_kernel {
 enum NormLinearIndex { before_norm_linear = hopper_count - 1, LAMINA_HOPPER_NORM_LINEAR_KERNELS(LAMINA_ROW) row_linear_count };
 #undef LAMINA_ROW
 }  // namespace rows_kernel
-#define LAMINA_ROW_LINEAR_TABLE LAMINA_ROWS_TABLE LAMINA_HOPPER_PRODUCT_KERNELS(LAMINA_HOPPER_TABLE_ROW) LAMINA_HOPPER_NORM_LINEAR_KERNELS(LAMINA_HOPPER_TABLE_ROW)
+#define LAMINA_ROW_LINEAR_TABLE \
+  LAMINA_ROWS_TABLE LAMINA_HOPPER_PRODUCT_KERNELS(LAMINA_HOPPER_TABLE_ROW) LAMINA_HOPPER_NORM_LINEAR_KERNELS(LAMINA_HOPPER_TABLE_ROW)
 
 struct HopperMachine : HopperKernels {
   // Widths whose weights stay in shared memory.

@@ -26,16 +26,6 @@ __device__ inline void load_box(const CUtensorMap &map, Barrier &full, void *to,
                "l"(&map), "r"(full.address()), "r"(x), "r"(y), "r"(z)
                : "memory");
 }
-// What nobody reads again soon: the L2 cache gives it up first.
-__device__ inline void load_box_once(const CUtensorMap &map, Barrier &full, void *to, int x, int y) {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(
-          shared_address(to)),
-      "l"(&map), "r"(full.address()), "r"(x), "r"(y), "l"(policy)
-      : "memory");
-}
 // Into the L2 cache alone.
 __device__ inline void prefetch_box(const CUtensorMap &map, int x, int y) {
   asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(&map), "r"(x), "r"(y) : "memory");

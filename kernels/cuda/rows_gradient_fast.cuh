@@ -16,8 +16,12 @@ __device__ void activation_gradient_by_eights(const ActivationGradientJob &job) 
   const int64_t at = static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x, row = at / groups;
   const int64_t group = at - row * groups;
   if (row >= job.rows) return;
-  const auto load = [](const void *data, int64_t element) { return *reinterpret_cast<const Eight *>(static_cast<const T *>(data) + element); };
-  const auto store = [](void *data, int64_t element, const Eight &eight) { *reinterpret_cast<Eight *>(static_cast<T *>(data) + element) = eight; };
+  const auto load = [](const void *data, int64_t element) {
+    return *reinterpret_cast<const Eight *>(static_cast<const T *>(data) + element);
+  };
+  const auto store = [](void *data, int64_t element, const Eight &eight) {
+    *reinterpret_cast<Eight *>(static_cast<T *>(data) + element) = eight;
+  };
   const Eight gradient = load(job.gradient, row * job.gradient_line + group * 8);
   const int64_t before_at = row * job.before_line + group * (job.gated ? 16 : 8);
   const Eight before = load(job.before, before_at);

@@ -61,7 +61,7 @@ struct ColumnSumsJob {
   const void *gradient = nullptr, *x = nullptr;
   const float *statistics = nullptr;
   int64_t rows = 0, gradient_line = 0, x_line = 0;
-  int columns = 0;
+  int columns = 0, slab = slab_rows;
   bool gradient_is_float = false, x_is_float = false;
   float *sums = nullptr;  // [slabs][columns], or [slabs][2 columns]
   bool add_to_sums = false;
@@ -88,8 +88,8 @@ struct PackSource {
 struct PackPart {
   PackSource source[2];  // gated: the gates and the values, row by row in groups of 8 and 8; else the first alone
   bool gated = false;
-  View norm_weight, norm_bias;  // folded: W' = weight * W with each row's mean taken out, bias' = bias W + bias
-  bool folded = false;
+  View norm_weight, norm_bias;          // folded: W' = weight * W with each row's mean taken out, bias' = bias W + bias
+  bool folded = false, paired = false;  // paired: a row lies at its paired_place(); the biases do not
   int64_t rows = 0, depth = 0, line = 0;
   char *weight = nullptr;
   float *bias = nullptr;

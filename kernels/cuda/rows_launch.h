@@ -67,7 +67,7 @@ class RowsLauncher {
   }
   Status column_sums(ColumnSumsJob job, Failure &failure) {
     return launch(rows_kernel::rows_column_sums_float32 + type_,
-                  {blocks((job.columns + 31) / 32), blocks((job.rows + slab_rows - 1) / slab_rows), 1}, &job, failure);
+                  {blocks((job.columns + 31) / 32), blocks((job.rows + job.slab - 1) / job.slab), 1}, &job, failure);
   }
   Status activation_gradient(ActivationGradientJob job, Failure &failure) {
     return launch(rows_kernel::rows_activation_gradient_float32 + type_, {blocks((job.rows * job.columns + 255) / 256), 1, 1}, &job,
@@ -115,7 +115,9 @@ class RowsLauncher {
 // float where that is more exact.  A machine with faster kernels has the same functions.
 struct PortableKernels {
   static bool narrow(DType) { return false; }
-  static Status product(RowsLauncher &rows, const ProductJob &job, int splits, Failure &failure) { return rows.product(job, splits, failure); }
+  static Status product(RowsLauncher &rows, const ProductJob &job, int splits, Failure &failure) {
+    return rows.product(job, splits, failure);
+  }
   static Status normalise(RowsLauncher &rows, const NormJob &job, Failure &failure) { return rows.normalise(job, failure); }
   static Status norm_gradient(RowsLauncher &rows, const NormGradientJob &job, Failure &failure) { return rows.norm_gradient(job, failure); }
   static Status activation_gradient(RowsLauncher &rows, const ActivationGradientJob &job, Failure &failure) {

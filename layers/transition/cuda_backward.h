@@ -11,6 +11,7 @@
 namespace lamina::transition {
 
 constexpr int64_t backward_rows_at_once = 8192, narrow_rows_at_once = 32768, fused_rows_at_once = 67584;
+constexpr int norm_slab = 64;  // of RowGradients' norm_sums
 
 inline uint64_t saved_bytes(const Problem &, const void *) { return 0; }  // what save allows is not used: forward is computed again
 
@@ -21,14 +22,14 @@ struct BackwardSpace {  // offsets
 
   int64_t between;  // bytes of an element of before, dh and dz
   int64_t norm_parts;
-  bool narrow, fused;
+  bool narrow, fused, whole;  // fused: one kernel for inner and hidden, and where it is whole for what is a row's own beside them
 
-  BackwardSpace(const Problem &p, const Gradients &g, const PackedLayout &layout, bool narrow, bool fused)
-      : between(narrow ? layout.element : 4), narrow(narrow), fused(fused) {
+  BackwardSpace(const Problem &p, const Gradients &g, const PackedLayout &layout, bool narrow, bool fused, bool whole)
+      : between(narrow ? layout.element : 4), narrow(narrow), fused(fused), whole(whole) {
     const int64_t most = fused ? fused_rows_at_once : narrow ? narrow_rows_at_once : backward_rows_at_once;
     group = p.M < most ? p.M : most;
     slabs = (group + cuda::slab_rows - 1) / cuda::slab_rows;
-    norm_slabs = fused ? (RowGradients::norm_parts(group) + cuda::slab_rows - 1) / cuda::slab_rows : slabs;
+    norm_slabs = whole ? (RowGradients::norm_parts(group) + norm_slab - 1) / norm_slab : slabs;
     up_splits = cuda::product_splits(layout.rows, p.C, group), down_splits = cuda::product_splits(p.C, p.I, group);
     up_wanted = g.gate.weight.present || g.up.weight.present, up_bias_wanted = g.gate.bias.present || g.up.bias.present;
     normed = p.norm.weight.present, norm_wanted = normed && (g.norm.weight.present || g.norm.bias.present);
@@ -39,9 +40,9 @@ struct BackwardSpace {  // offsets
     masked = pieces.take(p.row_mask.present ? group * p.C * layout.element : 0);
     before = pieces.take(fused ? 0 : group * layout.rows * between), dh = pieces.take(fused ? 0 : group * p.I * between);
     inner = pieces.take(group * layout.rows * layout.element), hidden = pieces.take(group * p.I * layout.element);
-    dz = pieces.take(normed && dz_wanted && !fused ? group * p.C * between : 0);
-    statistics = pieces.take(normed && !fused ? group * 8 : 0);
-    norm_parts = pieces.take(norm_wanted && fused ? RowGradients::norm_parts(group) * 2 * p.C * 4 : 0);
+    dz = pieces.take(normed && dz_wanted && !whole ? group * p.C * between : 0);
+    statistics = pieces.take(normed && !whole ? group * 8 : 0);
+    norm_parts = pieces.take(norm_wanted && whole ? RowGradients::norm_parts(group) * 2 * p.C * 4 : 0);
     up_sums = pieces.take(up_wanted ? up_splits * layout.rows * p.C * 4 : 0);
     down_sums = pieces.take(g.down.weight.present ? down_splits * p.C * p.I * 4 : 0);
     up_bias_sums = pieces.take(up_bias_wanted ? slabs * layout.rows * 4 : 0);
@@ -80,12 +81,9 @@ class Backward {
   Status group(Failure &failure) {
     cuda::ProductOperand z, du{from_row(g_.out, first_).data, g_.out.stride[0]};
     if (p_.row_mask.present) LAMINA_TRY(mask(du, failure));
-    if (space_.fused) {
-      LAMINA_TRY(row_gradients(du, z, failure));
-    } else {
-      LAMINA_TRY(forward_.template input<Machine>(first_, count_, at(space_.z), z, failure));
-      LAMINA_TRY(through_activation(z, du, failure));
-    }
+    if (!space_.whole) LAMINA_TRY(forward_.template input<Machine>(first_, count_, at(space_.z), z, failure));
+    if (space_.fused) LAMINA_TRY(row_gradients(du, z, failure));
+    else LAMINA_TRY(through_activation(z, du, failure));
     const cuda::ProductOperand inner{at(space_.inner), layout_.rows}, hidden{at(space_.hidden), p_.I};
     if (g_.down.weight.present) LAMINA_TRY(weight_sums(du, p_.C, hidden, p_.I, space_.down_sums, space_.down_splits, failure));
     if (g_.down.bias.present) LAMINA_TRY(bias_sums(du, p_.C, space_.down_bias_sums, failure));
@@ -93,7 +91,7 @@ class Backward {
       LAMINA_TRY(weight_sums(z, p_.C, inner, layout_.rows, space_.up_sums, space_.up_splits, failure));
     else if (space_.up_wanted) LAMINA_TRY(weight_sums(inner, layout_.rows, z, p_.C, space_.up_sums, space_.up_splits, failure));
     if (space_.up_bias_wanted) LAMINA_TRY(bias_sums(inner, layout_.rows, space_.up_bias_sums, failure));
-    if (!space_.fused) LAMINA_TRY(input_gradient(inner, failure));
+    if (!space_.whole) LAMINA_TRY(input_gradient(inner, failure));
     return residual_gradient(failure);
   }
 
@@ -102,6 +100,10 @@ class Backward {
     job.out_gradient = du, job.rows = count_;
     job.x = from_row(p_.x, first_), job.x_gradient = from_row(g_.x, first_);
     job.z = at(space_.z), job.inner = at(space_.inner), job.hidden = at(space_.hidden);
+    if (!space_.whole) {
+      job.x.data = const_cast<void *>(z.data), job.x.stride[0] = z.line;
+      return Machine::gradients(p_, layout_, packed_, job, rows_, failure);
+    }
     job.norm_sums = space_.norm_wanted ? floats(space_.norm_parts) : nullptr;
     z = {job.x.data, job.x.stride[0]};
     if (space_.normed) z = {job.z, p_.C};
@@ -110,6 +112,7 @@ class Backward {
     cuda::ColumnSumsJob sums;
     sums.gradient = job.norm_sums, sums.gradient_is_float = true, sums.gradient_line = 2 * p_.C;
     sums.rows = RowGradients::norm_parts(count_), sums.columns = static_cast<int>(2 * p_.C);
+    sums.slab = norm_slab;
     sums.sums = floats(space_.norm_sums), sums.add_to_sums = first_ > 0;
     return rows_.column_sums(sums, failure);
   }
@@ -166,7 +169,7 @@ class Backward {
     if (!space_.dz_wanted) return Status::ok;
     const View to = from_row(g_.x, first_);
     cuda::ProductJob job;
-    job.a = inner, job.b = {packed_ + layout_.up, p_.C, true};
+    job.a = inner, job.b = {packed_ + (space_.fused ? layout_.folded_up : layout_.up), p_.C, true};  // in the order of inner
     job.rows = count_, job.columns = static_cast<int>(p_.C), job.depth = layout_.rows;
     job.out_is_float = space_.normed && !space_.narrow;
     job.out = space_.normed ? at(space_.dz) : to.data, job.out_line = space_.normed ? p_.C : to.stride[0];
@@ -233,7 +236,9 @@ class Backward {
 template <class Machine>
 uint64_t backward_workspace_bytes(const Problem &p, const Gradients &g, const void *, int) {
   const PackedLayout layout(p, Machine::folds(p));
-  const auto bytes = [&](bool fused) { return static_cast<uint64_t>(BackwardSpace(p, g, layout, Machine::narrow(p.dtype), fused).total); };
+  const auto bytes = [&](bool fused) {
+    return static_cast<uint64_t>(BackwardSpace(p, g, layout, Machine::narrow(p.dtype), fused, fused && Machine::whole_gradients(p)).total);
+  };
   const uint64_t apart = bytes(false), fused = Machine::fuses_gradients(p, layout) ? bytes(true) : 0;
   return apart < fused ? fused : apart;  // where the rows lie decides at the run
 }
@@ -242,11 +247,11 @@ template <class Machine>
 Status backward(const Problem &p, const Gradients &g, const Run &run, Failure &failure) {
   const PackedLayout layout(p, Machine::folds(p));
   const bool fused = Machine::fuses_gradients(p, layout) && Machine::takes_gradients(p, g);
-  const BackwardSpace space(p, g, layout, Machine::narrow(p.dtype), fused);
+  const BackwardSpace space(p, g, layout, Machine::narrow(p.dtype), fused, fused && Machine::whole_gradients(p));
   char *workspace = static_cast<char *>(run.workspace);
   cuda::RowsLauncher rows(code_of(run.state), run.stream, p.dtype);
   LAMINA_TRY(rows.open(failure));
-  LAMINA_TRY(launch_pack(p, layout, rows, workspace + space.packed, failure));
+  LAMINA_TRY(launch_pack(p, layout, rows, workspace + space.packed, fused && !space.whole ? Third::paired : Third::none, failure));
   return Backward<Machine>(p, g, layout, space, workspace + space.packed, workspace, rows).run(failure);
 }
 

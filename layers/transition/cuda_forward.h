@@ -51,7 +51,11 @@ inline View from_row(View view, int64_t first) {
   return view;
 }
 
-inline Status launch_pack(const Problem &p, const PackedLayout &layout, cuda::RowsLauncher &rows, char *packed, Failure &failure) {
+// What stands behind the plain weights where a machine folds: gate and up with the norm folded in, or plain but at their cuda::paired_place(), or
+// nothing that anyone reads.
+enum class Third { folded, paired, none };
+inline Status launch_pack(const Problem &p, const PackedLayout &layout, cuda::RowsLauncher &rows, char *packed, Third third,
+                          Failure &failure) {
   cuda::PackJob job;
   const auto floats = [packed](int64_t at) { return reinterpret_cast<float *>(packed + at); };
   cuda::PackPart &up = job.part[0], &down = job.part[1];
@@ -63,10 +67,12 @@ inline Status launch_pack(const Problem &p, const PackedLayout &layout, cuda::Ro
   down.source[0] = {p.down.weight, p.down.bias, 1};
   down.rows = p.C, down.depth = p.I, down.line = p.I;
   down.weight = packed + layout.down, down.bias = floats(layout.down_bias);
-  if (layout.folded_up) {
+  if (layout.folded_up && third != Third::none) {
+    const bool paired = third == Third::paired;
     cuda::PackPart &folded = job.part[2] = up;
-    folded.folded = p.norm.weight.present, folded.norm_weight = p.norm.weight, folded.norm_bias = p.norm.bias;
-    folded.source[0].factor = up.gated ? gate_factor : 1;
+    folded.paired = paired;
+    folded.folded = !paired && p.norm.weight.present, folded.norm_weight = p.norm.weight, folded.norm_bias = p.norm.bias;
+    folded.source[0].factor = up.gated && !paired ? gate_factor : 1;
     folded.weight = packed + layout.folded_up, folded.bias = floats(layout.folded_up_bias);
   }
   if (p.norm.weight.present) job.norm = {p.norm.weight, p.norm.bias, p.C, floats(layout.norm)};
@@ -79,7 +85,7 @@ inline Status weights_of(const Problem &p, const PackedLayout &layout, cuda::Row
   packed = static_cast<const char *>(p.packed);
   if (packed) return Status::ok;
   packed = workspace;
-  return launch_pack(p, layout, rows, workspace, failure);
+  return launch_pack(p, layout, rows, workspace, Third::folded, failure);
 }
 
 // One group of rows through the portable kernels: norm, gate and up, down.
@@ -146,7 +152,8 @@ class Group {
   cuda::RowsLauncher &rows_;
 };
 
-// What one kernel may compute of a group's rows in backward, beside z: gradients of gates and values, hidden values, and the gradient of x.
+// What one kernel may compute of a group's rows in backward: gradients of gates and values and hidden values; of whole gradients also z and the
+// gradient of x, else x is z.
 struct RowGradients {
   cuda::ProductOperand out_gradient;  // masked
   View x, x_gradient;
@@ -157,10 +164,11 @@ struct RowGradients {
 };
 
 // A machine that has the portable kernels alone.  One with others says whether it reads folded weights, which problems' forward it takes,
-// and how; whether it may have a kernel for RowGradients, by shape, and takes these; and it has the functions of cuda::PortableKernels, which
+// and how; whether it may have a kernel for RowGradients, by shape, and takes these, whole; and it has the functions of cuda::PortableKernels, which
 // backward calls.
 struct PortableMachine : cuda::PortableKernels {
   static bool fuses_gradients(const Problem &, const PackedLayout &) { return false; }
+  static bool whole_gradients(const Problem &) { return false; }
   static bool takes_gradients(const Problem &, const Gradients &) { return false; }
   static Status gradients(const Problem &, const PackedLayout &, const char *, const RowGradients &, cuda::RowsLauncher &, Failure &) {
     return Status::ok;
@@ -185,7 +193,7 @@ template <class Machine>
 Status pack(const Problem &p, const Run &run, Failure &failure) {
   cuda::RowsLauncher rows(code_of(run.state), run.stream, p.dtype);
   LAMINA_TRY(rows.open(failure));
-  return launch_pack(p, PackedLayout(p, Machine::folds(p)), rows, static_cast<char *>(p.packed), failure);
+  return launch_pack(p, PackedLayout(p, Machine::folds(p)), rows, static_cast<char *>(p.packed), Third::folded, failure);
 }
 
 template <class Machine>

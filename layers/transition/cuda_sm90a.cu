@@ -7,6 +7,7 @@
 #include "kernels/cuda/sm90a_rows.cuh"
 #include "sm90a_fused.cuh"
 #include "sm90a_gradient.cuh"
+#include "sm90a_hidden_gradient.cuh"
 #include "sm90a_kernels.h"
 
 namespace lamina::transition {
@@ -18,6 +19,7 @@ LAMINA_FUSED_KERNELS(LAMINA_ROW)
 #define LAMINA_ROW(name, function) \
   extern "C" __global__ void __launch_bounds__(384, 1) name(const __grid_constant__ hopper::GradientJob job) { function(job); }
 LAMINA_GRADIENT_KERNELS(LAMINA_ROW)
+LAMINA_HIDDEN_GRADIENT_KERNELS(LAMINA_ROW)
 #undef LAMINA_ROW
 
 }  // namespace lamina::transition

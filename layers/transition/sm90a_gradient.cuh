@@ -9,6 +9,7 @@
 #include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/tile_statistics.cuh"
 #include "kernels/gpu/rows.cuh"
+#include "sm90a_activate_gradient.cuh"
 #include "sm90a_gradient_job.h"
 
 namespace lamina::transition::hopper {
@@ -91,7 +92,7 @@ __device__ void serve_gradient_rows(const GradientJob &job, GradientShared<T, C>
 // What a worker warpgroup knows of itself.
 template <class T, int C>
 struct GradientWorker {
-  static constexpr int blocks = 8;  // of 8 hidden channels: 16 packed rows, one step of the product with them
+  static constexpr int blocks = hidden_blocks;
   const GradientJob &job;
   GradientShared<T, C> &shared;
   int w;
@@ -125,7 +126,8 @@ struct GradientWorker {
     const uint64_t out_gradient = fresh_operand(shared.gradient[w]);
 #pragma unroll
     for (int k = 0; k < C / 16; ++k)
-      cuda::product<T, Lines::along_k, Lines::along_rows>(hidden, in_boxes(out_gradient, k, tile), cuda::deeper<Lines::along_rows>(by_down, k), k > 0);
+      cuda::product<T, Lines::along_k, Lines::along_rows>(hidden, in_boxes(out_gradient, k, tile),
+                                                          cuda::deeper<Lines::along_rows>(by_down, k), k > 0);
     down.advance();
     shared.up_full[up.at].wait(up.parity);
     const uint64_t z = fresh_operand(rows), by_up = cuda::operand(cuda::shared_address(shared.up[up.at]));
@@ -140,53 +142,8 @@ struct GradientWorker {
   __device__ void issue_through(float (&dz)[64], const uint32_t (&inner)[blocks][4], bool add) {
     const uint64_t b = cuda::operand(cuda::shared_address(shared.up[up_behind.at]), 128 * 64 * 2);
 #pragma unroll
-    for (int k = 0; k < blocks; ++k)
-      cuda::product<T, Lines::along_rows>(dz, inner[k], cuda::deeper<Lines::along_rows>(b, k), add || k > 0);
+    for (int k = 0; k < blocks; ++k) cuda::product<T, Lines::along_rows>(dz, inner[k], cuda::deeper<Lines::along_rows>(b, k), add || k > 0);
     cuda::commit_products();
-  }
-
-  // Gradients of gates and values in the form of the operand, and hidden values: all stored, columns as kernels/cuda/rows_job.h's paired_place() says.
-  __device__ void activate(const float (&before)[64], const float (&dh)[32], int group, int row, uint32_t (&inner)[blocks][4]) {
-    const int quad = lane() % 4;
-    const float *bias = job.up_bias + group * 128 + quad * 2;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      uint32_t values[4][2];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int t = half * 4 + i;
-        const float2 gate_bias = __ldg(reinterpret_cast<const float2 *>(bias + 16 * t)),
-                     value_bias = __ldg(reinterpret_cast<const float2 *>(bias + 16 * t + 8));
-#pragma unroll
-        for (int lower = 0; lower < 2; ++lower) {
-          float gate_gradient[2], value_gradient[2], value[2];
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            const float g = before[8 * t + 2 * lower + e] + (e ? gate_bias.y : gate_bias.x),
-                        v = before[8 * t + 4 + 2 * lower + e] + (e ? value_bias.y : value_bias.x), d = dh[4 * t + 2 * lower + e];
-            const float s = fmaf(0.5f, cuda::tanh_approximate(0.5f * g), 0.5f), opened = g * s;
-            gate_gradient[e] = d * v * fmaf(opened, 1.0f - s, s);
-            value_gradient[e] = d * opened;
-            value[e] = opened * v;
-          }
-          inner[t][lower] = cuda::pack_pair<T>(gate_gradient[0], gate_gradient[1]);
-          inner[t][2 + lower] = cuda::pack_pair<T>(value_gradient[0], value_gradient[1]);
-          values[i][lower] = cuda::pack_pair<T>(value[0], value[1]);
-        }
-      }
-#pragma unroll
-      for (int lower = 0; lower < 2; ++lower) {
-        if (row + lower * 8 >= job.rows) continue;
-        const int64_t at = (static_cast<int64_t>(row + lower * 8) * job.groups + group) * 64 + half * 32;  // of hidden; inner is twice as wide
-        T *to = static_cast<T *>(job.inner) + at * 2 + quad * 8;
-#pragma unroll
-        for (int block = 0; block < 2; ++block) {
-          const int t = half * 4 + block * 2;
-          *reinterpret_cast<uint4 *>(to + block * 32) = {inner[t][lower], inner[t][2 + lower], inner[t + 1][lower], inner[t + 1][2 + lower]};
-        }
-        *reinterpret_cast<uint4 *>(static_cast<T *>(job.hidden) + at + quad * 8) = {values[0][lower], values[1][lower], values[2][lower], values[3][lower]};
-      }
-    }
   }
 
   struct Moments {
@@ -301,8 +258,9 @@ struct GradientWorker {
         result[i] = cuda::pack_pair<T>(value.x, value.y);
       }
       __syncwarp();  // x of these 16 columns is in registers of the whole warp before it is overwritten
-      cuda::store_matrices(cuda::swizzled(cuda::shared_address(shared.x[w][j / 8]), warp() * 16 + matrix % 2 * 8 + lane() % 8, j % 8 + matrix / 2),
-                           result[0], result[1], result[2], result[3]);
+      cuda::store_matrices(
+          cuda::swizzled(cuda::shared_address(shared.x[w][j / 8]), warp() * 16 + matrix % 2 * 8 + lane() % 8, j % 8 + matrix / 2),
+          result[0], result[1], result[2], result[3]);
     }
   }
 
@@ -323,7 +281,7 @@ struct GradientWorker {
       cuda::wait_products<0>();
       hand_down_back();
       for (int group = 0; group < job.groups; ++group) {
-        activate(before, dh, group, row, inner);
+        activate_gradient<T>(job, before, dh, group, row, inner);
         cuda::begin_products();
         const bool more = group + 1 < job.groups;
         if (more) issue_hidden(rows, before, dh);

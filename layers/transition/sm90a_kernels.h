@@ -13,4 +13,7 @@
 #define LAMINA_GRADIENT_KERNELS(row)                                          \
   row(hopper_gradient_bfloat16, (hopper::gradient<gpu::bfloat16, 128>))       \
   row(hopper_gradient_float16, (hopper::gradient<gpu::float16, 128>))
+#define LAMINA_HIDDEN_GRADIENT_KERNELS(row)                                           \
+  row(hopper_hidden_gradient_bfloat16, (hopper::hidden_gradient<gpu::bfloat16, 256>)) \
+  row(hopper_hidden_gradient_float16, (hopper::hidden_gradient<gpu::float16, 256>))
 // clang-format on

@@ -122,10 +122,10 @@ TEST_CASE("cuda_sm90a fuses 16-bit rows of 128 and 256 channels, and takes the p
     launch("cuda_sm90a", p, [&](const auto &launches) { check_portable(p, launches); });
 }
 
-// Rows of a round: all of a row's own gradients in one kernel of Hopper, its products apart, or the portable kernels.
+// Rows of a round: a row's own gradients in one kernel of Hopper, its products apart, or the portable kernels.
 int64_t rows_of_round(const std::string &arch, const Problem &p) {
   if (arch != "cuda_sm90a" || p.dtype == Element::float32) return 8192;
-  return p.C == 128 && !p.relu && p.I % 64 == 0 ? 67584 : 32768;
+  return (p.C == 128 || p.C == 256) && !p.relu && p.I % 64 == 0 ? 67584 : 32768;
 }
 
 TEST_CASE("backward: gradients of parameters are gathered last, from sums that every round added to") {
@@ -146,9 +146,10 @@ TEST_CASE("backward: gradients of parameters are gathered last, from sums that e
           expect(is_gather == (static_cast<int64_t>(i) >= static_cast<int64_t>(launches.size()) - 1), "the last launch does not gather");
           if (is_gather) equal(one.grid[1], gathered, "gradients gathered");
           sums += one.kernel.starts_with("rows_column_sums");
-          if (!one.kernel.starts_with("hopper_gradient")) continue;
+          if (!one.kernel.starts_with("hopper_gradient") && !one.kernel.starts_with("hopper_hidden_gradient")) continue;
           const int64_t rows = std::min(at_once, p.M - fused++ * at_once);
-          expect(one.kernel == std::string("hopper_gradient_") + name_of(p.dtype), one.kernel + " is launched");
+          expect(one.kernel == (p.C == 128 ? "hopper_gradient_" : "hopper_hidden_gradient_") + std::string(name_of(p.dtype)),
+                 one.kernel + " is launched");
           equal(one.cluster, 2, "CTAs of a cluster");
           equal(one.grid[0], std::min<int64_t>(132, divide_up(divide_up(rows, 128), 2) * 2), "blocks");
         }

@@ -32,6 +32,12 @@ __device__ inline void store_shared_16(uint32_t address, uint4 value) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
                : "memory");
 }
+// 4 bytes of shared memory by their address.
+__device__ inline uint32_t load_shared_4(uint32_t address) {
+  uint32_t value;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
 
 // Four 8 x 8 matrices of 16-bit elements into registers; each lane gives the address of one line of 16 bytes.
 __device__ inline void load_matrices(uint32_t (&to)[4], uint32_t line) {

@@ -1,6 +1,7 @@
 // Gradients of 16-bit rows, eight elements a step: aligned to 16 bytes, widths multiples of 8.
 #pragma once
 #include "activation.cuh"
+#include "barrier.cuh"
 #include "rows_norm_fast.cuh"
 
 namespace lamina::cuda {
@@ -8,7 +9,8 @@ namespace lamina::cuda {
 // The job of rows_gradient.cuh where before, gradient and out are T.
 template <class T>
 __device__ void activation_gradient_by_eights(const ActivationGradientJob &job) {
-  asm volatile("griddepcontrol.launch_dependents;\n griddepcontrol.wait;" ::: "memory");
+  allow_next_kernel();
+  wait_for_previous_kernel();
   using Eight = gpu::Eight<T>;
   const unsigned groups = static_cast<unsigned>(job.columns) / 8;
   const int64_t at = static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x, row = at / groups;
@@ -53,7 +55,8 @@ __device__ void activation_gradient_by_eights(const ActivationGradientJob &job) 
 template <class T>
 __device__ void norm_gradient_in_registers(const NormGradientJob &job) {
   constexpr int groups = fast_norm_channels / 256;
-  asm volatile("griddepcontrol.launch_dependents;\n griddepcontrol.wait;" ::: "memory");
+  allow_next_kernel();
+  wait_for_previous_kernel();
   const int64_t row = (static_cast<int64_t>(blockIdx.x) * row_threads + threadIdx.x) / 32;
   if (row >= job.rows) return;
   using Eight = gpu::Eight<T>;

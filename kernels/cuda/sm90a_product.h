@@ -21,13 +21,19 @@ constexpr int hopper_per_dtype = (rows_kernel::hopper_count - rows_kernel::befor
 inline bool line_aligned(const void *data, int64_t line) { return line % 8 == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0; }
 inline bool view_aligned(const View &view) { return !view.present || line_aligned(view.data, view.stride[0]); }
 
-// Makes maps of 16-bit matrices [rows][columns], boxes of 64 columns.
+// Makes maps of 16-bit matrices [rows][columns], boxes of 64 columns or 32.
 class MatrixMaps {
  public:
   explicit MatrixMaps(const DeviceCode &code) : driver_(*code.driver) {}
-  Status make(const void *data, int64_t rows, int64_t columns, int64_t line, uint32_t box_rows, CUtensorMap &to, Failure &failure) const {
-    const TensorBoxes boxes{
-        data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1}, static_cast<uint64_t>(line), 0, {64, box_rows, 1}, 2};
+  Status make(const void *data, int64_t rows, int64_t columns, int64_t line, int box_rows, CUtensorMap &to, Failure &failure,
+              int box_columns = 64) const {
+    const TensorBoxes boxes{data,
+                            {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1},
+                            static_cast<uint64_t>(line),
+                            0,
+                            {static_cast<uint32_t>(box_columns), static_cast<uint32_t>(box_rows), 1},
+                            2,
+                            static_cast<uint16_t>(box_columns * 2)};
     return make_tensor_map(driver_, boxes, to, failure);
   }
 
@@ -36,23 +42,34 @@ class MatrixMaps {
 };
 
 template <class Job>
-Status launch_hopper(RowsLauncher &rows, int kernel, int64_t ctas, unsigned threads, Job &job, Failure &failure) {
+Status launch_hopper(RowsLauncher &rows, int kernel, int64_t ctas, unsigned threads, Job &job, Failure &failure, int64_t cluster = 1) {
   void *parameters[] = {&job};
-  return rows.launcher().launch({kernel, {static_cast<unsigned>(ctas), 1, 1}, threads, true}, parameters, failure);
+  return rows.launcher().launch({kernel, {static_cast<unsigned>(ctas), 1, 1}, threads, true, 0, static_cast<unsigned>(cluster)}, parameters,
+                                failure);
 }
 
-// Columns of a tile: the least time for whole rounds of all processors; narrow tiles fetch more for each product.
-inline int linear_tile_columns(int64_t M, int64_t N, int processors) {
-  constexpr struct {
-    int columns;
-    double cost;
-  } forms[] = {{256, 1.0}, {128, 1.08}, {64, 1.3}};
-  int best = 256;
+// Tiles of whole clusters, and how many clusters run at once.
+struct LinearRounds {
+  int64_t column_tiles, tiles;
+  int clusters;
+  LinearRounds(const LinearForm &form, int64_t M, int64_t N, int processors) {
+    const int64_t rows = static_cast<int64_t>(form.rows) * form.together;
+    column_tiles = (N + form.columns - 1) / form.columns;
+    tiles = (M + rows - 1) / rows * column_tiles;
+    clusters = static_cast<int>(processors / form.together < tiles ? processors / form.together : tiles);
+  }
+  int64_t rounds() const { return (tiles + clusters - 1) / clusters; }
+};
+
+// The form of the least time for whole rounds of all processors.  across: b lies along its rows, in boxes of 64 columns.
+inline int linear_form(int64_t M, int64_t N, int processors, bool across = false) {
+  int best = -1;
   double least = 0;
-  for (const auto &form : forms) {
-    const int64_t tiles = (M + 127) / 128 * ((N + form.columns - 1) / form.columns);
-    const double time = static_cast<double>((tiles + processors - 1) / processors) * form.columns * form.cost;
-    if (form.columns == 256 || time < least) best = form.columns, least = time;
+  for (int f = 0; f < linear_form_count; ++f) {
+    const LinearForm &form = linear_forms[f];
+    if (across && form.columns % 64) continue;
+    const double time = static_cast<double>(LinearRounds(form, M, N, processors).rounds()) * form.rows * form.columns * form.cost;
+    if (best < 0 || time < least) best = f, least = time;
   }
   return best;
 }
@@ -68,23 +85,25 @@ inline bool takes_linear(const RowsLauncher &rows, const ProductJob &job) {
 
 inline Status launch_linear(RowsLauncher &rows, const ProductJob &product, Failure &failure) {
   const MatrixMaps maps(rows.code());
-  const int processors = rows.code().processors, columns = linear_tile_columns(product.rows, product.columns, processors);
+  const int processors = rows.code().processors, f = linear_form(product.rows, product.columns, processors, product.b.transposed);
+  const LinearForm &form = linear_forms[f];
+  const LinearRounds of_form(form, product.rows, product.columns, processors);
   LinearJob job{};
   LAMINA_TRY(maps.make(product.a.data, product.rows, product.depth, product.a.line, 128, job.a, failure));
   if (product.b.transposed) LAMINA_TRY(maps.make(product.b.data, product.depth, product.columns, product.b.line, 64, job.b, failure));
-  else
-    LAMINA_TRY(maps.make(product.b.data, product.columns, product.depth, product.b.line, static_cast<uint32_t>(columns), job.b, failure));
-  LAMINA_TRY(maps.make(product.out, product.rows, product.columns, product.out_line, 64, job.out, failure));
+  else LAMINA_TRY(maps.make(product.b.data, product.columns, product.depth, product.b.line, linear_b_box(form), job.b, failure));
+  LAMINA_TRY(maps.make(product.out, product.rows, product.columns, product.out_line, form.rows / 2, job.out, failure, form.box_columns));
   const View &residual = product.residual;
-  if (residual.present) LAMINA_TRY(maps.make(residual.data, product.rows, product.columns, residual.stride[0], 64, job.residual, failure));
+  if (residual.present)
+    LAMINA_TRY(maps.make(residual.data, product.rows, product.columns, residual.stride[0], form.rows / 2, job.residual, failure,
+                         form.box_columns));
   job.has_residual = residual.present;
-  job.row_tiles = static_cast<int>((product.rows + 127) / 128), job.column_tiles = (product.columns + columns - 1) / columns;
+  job.tiles = static_cast<int>(of_form.tiles), job.column_tiles = static_cast<int>(of_form.column_tiles);
   job.chunks = static_cast<int>((product.depth + 63) / 64), job.columns = product.columns;
   job.epilogue = linear_epilogue(product.activation, product.bias, product.scale);
-  const int64_t tiles = static_cast<int64_t>(job.row_tiles) * job.column_tiles;
-  const int form = product.b.transposed ? 2 : is_smooth(product.activation), width = columns == 256 ? 0 : columns == 128 ? 3 : 6;
-  return launch_hopper(rows, rows_kernel::hopper_linear_bfloat16_256_plain + (rows.type() - 1) * hopper_per_dtype + width + form,
-                       tiles < processors ? tiles : processors, linear_shape(columns).threads, job, failure);
+  const int epilogue = product.b.transposed ? 2 : is_smooth(product.activation);
+  return launch_hopper(rows, rows_kernel::hopper_linear_bfloat16_128x256_plain + (rows.type() - 1) * hopper_per_dtype + 3 * f + epilogue,
+                       of_form.clusters * form.together, linear_shape(form).threads, job, failure, form.together);
 }
 
 inline bool takes_sums(const RowsLauncher &rows, const ProductJob &job) {
@@ -123,8 +142,9 @@ struct HopperKernels {
                        line_aligned(given.x, given.x_line) && line_aligned(given.out, given.out_line);
     if (!takes) return rows.normalise(given, failure);
     NormJob job = given;
-    return launch_hopper(rows, rows_kernel::hopper_normalise_bfloat16 + (rows.type() - 1) * hopper_per_dtype, (job.rows + 7) / 8, 256, job,
-                         failure);
+    const int at_once = 8 * fast_norm_rows(job.channels);
+    return launch_hopper(rows, rows_kernel::hopper_normalise_bfloat16_1024 + (rows.type() - 1) * hopper_per_dtype + (job.channels > 1024),
+                         (job.rows + at_once - 1) / at_once, 256, job, failure);
   }
   static Status norm_gradient(RowsLauncher &rows, const NormGradientJob &given, Failure &failure) {
     const bool takes = rows.type() != 0 && !given.x_is_float && !given.gradient_is_float && given.channels % 8 == 0 &&

@@ -30,7 +30,8 @@ Status encode(const Driver &driver, const TensorBoxes &boxes, CUtensorMap &map, 
   const CUresult status =
       driver.tensor_map(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, boxes.rank, const_cast<void *>(boxes.data),
                         reinterpret_cast<const cuuint64_t *>(boxes.extent), strides, boxes.box, dense, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                        CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+                        boxes.line_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return status == CUDA_SUCCESS ? Status::ok : driver_failed(driver, status, "cuTensorMapEncodeTiled", failure);
 }
 

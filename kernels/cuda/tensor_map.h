@@ -1,4 +1,4 @@
-// Tensor maps for boxes of bf16 in the 128-byte swizzle that tensor_copy.cuh expects.  Pure arithmetic on the host: no device is touched.
+// Tensor maps for boxes of bf16 in the swizzles that tensor_copy.cuh expects.  Pure arithmetic on the host: no device is touched.
 #pragma once
 #include "driver.h"
 
@@ -11,7 +11,8 @@ struct TensorBoxes {
   uint64_t extent[3];
   uint64_t row, matrix;
   uint32_t box[3];
-  uint32_t rank;
+  uint16_t rank;
+  uint16_t line_bytes = 128;  // of a box's lines, the swizzle with it: 128, or 64
 };
 
 // Maps made lately are remembered: hosts call with the same buffers again and again.  [thread-safe]

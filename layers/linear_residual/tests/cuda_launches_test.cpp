@@ -70,12 +70,15 @@ TEST_CASE("portable kernels: a product a round of 32768 rows, and the norm behin
          {{"rows_product_float16", 512}, {"rows_normalise_float16", 4096}, {"rows_product_float16", 114}, {"rows_normalise_float16", 904}});
 }
 
-TEST_CASE("cuda_sm90a: tiles of 256, 128 or 64 columns by what fills the processors") {
-  launch("cuda_sm90a", {16384, 4096, 1024}, {{"hopper_linear_bfloat16_256_plain", 132}});
-  launch("cuda_sm90a", {4096, 5120, 1280}, {{"hopper_linear_bfloat16_128_plain", 132}});
-  launch("cuda_sm90a", {128, 1280, 1280, Element::float16}, {{"hopper_linear_float16_64_plain", 20}});
+TEST_CASE("cuda_sm90a: the tile that fills the processors in whole rounds") {
+  launch("cuda_sm90a", {16384, 4096, 1024}, {{"hopper_linear_bfloat16_128x256_plain", 132}});
+  launch("cuda_sm90a", {4096, 5120, 1280}, {{"hopper_linear_bfloat16_256x160_plain", 128}});
+  launch("cuda_sm90a", {16384, 1024, 1152}, {{"hopper_linear_bfloat16_128x128_plain", 132}});
+  launch("cuda_sm90a", {128, 1280, 1280, Element::float16}, {{"hopper_linear_float16_128x64_plain", 20}});
   launch("cuda_sm90a", {4096, 5120, 1280, Element::bfloat16, true, true},
-         {{"hopper_linear_bfloat16_128_plain", 132}, {"hopper_normalise_bfloat16", 512}});
+         {{"hopper_linear_bfloat16_256x160_plain", 128}, {"hopper_normalise_bfloat16_2048", 256}});
+  launch("cuda_sm90a", {16384, 4096, 1024, Element::bfloat16, true, true},
+         {{"hopper_linear_bfloat16_128x256_plain", 132}, {"hopper_normalise_bfloat16_1024", 512}});
 }
 
 TEST_CASE("cuda_sm90a: what tensor copies cannot take goes to the portable kernels") {

@@ -19,7 +19,7 @@ inline bool takes_backward_shapes(Gradients g) {
 
 struct BackwardPlan {
   Plan forward;  // a and o lie as there
-  int64_t x_gradient, a_gradient, factors, output_sums, front_sums, totals, workspace;
+  int64_t x_gradient, a_gradient, factors, output_sums, front_sums, norm_sums, workspace;
 
   BackwardPlan(const Problem &p, int processors) : forward(p) {
     const int64_t cells = forward.group * forward.per_batch, planes = 128 * cells * 2, blocks = processors;
@@ -28,7 +28,7 @@ struct BackwardPlan {
     x_gradient = cuts.take(planes), a_gradient = cuts.take(planes);
     factors = cuts.take(factor_planes * cells * 2);
     output_sums = cuts.take(blocks * 2 * sums_of_128 * 4), front_sums = cuts.take(blocks * sums_of_128 * 4);
-    totals = cuts.take(6 * sums_of_128 * 4);
+    norm_sums = cuts.take(norm_sums_bytes(128));
     workspace = cuts.total;
   }
 };
@@ -50,19 +50,15 @@ class BackwardLaunch : BackwardLaunches {
   }
 
   Status finish(Failure &failure) {
-    TotalsJob totals{floats(plan_.front_sums), floats(plan_.output_sums), 4,           2,
-                     quarter_blocks(),         code_.processors,          sums_of_128, floats(plan_.totals)};
-    LAMINA_TRY(launch(kernel::hopper_total_sums, 6 * sums_of_128 * 4 / rows_threads, 1, finish_shape, totals, failure));
-    const PackedLayout &layout = forward_.layout;
-    const int H = static_cast<int>(p_.H), firsts[] = {0, 8, 2 * H, 2 * H + 8, 0, 0}, blocks[] = {0, 0, 0, 0, 4, 5};
-    FoldedFinishJob job{};
-    job.totals = floats(plan_.totals);
-    for (int item = 0; item < 6; ++item)
-      job.item[item].block = blocks[item], job.item[item].first = firsts[item], job.item[item].packed_rows = item < 4;
-    job.rows[0] = {packed(layout.front.weight), 0, 512, false}, job.rows[1] = {packed(layout.out_gate.weight), 4, 128, false};
-    job.rows[2] = {packed(layout.out.weight), 5, 128, false};
-    job.rows_of_pair = 2, job.rows_of_o = 1;
-    return BackwardLaunches::finish(of_backward(kernel::hopper_finish), job, failure);
+    const int H = static_cast<int>(p_.H), firsts[] = {0, 8, 2 * H, 2 * H + 8, 0, 128};
+    TotalsJob job{};
+    for (int at = 0; at < 6; ++at) {
+      const bool front = at < 4;
+      TotalsItem &item = job.item[at];
+      item.sums = floats(front ? plan_.front_sums : plan_.output_sums), item.step = (front ? 4 : 2) * sums_of_128;
+      item.parts = front ? quarter_blocks() : code_.processors, item.first = firsts[at], item.packed_sums = front;
+    }
+    return BackwardLaunches::finish(of_backward(kernel::hopper_total_sums), kernel::hopper_finish, job, floats(plan_.norm_sums), failure);
   }
 
  private:

@@ -42,8 +42,9 @@ __device__ Operand balanced(Operand first, float missing) {
   float until = step;  // steps of the lanes up to this one
 #pragma unroll
   for (int distance = 1; distance < 32; distance *= 2) {
-    const float other = __shfl_up_sync(~0u, until, distance);
-    if (static_cast<int>(threadIdx.x % 32) >= distance) until += other;
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const float other = __shfl_sync(~0u, until, (lane - distance) & 31);
+    if (lane >= distance) until += other;
   }
   return until - step / 2 < fabsf(missing) ? moved : first;
 }
@@ -65,8 +66,7 @@ struct PackShare {
     switch (from.dtype) {
       case DType::float32: return typed(static_cast<const float *>(from.data));
       case DType::float16: return typed(static_cast<const float16 *>(from.data));
-      case DType::bfloat16: return typed(static_cast<const bfloat16 *>(from.data));
-      default: return each([&](int64_t at) { return gpu::load_any(from.data, from.dtype, at); });
+      default: return typed(static_cast<const bfloat16 *>(from.data));  // the contract has no other parameters
     }
   }
 };

@@ -29,7 +29,7 @@ constexpr LaunchShape weights_256_shape = {384, 201728}, input_256_shape = {384,
 
 struct Output256Job {  // pair, o, out_gradient -> slots 3 and 4, factors
   PositionMaps pair, incoming;
-  CUtensorMap o;                  // planes [256, positions], boxes of 256 x 64 positions
+  CUtensorMap o;                  // planes [256, positions], boxes of 64 x 64 positions
   CUtensorMap gradients;          // slots 3 and 4: [512, positions], boxes of 64 x 64
   CUtensorMap gate, weights;      // packed, folded: [256, 256] each, boxes of 128 rows x 64
   const float *gate_bias, *bias;  // of the packed rows

@@ -5,10 +5,11 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
-// Parts that positions are cut into, so that every processor sums one block of rows over one part; a part has a chunk at least.
+// Parts that positions are cut into, so that every processor sums one block of rows over one part; a part has 16 chunks at least, or all:
+// with fewer, a part's sums would be more to write and to add up than the products save.
 inline int parts_of(int processors, int blocks, int64_t chunks) {
-  const int64_t parts = processors / blocks < 1 ? 1 : processors / blocks;
-  return static_cast<int>(parts < chunks ? parts : chunks);
+  const int64_t parts = processors / blocks < 1 ? 1 : processors / blocks, most = chunks < 16 ? 1 : chunks / 16;
+  return static_cast<int>(parts < most ? parts : most);
 }
 
 struct Backward256Plan {

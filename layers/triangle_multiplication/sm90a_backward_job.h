@@ -34,7 +34,7 @@ struct OutputBackwardJob {  // out_gradient, pair and o -> gradient of o; factor
   const float *gate_bias, *bias;
   View dropout_mask;
   void *factors;  // [factor_planes][positions]
-  float *sums;    // [gridDim.x][2][sums_of_128]: gate, projection
+  float *sums;    // [clusters][2][sums_of_128]: gate, projection
   bool add;       // to what sums holds
   Cells cells;
   int tiles;

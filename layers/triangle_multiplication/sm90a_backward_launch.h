@@ -26,7 +26,7 @@ inline int64_t saved_planes(const Problem &p, int64_t batches, int64_t per_batch
 // Of one group of batches.
 class BackwardLaunches : protected Launches {
  protected:
-  // `forward` tells where a lies in the workspace; b and o lie behind it.
+  // `forward` tells where a and o lie in the workspace; b lies behind a.
   BackwardLaunches(const Gradients &g, const Plan &forward, char *workspace, const cuda::DeviceCode &code, cuda::Launcher &launcher)
       : Launches(g.p, forward.pitch, forward.per_batch, g.p.dtype == DType::float16, code, launcher),
         g_(g),
@@ -41,7 +41,8 @@ class BackwardLaunches : protected Launches {
   int64_t planes() const { return p_.C * static_cast<int64_t>(positions_) * 2; }
   char *place_of_a() const { return at(forward_.a); }
   char *place_of_b() const { return at(forward_.a) + planes(); }
-  char *place_of_o() const { return at(forward_.a) + 2 * planes(); }
+  // Behind b, or where the plan has put it before a.
+  char *place_of_o() const { return forward_.o > forward_.a ? place_of_a() + 2 * planes() : at(forward_.o); }
   // Of the row of a table whose twin for fp16 lies `twin` rows behind it.
   int of_backward(int row) const {
     return row + (half_ ? kernel::hopper_contract_square_mixed_float16 - kernel::hopper_contract_square_mixed : 0);

@@ -29,11 +29,7 @@ struct FrontPlanes {
 };
 
 template <class T>
-__device__ void feed_front_256(const Front256Job &job, Front256Shared<T> &shared, int split, int first, int step) {
-  shared.weights_full.expect(sizeof shared.weights);
-  for (int pass = 0; pass < front_256_passes; ++pass)
-    for (int box = 0; box < wide / 64; ++box)
-      cuda::load_box(job.weights, shared.weights_full, shared.weights[box][pass], box * 64, (split * front_256_passes + pass) * 128);
+__device__ void feed_front_256(const Front256Job &job, Front256Shared<T> &shared, int first, int step) {
   RingIndex<front_256_boxes> slot;
   Walk at(job.cells, first * tile, step * tile);
   for (int t = first; t < job.tiles; t += step, at.advance())
@@ -136,6 +132,11 @@ __device__ void front_256(const Front256Job &job) {
       shared.staged_full[w].init(4), shared.staged_read[w].init(1);
     }
     cuda::publish_barriers();
+    // The packed weights are older than the kernel before this one: all between them wait before they let the next one start.
+    shared.weights_full.expect(sizeof shared.weights);
+    for (int pass = 0; pass < front_256_passes; ++pass)
+      for (int box = 0; box < wide / 64; ++box)
+        cuda::load_box(job.weights, shared.weights_full, shared.weights[box][pass], box * 64, (split * front_256_passes + pass) * 128);
   }
   cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) cuda::allow_next_kernel();
@@ -149,7 +150,7 @@ __device__ void front_256(const Front256Job &job) {
     cuda::lower_registers<40>();
     if (threadIdx.x % 32 == 0) {
       if (warp < backward_workers) serve_front_256(job, shared, warp, split, first, step);
-      else if (warp == backward_workers) feed_front_256(job, shared, split, first, step);
+      else if (warp == backward_workers) feed_front_256(job, shared, first, step);
     }
   }
 }

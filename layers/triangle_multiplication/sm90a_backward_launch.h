@@ -113,8 +113,11 @@ class BackwardLaunches : protected Launches {
     NormSumsJob last{norm_sums, {g_.norm_in.weight, g_.norm_out.weight}, {g_.norm_in.bias, g_.norm_out.bias}};
     job.norm[0] = packed_floats(layout.norm_in), job.norm[1] = packed_floats(layout.norm_out), job.norm_sums = norm_sums;
     for (int which = 0; which < 2; ++which) job.norm_wanted[which] = last.norm_weight[which].present || last.norm_bias[which].present;
-    LAMINA_TRY(launch(totals_row, totals_ctas, 6, finish_shape, job, failure));
-    if (!job.norm_wanted[0] && !job.norm_wanted[1]) return Status::ok;
+    const bool norms = job.norm_wanted[0] || job.norm_wanted[1];
+    bool any = norms;
+    for (const TotalsItem &item : job.item) any = any || item.weight.present || item.bias.present;
+    if (any) LAMINA_TRY(launch(totals_row, totals_ctas, 6, finish_shape, job, failure));
+    if (!norms) return Status::ok;
     return launch(finish_row, static_cast<unsigned>(finish_ctas(static_cast<int>(p_.C))), 2, finish_shape, last, failure);
   }
 

@@ -28,7 +28,8 @@ struct BackwardPlan {
     cuts.total = forward.a;
     x_gradient = cuts.take(planes), a_gradient = cuts.take(planes);
     factors = cuts.take(factor_planes * cells * 2);
-    output_sums = cuts.take(clusters * 2 * sums_of_128 * 4), norm_sums = cuts.take(norm_sums_bytes(128));
+    output_sums = cuts.take(clusters * 2 * sums_of_128 * 4);
+    norm_sums = x_gradient;  // written when all groups of batches are done with; N above 32 makes both gradients long enough
     // o and a are of no use any more when the front's sums are written, so these end where a does, unless another group of batches follows.
     const bool over = p.B <= forward.group;
     const int64_t under = 2 * planes, beyond = (front_bytes - under + 255) / 256 * 256;

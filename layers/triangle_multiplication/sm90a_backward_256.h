@@ -28,7 +28,7 @@ struct Backward256Plan {
     factors = cuts.take(2 * factor_planes * cells * 2);
     front_sums = cuts.take(static_cast<int64_t>(front_parts) * front_blocks * sums_of(wide) * 4);
     out_sums = cuts.take(static_cast<int64_t>(out_parts) * out_blocks * sums_of(wide) * 4);
-    norm_sums = cuts.take(norm_sums_bytes(wide));
+    norm_sums = forward.a;  // written when all groups of batches are done with; N above 32 makes the slots long enough
     workspace = cuts.total;
   }
 };

@@ -8,7 +8,7 @@
 namespace lamina::triangle_multiplication::hopper {
 
 constexpr int front_256_splits = 4, front_256_passes = 2;  // passes of 64 channels
-constexpr int front_256_boxes = 6;  // in the ring
+constexpr int front_256_boxes = 6;                         // in the ring
 template <class T>
 struct Front256Shared {
   alignas(1024) T weights[wide / 64][front_256_passes][128][64];

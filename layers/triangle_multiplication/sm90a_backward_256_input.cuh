@@ -40,7 +40,8 @@ __device__ void load_input_weights(const Input256Job &job, Barrier &full, T (&to
       cuda::load_box_for_all(job.gate, full, to[box], box * 64, within * 64, all);
     } else {  // eight groups, of eight rows each
       const bool projections = slot == 1 || slot == 3, of_b = slot == 1 || slot == 2;
-      cuda::load_box_for_all(projections ? job.projections : job.gates, full, to[box], box * 64, 0, (of_b ? wide / 8 : 0) + within * 8, all);
+      cuda::load_box_for_all(projections ? job.projections : job.gates, full, to[box], box * 64, 0, (of_b ? wide / 8 : 0) + within * 8,
+                             all);
     }
   }
 }

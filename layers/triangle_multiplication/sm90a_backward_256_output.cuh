@@ -15,7 +15,7 @@ struct Output256Shared {
   alignas(1024) T gate[wide / 64][128][64];
   alignas(1024) T weights[wide / 64][128][64];
   BoxRing<T, output_256_boxes> ring;
-  alignas(1024) T staged[backward_workers][tile * 64];  // out_gradient [64 positions][64]; then [64 channels][64 positions]
+  alignas(1024) T staged[backward_workers][tile * 64];   // out_gradient [64 positions][64]; then [64 channels][64 positions]
   alignas(1024) T of_gate[backward_workers][tile * 64];  // [64 channels][64 positions]
   float half_gate_bias[128], bias[128];
   Barrier weights_full[2];

@@ -13,7 +13,7 @@ namespace lamina::triangle_multiplication::hopper {
 
 constexpr LaunchShape output_backward_shape = {384, 222208}, front_backward_shape = {384, 232448}, front_weights_shape = {384, 168960};
 constexpr LaunchShape finish_shape = {256, 0};
-constexpr int totals_ctas = 64;                         // of each linear layer
+constexpr int totals_ctas = 64;  // of each linear layer
 constexpr int64_t norm_sums_bytes(int64_t C) { return 6 * totals_ctas * 2 * C * 4; }
 constexpr int finish_ctas(int C) { return 2 * C / 32; }  // of each LayerNorm: 32 of its 2 C numbers each
 // Of a row of pair or o: 1 / s and m, its deviation and mean, as two 16-bit numbers each.  A gradient dv' = s dv sums with the raw row:
@@ -69,14 +69,14 @@ struct FrontWeightsJob {  // the same -> sums for the weights; block b takes 128
 
 // The last two steps: from the sums of all parts to gradients.  A CTA of the first adds up a few rows of one linear layer, in the parts'
 // order, writes that layer's gradients and leaves what these rows give to the gradients of the LayerNorm before it; the second adds that up.
-struct TotalsItem {  // a linear layer
-  View weight, bias;    // its gradients
-  const float *sums;    // [parts], `step` floats apart: rows of it are rows of blocks [sums_of(C)]
+struct TotalsItem {   // a linear layer
+  View weight, bias;  // its gradients
+  const float *sums;  // [parts], `step` floats apart: rows of it are rows of blocks [sums_of(C)]
   int64_t step;
   int parts;
-  int first;            // its first row among those of sums
-  const void *weights;  // its first row of the packed, unfolded weights
-  float factor;         // of the packed rows
+  int first;                         // its first row among those of sums
+  const void *weights;               // its first row of the packed, unfolded weights
+  float factor;                      // of the packed rows
   bool packed_sums, packed_weights;  // whose rows lie as PackedLayout says of the front
   int norm;                          // before it: 0 pair's, 1 o's
 };

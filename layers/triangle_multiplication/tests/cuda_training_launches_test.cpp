@@ -259,8 +259,8 @@ TEST_CASE("at 256 channels each product is left out where nobody wants it") {
   launched({"norm_out_bias_gradient"}, of_norms)({"hopper_weights_of_o_256"});
   launched({"out_gate_weight_gradient"}, of_parameters)({"hopper_weights_of_pair_256"});
   launched({"residual_gradient"}, {})({"copy_rows"});
-  launched({"pair_gradient"}, {})(
-      {"hopper_norm_256", "hopper_contract_", "hopper_contract_", "hopper_front_gradients_256", "hopper_input_256"});
+  launched({"pair_gradient"},
+           {})({"hopper_norm_256", "hopper_contract_", "hopper_contract_", "hopper_front_gradients_256", "hopper_input_256"});
   launched({"a_gate_weight_gradient"}, of_parameters)(
       {"hopper_norm_256", "hopper_contract_", "hopper_contract_", "hopper_front_gradients_256", "hopper_weights_of_pair_256"});
 }

@@ -55,6 +55,7 @@ void wait_products(int pending);
 
 // Clusters.
 int cluster_rank();
+void store_at(float *to, int rank, float value);
 void meet_cluster();
 
 // setmaxnreg.  Its sum over the warps is the kernels' own static_assert; here all warps of a warpgroup must agree.

@@ -38,6 +38,10 @@ void meet(int index, int threads) {
 }
 
 int cluster_rank() { return running_cta().rank(); }
+void store_at(float *to, int rank, float value) {
+  Cta &mine = running_cta();
+  std::memcpy(mine.cluster().cta(rank).pointer(mine.address(to)), &value, sizeof value);
+}
 
 void meet_cluster() {
   Cta &cta = running_cta();

@@ -24,6 +24,11 @@ __device__ inline uint32_t address_at(const void *pointer, int rank) {
   return address;
 }
 
+// Into the twin of `to` in CTA `rank`, which sees it after the next meet_cluster.
+__device__ inline void store_at(float *to, int rank, float value) {
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address_at(to, rank)), "f"(value) : "memory");
+}
+
 // Arrives at the twin of `barrier` in CTA `rank`, which may be the caller's own.
 __device__ inline void arrive_at(Barrier &barrier, int rank) {
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_at(&barrier, rank)) : "memory");

@@ -56,6 +56,7 @@ class Launcher {
   ~Launcher();
   Status open(Failure &failure);  // before the first launch
   Status launch(const Launch &launch, void **parameters, Failure &failure);
+  const DeviceCode &code() const { return code_; }
 
  private:
   const DeviceCode &code_;

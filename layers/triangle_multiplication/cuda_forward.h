@@ -78,6 +78,9 @@ inline Status cuda_check(const Problem &p, const void *state, Failure &failure) 
 inline uint64_t cuda_packed_bytes(const Problem &p, const void *) { return static_cast<uint64_t>(Plan(p).layout.total); }
 inline uint64_t cuda_workspace_bytes(const Problem &p, const void *, int) { return static_cast<uint64_t>(Plan(p).workspace); }
 
+// Whether pack waits for the kernel before it by itself, and so may be launched early: where it is compiled for Hopper.
+inline bool packs_early(const cuda::DeviceCode &code) { return code.image->lowest_capability >= 90; }
+
 // operands: their kind, 0 float32, 1 bfloat16, 2 float16.
 inline Status launch_pack_as(const Problem &p, const PackedLayout &layout, int operands, cuda::Launcher &launcher, void *packed,
                              Failure &failure) {
@@ -95,7 +98,8 @@ inline Status launch_pack_as(const Problem &p, const PackedLayout &layout, int o
               layout,
               static_cast<char *>(packed)};
   void *parameters[] = {&job};
-  return launcher.launch({kernel::pack_float32 + operands, {64, 7, 1}, 256}, parameters, failure);
+  // A warp a row of the widest part, where that is up to 256 channels wide.
+  return launcher.launch({kernel::pack_float32 + operands, {128, 7, 1}, 256, packs_early(launcher.code())}, parameters, failure);
 }
 inline Status launch_pack(const Problem &p, cuda::Launcher &launcher, void *packed, Failure &failure) {
   return launch_pack_as(p, Plan(p).layout, operand_kind(p), launcher, packed, failure);

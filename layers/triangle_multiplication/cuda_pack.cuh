@@ -1,6 +1,7 @@
 // Parameters of any strides and dtypes into the packed bytes that front and back read; blockIdx.y chooses the part.
 #pragma once
 #include "cuda_operands.cuh"
+#include "kernels/cuda/barrier.cuh"
 
 namespace lamina::triangle_multiplication {
 
@@ -38,46 +39,94 @@ __device__ Operand balanced(Operand first, float missing) {
   missing = Row<32>::over_lanes(missing);
   const Operand moved = next_to(first, missing > 0);
   const float step = fabsf(gpu::to_float(moved) - gpu::to_float(first));
-  float before = 0;  // steps of the lanes before this one
-  for (int lane = 0; lane < 32; ++lane) {
-    const float other = __shfl_sync(~0u, step, lane);
-    if (lane < static_cast<int>(threadIdx.x % 32)) before += other;
+  float until = step;  // steps of the lanes up to this one
+#pragma unroll
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const float other = __shfl_sync(~0u, until, (lane - distance) & 31);
+    if (lane >= distance) until += other;
   }
-  return before + step / 2 < fabsf(missing) ? moved : first;
+  return until - step / 2 < fabsf(missing) ? moved : first;
 }
+
+// A lane's share of up to 256 neighbours of a row: every 32nd.  All loads are on their way before the first one is used, and nothing
+// depends on what they bring: packing is short, so it waits for memory once.
+constexpr int pack_share = 8;
+struct PackShare {
+  float value[pack_share];
+
+  // Elements from `first` on, `stride` apart, `count` of them; zeros beyond.
+  __device__ void load(const View &from, int64_t first, int64_t stride, int64_t count) {
+    const int lane = threadIdx.x % 32;
+    const auto each = [&](auto element) {
+#pragma unroll
+      for (int i = 0; i < pack_share; ++i) value[i] = lane + i * 32 < count ? element(first + (lane + i * 32) * stride) : 0.0f;
+    };
+    const auto typed = [&]<class T>(const T *data) { each([=](int64_t at) { return to_float(data[at]); }); };
+    switch (from.dtype) {
+      case DType::float32: return typed(static_cast<const float *>(from.data));
+      case DType::float16: return typed(static_cast<const float16 *>(from.data));
+      default: return typed(static_cast<const bfloat16 *>(from.data));  // the contract has no other parameters
+    }
+  }
+};
+
+// Up to 256 numbers of a packed row, and of the LayerNorm to fold in.
+struct PackPiece {
+  PackShare row, weight, bias;
+
+  __device__ PackPiece(const PackedRow &source, const Norm *norm, int64_t first, int64_t depth) {
+    const View &from = source.linear->weight;
+    row.load(from, source.row * from.stride[0] + first * from.stride[1], from.stride[1], source.row < 0 ? 0 : depth - first);
+    if (!norm) return;
+    weight.load(norm->weight, first * norm->weight.stride[0], norm->weight.stride[0], depth - first);
+    bias.load(norm->bias, first * norm->bias.stride[0], norm->bias.stride[0], depth - first);
+  }
+};
 
 // A warp a row.  norm: the LayerNorm to fold in, or null.
 template <class Operand>
 __device__ void pack_linear(const PackJob &job, Part which, const PackedPart &part, const Norm *norm, int64_t warp, int64_t warps) {
+  constexpr int64_t piece_depth = 32 * pack_share;
   Operand *weight = reinterpret_cast<Operand *>(job.packed + part.weight);
   float *bias = reinterpret_cast<float *>(job.packed + part.bias);
   const int lane = threadIdx.x % 32;
   for (int64_t row = warp; row < part.rows; row += warps) {
     const PackedRow source = packed_row(job, which, row);
-    const View &from = source.linear->weight, &from_bias = source.linear->bias;
-    const auto value = [&](int64_t k) {
-      return source.row < 0 ? 0.0f : source.factor * gpu::load_any(from.data, from.dtype, source.row * from.stride[0] + k * from.stride[1]);
-    };
-    const auto of_norm = [&](const View &view, int64_t k) { return gpu::load_any(view.data, view.dtype, k * view.stride[0]); };
+    const View &from_bias = source.linear->bias;
+    float own_bias = 0;  // asked for before it is needed, too
+    if (lane == 0 && source.row >= 0 && from_bias.present)
+      own_bias = source.factor * gpu::load_any(from_bias.data, from_bias.dtype, source.row * from_bias.stride[0]);
+    PackPiece piece(source, norm, 0, part.depth);
     float mean = 0, shift = 0;
     if (norm) {
-      for (int64_t k = lane; k < part.depth; k += 32)
-        mean += value(k) * of_norm(norm->weight, k), shift += value(k) * of_norm(norm->bias, k);
+      for (int64_t from = 0; from < part.depth; from += piece_depth) {
+        if (from > 0) piece = PackPiece(source, norm, from, part.depth);
+#pragma unroll
+        for (int i = 0; i < pack_share; ++i) {
+          const float value = source.factor * piece.row.value[i];
+          mean += value * piece.weight.value[i], shift += value * piece.bias.value[i];
+        }
+      }
       mean = Row<32>::over_lanes(mean) / static_cast<float>(part.depth), shift = Row<32>::over_lanes(shift);
     }
     float missing = 0;
     Operand first{};
-    for (int64_t k = lane; k < part.depth; k += 32) {
-      const float exact = norm ? value(k) * of_norm(norm->weight, k) - mean : value(k);
-      const Operand rounded = gpu::from_float<Operand>(exact);
-      weight[row * part.depth + k] = rounded, missing += exact - gpu::to_float(rounded);
-      if (k == lane) first = rounded;
+    for (int64_t from = 0; from < part.depth; from += piece_depth) {
+      if (part.depth > piece_depth) piece = PackPiece(source, norm, from, part.depth);
+#pragma unroll
+      for (int i = 0; i < pack_share; ++i) {
+        const int64_t k = from + lane + i * 32;
+        if (k >= part.depth) continue;
+        const float value = source.factor * piece.row.value[i], exact = norm ? value * piece.weight.value[i] - mean : value;
+        const Operand rounded = gpu::from_float<Operand>(exact);
+        weight[row * part.depth + k] = rounded, missing += exact - gpu::to_float(rounded);
+        if (k == lane) first = rounded;
+      }
     }
     if constexpr (sizeof(Operand) == 2)  // folded parts are 128 wide at least: every lane has a number
       if (norm) weight[row * part.depth + lane] = balanced(first, missing);
-    if (lane > 0) continue;
-    const bool present = source.row >= 0 && from_bias.present;
-    bias[row] = shift + (present ? source.factor * gpu::load_any(from_bias.data, from_bias.dtype, source.row * from_bias.stride[0]) : 0.0f);
+    if (lane == 0) bias[row] = shift + own_bias;
   }
 }
 
@@ -89,6 +138,10 @@ __device__ inline void pack_norm(const Norm &norm, int64_t channels, float *to, 
 
 template <class Operand>
 __device__ void pack(const PackJob &job) {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900  // launched early there, see packs_early
+  cuda::wait_for_previous_kernel();
+  cuda::allow_next_kernel();
+#endif
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x,
                 threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
   const int64_t warp = thread / 32, warps = threads / 32;

@@ -18,17 +18,23 @@ inline bool takes_backward_shapes(Gradients g) {
 }
 
 struct BackwardPlan {
-  Plan forward;  // a and o lie as there
-  int64_t x_gradient, a_gradient, factors, output_sums, front_sums, totals, workspace;
+  Plan forward;  // but for a and o, which lie as said here
+  int64_t x_gradient, a_gradient, factors, output_sums, front_sums, norm_sums, workspace;
+  int clusters;  // of the output's kernel
 
-  BackwardPlan(const Problem &p, int processors) : forward(p) {
-    const int64_t cells = forward.group * forward.per_batch, planes = 128 * cells * 2, blocks = processors;
+  BackwardPlan(const Problem &p, int processors) : forward(p), clusters(processors / 2) {
+    const int64_t cells = forward.group * forward.per_batch, planes = 128 * cells * 2, front_bytes = processors / 4 * 4 * sums_of_128 * 4;
     Cuts cuts;
-    cuts.total = forward.workspace;
+    cuts.total = forward.a;
     x_gradient = cuts.take(planes), a_gradient = cuts.take(planes);
     factors = cuts.take(factor_planes * cells * 2);
-    output_sums = cuts.take(blocks * 2 * sums_of_128 * 4), front_sums = cuts.take(blocks * sums_of_128 * 4);
-    totals = cuts.take(6 * sums_of_128 * 4);
+    output_sums = cuts.take(clusters * 2 * sums_of_128 * 4);
+    norm_sums = x_gradient;  // written when all groups of batches are done with; N above 32 makes both gradients long enough
+    // o and a are of no use any more when the front's sums are written, so these end where a does, unless another group of batches follows.
+    const bool over = p.B <= forward.group;
+    const int64_t under = 2 * planes, beyond = (front_bytes - under + 255) / 256 * 256;
+    front_sums = cuts.take(!over ? front_bytes : beyond > 0 ? beyond : 0);
+    forward.o = cuts.take(planes), forward.a = cuts.take(2 * planes);
     workspace = cuts.total;
   }
 };
@@ -50,19 +56,15 @@ class BackwardLaunch : BackwardLaunches {
   }
 
   Status finish(Failure &failure) {
-    TotalsJob totals{floats(plan_.front_sums), floats(plan_.output_sums), 4,           2,
-                     quarter_blocks(),         code_.processors,          sums_of_128, floats(plan_.totals)};
-    LAMINA_TRY(launch(kernel::hopper_total_sums, 6 * sums_of_128 * 4 / rows_threads, 1, finish_shape, totals, failure));
-    const PackedLayout &layout = forward_.layout;
-    const int H = static_cast<int>(p_.H), firsts[] = {0, 8, 2 * H, 2 * H + 8, 0, 0}, blocks[] = {0, 0, 0, 0, 4, 5};
-    FoldedFinishJob job{};
-    job.totals = floats(plan_.totals);
-    for (int item = 0; item < 6; ++item)
-      job.item[item].block = blocks[item], job.item[item].first = firsts[item], job.item[item].packed_rows = item < 4;
-    job.rows[0] = {packed(layout.front.weight), 0, 512, false}, job.rows[1] = {packed(layout.out_gate.weight), 4, 128, false};
-    job.rows[2] = {packed(layout.out.weight), 5, 128, false};
-    job.rows_of_pair = 2, job.rows_of_o = 1;
-    return BackwardLaunches::finish(of_backward(kernel::hopper_finish), job, failure);
+    const int H = static_cast<int>(p_.H), firsts[] = {0, 8, 2 * H, 2 * H + 8, 0, 128};
+    TotalsJob job{};
+    for (int at = 0; at < 6; ++at) {
+      const bool front = at < 4;
+      TotalsItem &item = job.item[at];
+      item.sums = floats(front ? plan_.front_sums : plan_.output_sums), item.step = (front ? 4 : 2) * sums_of_128;
+      item.parts = front ? quarter_blocks() : plan_.clusters, item.first = firsts[at], item.packed_sums = front;
+    }
+    return BackwardLaunches::finish(of_backward(kernel::hopper_total_sums), kernel::hopper_finish, job, floats(plan_.norm_sums), failure);
   }
 
  private:
@@ -84,8 +86,8 @@ class BackwardLaunch : BackwardLaunches {
     job.factors = at(plan_.factors);
     job.sums = floats(plan_.output_sums), job.add = first_ > 0;
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
-    return launch(of_backward(kernel::hopper_output_backward), static_cast<unsigned>(code_.processors), 1, output_backward_shape, job,
-                  failure);
+    const int row = of_backward(kernel::hopper_output_backward);
+    return Launches::launch(row, static_cast<unsigned>(plan_.clusters * 2), output_backward_shape, &job, failure, 2);
   }
 
   template <class Job>

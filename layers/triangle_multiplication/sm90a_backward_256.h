@@ -5,15 +5,16 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
-// Parts that positions are cut into, so that every processor sums one block of rows over one part; a part has a chunk at least.
+// Parts that positions are cut into, so that every processor sums one block of rows over one part; a part has 16 chunks at least, or all:
+// with fewer, a part's sums would be more to write and to add up than the products save.
 inline int parts_of(int processors, int blocks, int64_t chunks) {
-  const int64_t parts = processors / blocks < 1 ? 1 : processors / blocks;
-  return static_cast<int>(parts < chunks ? parts : chunks);
+  const int64_t parts = processors / blocks < 1 ? 1 : processors / blocks, most = chunks < 16 ? 1 : chunks / 16;
+  return static_cast<int>(parts < most ? parts : most);
 }
 
 struct Backward256Plan {
   Plan forward;  // its a is where the slots begin
-  int64_t factors, front_sums, out_sums, totals, workspace;
+  int64_t factors, front_sums, out_sums, norm_sums, workspace;
   int front_parts, out_parts;
 
   Backward256Plan(const Problem &p, int processors) : forward(p) {
@@ -27,7 +28,7 @@ struct Backward256Plan {
     factors = cuts.take(2 * factor_planes * cells * 2);
     front_sums = cuts.take(static_cast<int64_t>(front_parts) * front_blocks * sums_of(wide) * 4);
     out_sums = cuts.take(static_cast<int64_t>(out_parts) * out_blocks * sums_of(wide) * 4);
-    totals = cuts.take((front_blocks + out_blocks) * sums_of(wide) * 4);
+    norm_sums = forward.a;  // written when all groups of batches are done with; N above 32 makes the slots long enough
     workspace = cuts.total;
   }
 };
@@ -68,28 +69,21 @@ class Backward256Launch : BackwardLaunches {
   }
 
   Status finish(Failure &failure) {
-    TotalsJob totals{floats(plan_.front_sums), floats(plan_.out_sums), front_blocks,  out_blocks,
-                     plan_.front_parts,        plan_.out_parts,        sums_of(wide), floats(plan_.totals)};
-    constexpr unsigned ctas = (front_blocks + out_blocks) * sums_of(wide) * 4 / rows_threads;
-    LAMINA_TRY(launch(kernel::hopper_total_sums, ctas, 1, finish_shape, totals, failure));
-    // Blocks of totals come in the order of the slots.
-    const PackedLayout &layout = forward_.layout;
-    const int blocks[] = {6, 0, 2, 4, 8, 10};
-    FoldedFinishJob job{};
-    job.totals = floats(plan_.totals);
-    for (int item = 0; item < 6; ++item) job.item[item].block = blocks[item];
-    for (int item = 0; item < 4; ++item)
-      job.rows[item] = {packed(layout.front.weight) + front_row(item / 2, item % 2) * wide * 2, blocks[item], wide, true};
-    job.rows[4] = {packed(layout.out_gate.weight), 8, wide, false}, job.rows[5] = {packed(layout.out.weight), 10, wide, false};
-    job.rows_of_pair = 5, job.rows_of_o = 1;
-    return BackwardLaunches::finish(of_256(kernel::hopper_finish_256), job, failure);
+    const int blocks[] = {6, 0, 2, 4, 8, 0};  // in the order of the slots
+    TotalsJob job{};
+    for (int at = 0; at < 6; ++at) {
+      const bool front = at < 5;
+      TotalsItem &item = job.item[at];
+      item.sums = floats(front ? plan_.front_sums : plan_.out_sums), item.step = (front ? front_blocks : out_blocks) * sums_of(wide);
+      item.parts = front ? plan_.front_parts : plan_.out_parts, item.first = blocks[at] * 128;
+    }
+    const int last = kernel::hopper_finish_256;
+    return BackwardLaunches::finish(of_256(kernel::hopper_total_sums_256), last, job, floats(plan_.norm_sums), failure);
   }
 
  private:
   // Slots are as long as this group of batches needs.
   char *slot(int which) const { return place_of_a() + which * planes(); }
-  // The first packed row of a's or b's projections or gates, which lie in groups of eight.
-  static int front_row(int operand, int gate) { return operand * 2 * wide + gate * 8; }
   int of_256(int row) const { return row + (half_ ? kernel::hopper_output_256_float16 - kernel::hopper_output_256 : 0); }
   void *factors(int which) const { return at(plan_.factors) + which * factor_planes * static_cast<int64_t>(positions_) * 2; }
 
@@ -98,7 +92,7 @@ class Backward256Launch : BackwardLaunches {
     const PackedLayout &layout = forward_.layout;
     LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
     LAMINA_TRY(map_positions(g_.out, job.incoming, failure));
-    LAMINA_TRY(map_planes(o_, wide, wide, job.o, failure));
+    LAMINA_TRY(map_planes(o_, wide, box, job.o, failure));
     LAMINA_TRY(map_planes(slot(3), 2 * wide, box, job.gradients, failure));
     LAMINA_TRY(map_weights(layout.folded_gate, wide, job.gate, failure));
     LAMINA_TRY(map_weights(layout.folded_out, wide, job.weights, failure));
@@ -163,8 +157,8 @@ class Backward256Launch : BackwardLaunches {
     LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
     LAMINA_TRY(map_positions(g_.pair, job.out, failure));
     job.tiles = (tiles_ + 1) / 2, job.cells = cells(), job.eps = static_cast<float>(p_.settings.eps);
-    const int ctas = job.tiles < code_.processors ? job.tiles : code_.processors;
-    return launch(of_256(kernel::hopper_input_256), static_cast<unsigned>(ctas), 1, input_256_shape, job, failure);
+    const unsigned pairs = static_cast<unsigned>((job.tiles < code_.processors ? job.tiles + 1 : code_.processors) / 2);
+    return Launches::launch(of_256(kernel::hopper_input_256), pairs * 2, input_256_shape, &job, failure, 2);
   }
 
   const Backward256Plan &plan_;

@@ -9,10 +9,11 @@
   row(hopper_weights_of_pair_256##suffix, hopper::weights_256_shape, hopper::Weights256Job, (hopper::weights_256<T, true>))       \
   row(hopper_weights_of_o_256##suffix, hopper::weights_256_shape, hopper::Weights256Job, (hopper::weights_256<T, false>))         \
   row(hopper_input_256##suffix, hopper::input_256_shape, hopper::Input256Job, (hopper::input_256<T>))                             \
-  row(hopper_finish_256##suffix, hopper::finish_shape, hopper::FoldedFinishJob, (hopper::finish<256, T>))                         \
+  row(hopper_total_sums_256##suffix, hopper::finish_shape, hopper::TotalsJob, (hopper::total_sums<256, T>))                       \
   row(hopper_clear_padding##suffix, hopper::finish_shape, hopper::ClearJob, (hopper::clear_padding<T>))
 
 #define LAMINA_HOPPER_256_KERNELS(row)                                                                                            \
   LAMINA_HOPPER_256_KERNELS_OF(row, , hopper::bfloat16)                                                                           \
-  LAMINA_HOPPER_256_KERNELS_OF(row, _float16, hopper::float16)
+  LAMINA_HOPPER_256_KERNELS_OF(row, _float16, hopper::float16)                                                                    \
+  row(hopper_finish_256, hopper::finish_shape, hopper::NormSumsJob, hopper::finish<256>)
 // clang-format on

@@ -20,10 +20,6 @@ struct Norm256Shared {
 
 template <class T>
 __device__ void serve_norm_256(const Norm256Job &job, Norm256Shared<T> &shared, int w, int first, int step) {
-  if (w == 0) {
-    shared.weights_full.expect(wide * wide * 2);
-    for (int box = 0; box < wide / 64; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[box], box * 64, 0);
-  }
   RingIndex<2> slot;
   const auto load_chunks = [&](int t, int from, int to) {
     for (int chunk = from; chunk < to; ++chunk, slot.advance()) {
@@ -102,6 +98,9 @@ __device__ void norm_256(const Norm256Job &job) {
       for (int slot = 0; slot < 2; ++slot) shared.gradients_full[w][slot].init(1), shared.gradients_free[w][slot].init(4);
     }
     cuda::publish_barriers();
+    // The packed weights are older than the kernel before this one: all between them wait before they let the next one start.
+    shared.weights_full.expect(wide * wide * 2);
+    for (int box = 0; box < wide / 64; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[box], box * 64, 0);
   }
   cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) cuda::allow_next_kernel();

@@ -1,5 +1,6 @@
 // At 256 channels: gradients of weights, sums over positions of 128 planes times a tensor of 256 channels, and of what the tensor's norm
-// adds.  The contraction's pipeline; a CTA keeps its sums for good and writes them once.
+// adds.  The contraction's pipeline; a CTA keeps its sums for good and writes them once.  Parts take turns with the chunks, so that what
+// neighbouring CTAs read at a time lies side by side in each plane.
 #pragma once
 #include "sm90a_backward_256_rows.cuh"
 
@@ -15,10 +16,10 @@ struct Weights256Shared {
 };
 
 template <class T, bool of_pair>
-__device__ void serve_weights_256(const Weights256Job &job, Weights256Shared<T> &shared, int block, int from, int to) {
+__device__ void serve_weights_256(const Weights256Job &job, Weights256Shared<T> &shared, int block, int first) {
   RingIndex<weights_256_stages> stage;
-  Walk at(job.cells, from * tile, tile);
-  for (int chunk = from; chunk < to; ++chunk, stage.advance(), at.advance()) {
+  Walk at(job.cells, first * tile, job.parts * tile);
+  for (int chunk = first; chunk < job.chunks; chunk += job.parts, stage.advance(), at.advance()) {
     shared.free[stage.at].wait(stage.parity ^ 1);
     Barrier &full = shared.full[stage.at];
     full.expect((128 + wide + 8) * 64 * 2);
@@ -34,13 +35,13 @@ __device__ void serve_weights_256(const Weights256Job &job, Weights256Shared<T> 
 }
 
 template <class T, bool of_pair>
-__device__ void work_weights_256(const Weights256Job &job, Weights256Shared<T> &shared, int group, int from, int to) {
+__device__ void work_weights_256(const Weights256Job &job, Weights256Shared<T> &shared, int group, int first) {
   constexpr Lines lines = of_pair ? Lines::along_rows : Lines::along_k;
   const Lane lane;
   RingIndex<weights_256_stages> stage;
   float sum[128], factor[4];  // every part has a chunk at least
   int before = 0;
-  for (int chunk = from; chunk < to; ++chunk, stage.advance()) {
+  for (int chunk = first; chunk < job.chunks; chunk += job.parts, stage.advance()) {
     shared.full[stage.at].wait(stage.parity);
     const uint64_t a = cuda::operand(cuda::shared_address(shared.rows[stage.at][group * 64]));
     const uint64_t b = cuda::operand(cuda::shared_address(shared.columns[stage.at]), 8192);
@@ -49,12 +50,12 @@ __device__ void work_weights_256(const Weights256Job &job, Weights256Shared<T> &
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       cuda::multiply_mixed<Lines::along_k, lines, T>(sum, cuda::deeper<Lines::along_k>(a, k), cuda::deeper<lines>(b, k),
-                                                     chunk > from || k > 0);
+                                                     chunk > first || k > 0);
       cuda::multiply_mixed<Lines::along_k, Lines::along_k, T>(factor, cuda::deeper<Lines::along_k>(a, k),
-                                                              cuda::deeper<Lines::along_k>(f, k), chunk > from || k > 0);
+                                                              cuda::deeper<Lines::along_k>(f, k), chunk > first || k > 0);
     }
     cuda::commit_products();
-    if (chunk > from) {  // the products of the stage before are done, in this warp: hand it back
+    if (chunk > first) {  // the products of the stage before are done, in this warp: hand it back
       cuda::wait_products<1>();
       if (lane.lane == 0) shared.free[before].arrive();
     }
@@ -71,8 +72,6 @@ __device__ void weights_256(const Weights256Job &job) {
   Weights256Shared<T> &shared = *reinterpret_cast<Weights256Shared<T> *>(dynamic);
   static_assert(sizeof(Weights256Shared<T>) <= weights_256_shape.shared_bytes && cuda::registers_fit(2, 232, 40));
   const int group = threadIdx.x / 128, part = blockIdx.x / job.blocks, block = blockIdx.x % job.blocks;
-  const int from = static_cast<int>(static_cast<int64_t>(job.chunks) * part / job.parts),
-            to = static_cast<int>(static_cast<int64_t>(job.chunks) * (part + 1) / job.parts);
   if (threadIdx.x == 0) {
     for (Barrier &barrier : shared.full) barrier.init(1);
     for (Barrier &barrier : shared.free) barrier.init(8);
@@ -83,10 +82,10 @@ __device__ void weights_256(const Weights256Job &job) {
   __syncthreads();
   if (group == 2) {
     cuda::lower_registers<40>();
-    if (threadIdx.x % 128 == 0) serve_weights_256<T, of_pair>(job, shared, block, from, to);
+    if (threadIdx.x % 128 == 0) serve_weights_256<T, of_pair>(job, shared, block, part);
   } else {
     cuda::raise_registers<232>();
-    work_weights_256<T, of_pair>(job, shared, group, from, to);
+    work_weights_256<T, of_pair>(job, shared, group, part);
   }
 }
 

@@ -6,85 +6,103 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
-// Parts' sums in their order: a quarter of them a thread, the four quarters one after the other.
-__device__ inline void total_sums(const TotalsJob &job) {
-  constexpr int elements = rows_threads / 4;
-  __shared__ float quarters[4][elements];
-  cuda::wait_for_previous_kernel();
-  const int within = threadIdx.x % elements, quarter = threadIdx.x / elements, at = blockIdx.x * elements + within;
-  const int front_size = job.front_blocks * job.size;
-  const bool front = at < front_size;  // a CTA's elements are all of one kind: sizes are multiples of 64
-  const float *from = front ? job.front + at : job.output + (at - front_size);
-  const int parts = front ? job.front_parts : job.output_parts, step = (front ? job.front_blocks : job.output_blocks) * job.size;
-  const int share = (parts + 3) / 4, end = (quarter + 1) * share < parts ? (quarter + 1) * share : parts;
-  float sum = 0;
-#pragma unroll 8
-  for (int part = quarter * share; part < end; ++part) sum += from[static_cast<int64_t>(part) * step];
-  quarters[quarter][within] = sum;
-  __syncthreads();
-  if (quarter == 0) job.totals[at] = quarters[0][within] + quarters[1][within] + quarters[2][within] + quarters[3][within];
-}
-static_assert(sums_of(128) % (rows_threads / 4) == 0 && sums_of(256) % (rows_threads / 4) == 0);
-
 __device__ inline int packed_row_of(int row, bool packed) { return packed ? row / 8 * 16 + row % 8 : row; }
 
-template <int C>
-struct TotalsRow {
-  const float *weight;
-  float bias;
-  __device__ TotalsRow(const float *totals, int block, int row)
-      : weight(totals + static_cast<int64_t>(block + row / 128) * sums_of(C) + row % 128 * C),
-        bias(totals[static_cast<int64_t>(block + row / 128) * sums_of(C) + 128 * C + row % 128]) {}
-};
+// Sums of 256 neighbouring floats over a quarter of all parts: a thread takes four of them, the quarters follow each other.
+__device__ inline void sum_quarter(const float *from, int64_t step, int parts, float4 (&quarters)[4][64]) {
+  const int within = threadIdx.x % 64, quarter = threadIdx.x / 64, share = (parts + 3) / 4;
+  const int end = (quarter + 1) * share < parts ? (quarter + 1) * share : parts;
+  float4 sum = {0, 0, 0, 0};
+#pragma unroll 8
+  for (int part = quarter * share; part < end; ++part) {
+    const float4 one = __ldcg(reinterpret_cast<const float4 *>(from + part * step) + within);
+    sum.x += one.x, sum.y += one.y, sum.z += one.z, sum.w += one.w;
+  }
+  quarters[quarter][within] = sum;
+}
+// This thread's one of the 256.
+__device__ inline float sum_of_quarters(const float4 (&quarters)[4][64]) {
+  const auto of = [&](int which) { return reinterpret_cast<const float *>(quarters[which])[threadIdx.x]; };
+  return of(0) + of(1) + of(2) + of(3);
+}
 
-template <int C>
-__device__ void finish_linear(const FoldedFinishJob &job, const FoldedItem &item) {
-  constexpr int rows_at_once = rows_threads / C;
-  const float *norm = job.norm[item.norm];
-  const int column = threadIdx.x % C;
-  for (int row = blockIdx.x * rows_at_once + threadIdx.x / C; row < C; row += gridDim.x * rows_at_once) {
-    const TotalsRow<C> totals(job.totals, item.block, item.first + packed_row_of(row, item.packed_rows));
+// A CTA's rows of a linear layer: C / totals_ctas, neighbours in sums too.
+template <int C, class T>
+__device__ void total_sums(const TotalsJob &job) {
+  constexpr int rows = C / totals_ctas, rows_at_once = 256 / C;
+  static_assert(rows_threads == 256 && rows <= 8 && 8 % rows == 0 && rows % rows_at_once == 0);
+  __shared__ float4 quarters[rows / rows_at_once][4][64];
+  __shared__ float row_sums[rows], of_norm[2][rows_at_once][C];
+  cuda::wait_for_previous_kernel();
+  cuda::allow_next_kernel();
+  const TotalsItem &item = job.item[blockIdx.y];
+  const bool to_norm = job.norm_wanted[item.norm];
+  if (!item.weight.present && !item.bias.present && !to_norm) return;
+  const int first = blockIdx.x * rows, column = threadIdx.x % C, row_of_thread = threadIdx.x / C;
+  const int first_sum = item.first + packed_row_of(first, item.packed_sums);
+  const float *block = item.sums + first_sum / 128 * static_cast<int64_t>(sums_of(C));
+  if (threadIdx.x / 32 < rows) {  // a warp a row's bias
+    const float *from = block + 128 * C + first_sum % 128 + threadIdx.x / 32;
+    float sum = 0;
+#pragma unroll 4
+    for (int part = threadIdx.x % 32; part < item.parts; part += 32) sum += __ldcg(from + part * item.step);
+    sum = Row<32>::over_lanes(sum);
+    if (threadIdx.x % 32 == 0) row_sums[threadIdx.x / 32] = sum;
+  }
+  const float weight = job.norm[item.norm][column], bias = job.norm[item.norm][C + column];
+  float packed[rows / rows_at_once];
+#pragma unroll
+  for (int at = 0; at < rows / rows_at_once; ++at) {
+    const int row = first + at * rows_at_once + row_of_thread;
+    packed[at] = to_float(static_cast<const T *>(item.weights)[packed_row_of(row, item.packed_weights) * C + column]);
+    sum_quarter(block + (first_sum % 128 + at * rows_at_once) * C, item.step, item.parts, quarters[at]);
+  }
+  __syncthreads();
+  float for_weight = 0, for_bias = 0;
+#pragma unroll
+  for (int at = 0; at < rows / rows_at_once; ++at) {
+    const int row = first + at * rows_at_once + row_of_thread;
+    const float row_sum = row_sums[row - first], total = sum_of_quarters(quarters[at]);
     if (item.weight.present)
       gpu::store_any(item.weight, row * item.weight.stride[0] + column * item.weight.stride[1],
-                     item.factor * fmaf(totals.weight[column], norm[column], totals.bias * norm[C + column]));
-    if (item.bias.present && column == 0) gpu::store_any(item.bias, row * item.bias.stride[0], item.factor * totals.bias);
+                     item.factor * fmaf(total, weight, row_sum * bias));
+    if (item.bias.present && column == 0) gpu::store_any(item.bias, row * item.bias.stride[0], item.factor * row_sum);
+    for_weight = fmaf(total, packed[at], for_weight), for_bias = fmaf(row_sum, packed[at], for_bias);
   }
-}
-
-// Sixteen columns of a LayerNorm's parameters: a thread sums every 16th row of one column.
-template <int C, class T>
-__device__ void finish_norm(const FoldedFinishJob &job, int which, int first) {
-  constexpr int turns = rows_threads / 16;
-  __shared__ float sums[turns][2][16];
-  const int lane = threadIdx.x % 16, turn = threadIdx.x / 16, column = first + lane;
-  if (!job.norm_weight[which].present && !job.norm_bias[which].present) return;
-  float weight = 0, bias = 0;
-  const int begin = which ? job.rows_of_pair : 0, end = which ? job.rows_of_pair + job.rows_of_o : job.rows_of_pair;
-  for (int at = begin; at < end; ++at) {
-    const FoldedRows &rows = job.rows[at];
-    const T *weights = static_cast<const T *>(rows.weights);
-#pragma unroll 8
-    for (int row = turn; row < rows.rows; row += turns) {
-      const TotalsRow<C> totals(job.totals, rows.block, row);
-      const float w = to_float(weights[packed_row_of(row, rows.packed_rows) * C + column]);
-      weight = fmaf(totals.weight[column], w, weight), bias = fmaf(totals.bias, w, bias);
-    }
-  }
-  sums[turn][0][lane] = weight, sums[turn][1][lane] = bias;
+  if (!to_norm) return;
+  of_norm[0][row_of_thread][column] = for_weight, of_norm[1][row_of_thread][column] = for_bias;
   __syncthreads();
-  if (turn > 0) return;
-  for (int other = 1; other < turns; ++other) weight += sums[other][0][lane], bias += sums[other][1][lane];
-  if (job.norm_weight[which].present) gpu::store_any(job.norm_weight[which], column * job.norm_weight[which].stride[0], weight);
-  if (job.norm_bias[which].present) gpu::store_any(job.norm_bias[which], column * job.norm_bias[which].stride[0], bias);
+  for (int at = threadIdx.x; at < 2 * C; at += rows_threads) {
+    float sum = 0;
+#pragma unroll
+    for (int row = 0; row < rows_at_once; ++row) sum += of_norm[at / C][row][at % C];
+    job.norm_sums[static_cast<int64_t>(blockIdx.y * totals_ctas + blockIdx.x) * 2 * C + at] = sum;
+  }
 }
 
-// blockIdx.y: one of the six linear layers, of which a CTA takes a few rows; then the LayerNorms of pair and of o, by columns.
-
-template <int C, class T>
-__device__ void finish(const FoldedFinishJob &job) {
+// blockIdx.y: the LayerNorm of pair or of o.  A CTA takes 32 of the 2 C numbers, a thread four of them over every 32nd of the rows.
+template <int C>
+__device__ void finish(const NormSumsJob &job) {
+  constexpr int turns = rows_threads / 8;
+  __shared__ float4 shared[turns][8];
   cuda::wait_for_previous_kernel();
-  if (blockIdx.y < 6) finish_linear<C>(job, job.item[blockIdx.y]);
-  else finish_norm<C, T>(job, blockIdx.x * 16 / C, blockIdx.x * 16 % C);
+  const int which = blockIdx.y, within = threadIdx.x % 8, turn = threadIdx.x / 8, first = blockIdx.x * 32;
+  const View &to = first < C ? job.norm_weight[which] : job.norm_bias[which];
+  if (!to.present) return;
+  const int begin = which ? 5 * totals_ctas : 0, end = which ? 6 * totals_ctas : 5 * totals_ctas;
+  float4 sum = {0, 0, 0, 0};
+#pragma unroll 10
+  for (int row = begin + turn; row < end; row += turns) {
+    const float4 one = __ldcg(reinterpret_cast<const float4 *>(job.norm_sums + static_cast<int64_t>(row) * 2 * C + first) + within);
+    sum.x += one.x, sum.y += one.y, sum.z += one.z, sum.w += one.w;
+  }
+  shared[turn][within] = sum;
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  float all = 0;
+#pragma unroll
+  for (int other = 0; other < turns; ++other) all += reinterpret_cast<const float *>(shared[other])[threadIdx.x];
+  gpu::store_any(to, (first % C + static_cast<int>(threadIdx.x)) * to.stride[0], all);
 }
 
 }  // namespace lamina::triangle_multiplication::hopper

@@ -21,11 +21,6 @@ struct FrontBackwardShared {
 // One thread a worker, in the order in which that needs things.
 template <class T>
 __device__ void serve_front_backward(const FrontBackwardJob &job, FrontBackwardShared<T> &shared, int w, int first, int step) {
-  if (w == 0) {
-    shared.weights_full.expect(sizeof shared.weights);
-    for (int pass = 0; pass < 4; ++pass)
-      for (int box = 0; box < 2; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[pass][box], box * 64, pass * 128);
-  }
   RingIndex<2> slot;
   Walk at(job.cells, first * tile, step * tile), ahead = at;
   const auto load_pair = [&] {
@@ -167,6 +162,10 @@ __device__ void front_backward(const FrontBackwardJob &job) {
       for (int slot = 0; slot < 2; ++slot) shared.gradients_full[w][slot].init(1), shared.gradients_free[w][slot].init(4);
     }
     cuda::publish_barriers();
+    // The packed weights are older than the kernel before this one: all between them wait before they let the next one start.
+    shared.weights_full.expect(sizeof shared.weights);
+    for (int pass = 0; pass < 4; ++pass)
+      for (int box = 0; box < 2; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[pass][box], box * 64, pass * 128);
   }
   cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) cuda::allow_next_kernel();
@@ -195,10 +194,6 @@ struct FrontWeightsShared {
 
 template <class T>
 __device__ void serve_front_weights(const FrontWeightsJob &job, FrontWeightsShared<T> &shared, int w, int quarter, int first, int step) {
-  if (w == 0) {
-    shared.weights_full.expect(sizeof shared.weights);
-    for (int box = 0; box < 2; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[box], box * 64, quarter * 128);
-  }
   RingIndex<2> slot;
   for (int t = first; t < job.tiles; t += step, slot.advance()) {
     shared.free[w][slot.at].wait(slot.parity ^ 1);
@@ -328,6 +323,9 @@ __device__ void front_weights(const FrontWeightsJob &job) {
     for (int w = 0; w < backward_workers; ++w)
       for (int slot = 0; slot < 2; ++slot) shared.full[w][slot].init(1), shared.free[w][slot].init(1);
     cuda::publish_barriers();
+    // As above.
+    shared.weights_full.expect(sizeof shared.weights);
+    for (int box = 0; box < 2; ++box) cuda::load_box(job.weights, shared.weights_full, shared.weights[box], box * 64, quarter * 128);
   }
   cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) cuda::allow_next_kernel();

@@ -13,7 +13,9 @@ namespace lamina::triangle_multiplication::hopper {
 
 constexpr LaunchShape output_backward_shape = {384, 222208}, front_backward_shape = {384, 232448}, front_weights_shape = {384, 168960};
 constexpr LaunchShape finish_shape = {256, 0};
-constexpr int finish_columns(int C) { return C / 8; }  // CTAs along x: 16 columns of a LayerNorm each, of both
+constexpr int totals_ctas = 64;  // of each linear layer
+constexpr int64_t norm_sums_bytes(int64_t C) { return 6 * totals_ctas * 2 * C * 4; }
+constexpr int finish_ctas(int C) { return 2 * C / 32; }  // of each LayerNorm: 32 of its 2 C numbers each
 // Of a row of pair or o: 1 / s and m, its deviation and mean, as two 16-bit numbers each.  A gradient dv' = s dv sums with the raw row:
 //   dW' = sum dv' x - sum dv' m,   db' = sum dv' / s
 // where the last two are further columns of the first product.
@@ -32,7 +34,7 @@ struct OutputBackwardJob {  // out_gradient, pair and o -> gradient of o; factor
   const float *gate_bias, *bias;
   View dropout_mask;
   void *factors;  // [factor_planes][positions]
-  float *sums;    // [gridDim.x][2][sums_of_128]: gate, projection
+  float *sums;    // [clusters][2][sums_of_128]: gate, projection
   bool add;       // to what sums holds
   Cells cells;
   int tiles;
@@ -65,34 +67,27 @@ struct FrontWeightsJob {  // the same -> sums for the weights; block b takes 128
   int tiles;
 };
 
-struct TotalsJob {              // sums over blocks, in their order
-  const float *front, *output;  // [parts][blocks][size] each
-  int front_blocks, output_blocks, front_parts, output_parts;
-  int size;       // of a block, sums_of(C)
-  float *totals;  // [front_blocks + output_blocks][size]
+// The last two steps: from the sums of all parts to gradients.  A CTA of the first adds up a few rows of one linear layer, in the parts'
+// order, writes that layer's gradients and leaves what these rows give to the gradients of the LayerNorm before it; the second adds that up.
+struct TotalsItem {   // a linear layer
+  View weight, bias;  // its gradients
+  const float *sums;  // [parts], `step` floats apart: rows of it are rows of blocks [sums_of(C)]
+  int64_t step;
+  int parts;
+  int first;                         // its first row among those of sums
+  const void *weights;               // its first row of the packed, unfolded weights
+  float factor;                      // of the packed rows
+  bool packed_sums, packed_weights;  // whose rows lie as PackedLayout says of the front
+  int norm;                          // before it: 0 pair's, 1 o's
 };
-
-// A linear layer's gradients.
-struct FoldedItem {
-  View weight, bias;
-  int block;         // of totals: the first of its rows
-  int first;         // row within, where rows are packed as PackedLayout says of the front
-  float factor;      // of the packed rows
-  bool packed_rows;  // of totals
-  int norm;          // before it: 0 pair's, 1 o's
-};
-// Rows of totals that go into the gradients of a LayerNorm's parameters, beside the rows of the packed, unfolded weights they belong to.
-struct FoldedRows {
-  const void *weights;
-  int block, rows;
-  bool packed_rows;  // of weights alone
-};
-struct FoldedFinishJob {
-  const float *totals;
-  FoldedItem item[6];
-  FoldedRows rows[6];  // of pair's norm, then of o's
-  int rows_of_pair, rows_of_o;
+struct TotalsJob {
+  TotalsItem item[6];
   const float *norm[2];  // weights, then biases: of pair, of o
+  bool norm_wanted[2];   // its gradients
+  float *norm_sums;      // [6][totals_ctas][2][C]: for weights, for biases
+};
+struct NormSumsJob {
+  const float *norm_sums;  // as above; items 0 to 4 belong to pair's norm, 5 to o's
   View norm_weight[2], norm_bias[2];
 };
 

@@ -26,7 +26,7 @@ inline int64_t saved_planes(const Problem &p, int64_t batches, int64_t per_batch
 // Of one group of batches.
 class BackwardLaunches : protected Launches {
  protected:
-  // `forward` tells where a lies in the workspace; b and o lie behind it.
+  // `forward` tells where a and o lie in the workspace; b lies behind a.
   BackwardLaunches(const Gradients &g, const Plan &forward, char *workspace, const cuda::DeviceCode &code, cuda::Launcher &launcher)
       : Launches(g.p, forward.pitch, forward.per_batch, g.p.dtype == DType::float16, code, launcher),
         g_(g),
@@ -41,7 +41,8 @@ class BackwardLaunches : protected Launches {
   int64_t planes() const { return p_.C * static_cast<int64_t>(positions_) * 2; }
   char *place_of_a() const { return at(forward_.a); }
   char *place_of_b() const { return at(forward_.a) + planes(); }
-  char *place_of_o() const { return at(forward_.a) + 2 * planes(); }
+  // Behind b, or where the plan has put it before a.
+  char *place_of_o() const { return forward_.o > forward_.a ? place_of_a() + 2 * planes() : at(forward_.o); }
   // Of the row of a table whose twin for fp16 lies `twin` rows behind it.
   int of_backward(int row) const {
     return row + (half_ ? kernel::hopper_contract_square_mixed_float16 - kernel::hopper_contract_square_mixed : 0);
@@ -95,18 +96,29 @@ class BackwardLaunches : protected Launches {
     return launch(kernel::copy_rows_kernel, 1024, 1, finish_shape, job, failure);
   }
 
-  // From `totals` to what the caller gets.  The job comes with its blocks of totals.
-  Status finish(int row, FoldedFinishJob &job, Failure &failure) {
+  // The first packed row of a's or b's projections or gates, which lie in groups of eight.
+  int front_row(int operand, int gate) const { return operand * 2 * static_cast<int>(p_.H) + gate * 8; }
+
+  // From the parts' sums to what the caller gets.  Items come with their sums: where they lie, and their rows.
+  Status finish(int totals_row, int finish_row, TotalsJob &job, float *norm_sums, Failure &failure) {
     const PackedLayout &layout = forward_.layout;
     const Linear *linear[] = {&g_.a_projection, &g_.a_gate, &g_.b_projection, &g_.b_gate, &g_.out_gate, &g_.out_projection};
     for (int at = 0; at < 6; ++at) {
-      job.item[at].weight = linear[at]->weight, job.item[at].bias = linear[at]->bias;
-      job.item[at].factor = at == 1 || at == 3 ? gate_factor : 1, job.item[at].norm = at == 5;
+      TotalsItem &item = job.item[at];
+      item.weight = linear[at]->weight, item.bias = linear[at]->bias;
+      item.factor = at == 1 || at == 3 ? gate_factor : 1, item.norm = at == 5, item.packed_weights = at < 4;
+      const PackedPart &part = at < 4 ? layout.front : at == 4 ? layout.out_gate : layout.out;
+      item.weights = packed(part.weight) + (at < 4 ? front_row(at / 2, at % 2) * p_.C * 2 : 0);
     }
-    job.norm[0] = packed_floats(layout.norm_in), job.norm[1] = packed_floats(layout.norm_out);
-    job.norm_weight[0] = g_.norm_in.weight, job.norm_bias[0] = g_.norm_in.bias;
-    job.norm_weight[1] = g_.norm_out.weight, job.norm_bias[1] = g_.norm_out.bias;
-    return launch(row, static_cast<unsigned>(finish_columns(static_cast<int>(p_.C))), 7, finish_shape, job, failure);
+    NormSumsJob last{norm_sums, {g_.norm_in.weight, g_.norm_out.weight}, {g_.norm_in.bias, g_.norm_out.bias}};
+    job.norm[0] = packed_floats(layout.norm_in), job.norm[1] = packed_floats(layout.norm_out), job.norm_sums = norm_sums;
+    for (int which = 0; which < 2; ++which) job.norm_wanted[which] = last.norm_weight[which].present || last.norm_bias[which].present;
+    const bool norms = job.norm_wanted[0] || job.norm_wanted[1];
+    bool any = norms;
+    for (const TotalsItem &item : job.item) any = any || item.weight.present || item.bias.present;
+    if (any) LAMINA_TRY(launch(totals_row, totals_ctas, 6, finish_shape, job, failure));
+    if (!norms) return Status::ok;
+    return launch(finish_row, static_cast<unsigned>(finish_ctas(static_cast<int>(p_.C))), 2, finish_shape, last, failure);
   }
 
   const Gradients &g_;

@@ -326,10 +326,31 @@ struct OutputBackwardWorker {
       }
     }
     if (threadIdx.x == 0) cuda::wait_stores<0>();
-    float *to = job.sums + static_cast<int64_t>(blockIdx.x) * 2 * sums_of_128;
-    write_sums(of_gate, to + half * 64 * 128, job.add), write_row_sums(gate_sums, to + 128 * 128 + half * 64, job.add);
-    to += sums_of_128;
-    write_sums(of_weights, to + half * 64 * 128, job.add), write_row_sums(weight_sums, to + 128 * 128 + half * 64, job.add);
+    share_sums(of_gate, of_weights, gate_sums, weight_sums);
+  }
+
+  // Adds the cluster's sums up, of the gate's weights in its first CTA and of the projection's in its second, and writes them.  What goes to
+  // the other CTA lies where its tiles were.
+  __device__ void share_sums(float (&of_gate)[64], float (&of_weights)[64], float (&gate_sums)[4], float (&weight_sums)[4]) const {
+    float *received = reinterpret_cast<float *>(shared.x) + threadIdx.x;
+    static_assert(68 * 256 * sizeof(float) <= sizeof shared.x + sizeof shared.o + sizeof shared.incoming);
+    const int rank = cuda::cluster_rank();
+    const auto exchange = [&](float(&own)[64], float(&own_rows)[4], const float(&other)[64], const float(&other_rows)[4]) {
+      cuda::meet_cluster();  // nobody reads tiles any more
+#pragma unroll
+      for (int i = 0; i < 64; ++i) cuda::store_at(received + i * 256, rank ^ 1, other[i]);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) cuda::store_at(received + (64 + i) * 256, rank ^ 1, other_rows[i]);
+      cuda::meet_cluster();
+#pragma unroll
+      for (int i = 0; i < 64; ++i) own[i] += received[i * 256];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) own_rows[i] += received[(64 + i) * 256];
+      float *to = job.sums + static_cast<int64_t>(blockIdx.x) * sums_of_128;
+      write_sums(own, to + half * 64 * 128, job.add), write_row_sums(own_rows, to + 128 * 128 + half * 64, job.add);
+    };
+    if (rank) exchange(of_weights, weight_sums, of_gate, gate_sums);
+    else exchange(of_gate, gate_sums, of_weights, weight_sums);
   }
 };
 
@@ -353,6 +374,8 @@ __device__ void output_backward(const OutputBackwardJob &job) {
   if (threadIdx.x / 128 == 2) {
     cuda::lower_registers<24>();
     if (threadIdx.x % 128 == 0) serve_output_backward(job, shared);
+    __syncwarp();
+    cuda::meet_cluster(), cuda::meet_cluster();  // as share_sums does
   } else {
     cuda::raise_registers<240>();
     OutputBackwardWorker<T>{job, shared}.work();

@@ -6,6 +6,7 @@ namespace lamina::cuda {
 
 inline int cluster_rank() { return cuda_emulator::cluster_rank(); }
 inline void meet_cluster() { cuda_emulator::meet_cluster(); }
+inline void store_at(float *to, int rank, float value) { cuda_emulator::store_at(to, rank, value); }
 inline void arrive_at(Barrier &barrier, int rank) { cuda_emulator::barrier_arrive(&barrier, rank); }
 template <int together>
 void arrive_at_all(Barrier &barrier) {

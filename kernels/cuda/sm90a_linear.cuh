@@ -2,9 +2,8 @@
 //
 // Persistent CTAs.  One thread loads stages of 64 deep, two warpgroups multiply half of the tile's rows each, and one thread a warpgroup
 // fetches the residual and stores the result, box by box in place, so that a warpgroup in its epilogue waits for nobody and the other one
-// multiplies on, up to the depth of the ring.  CTAs of a cluster bring each other what their tiles have in common.
+// multiplies on, up to the depth of the ring.
 #pragma once
-#include "cluster.cuh"
 #include "sm90a_linear_job.h"
 #include "wgmma_product.cuh"
 
@@ -30,35 +29,26 @@ struct Round {
   __device__ int before() const { return at ? at - 1 : count - 1; }
 };
 
-template <int together>
-__device__ int rank_of() {
-  return together > 1 ? cluster_rank() : 0;
-}
-
 // Columns next to each other first: a few rows of a stay in the L2 cache while all of b passes.
 template <int f>
 struct LinearTile {
   int row, column, boxes;
   __device__ LinearTile(const LinearJob &job, int index) {
     constexpr LinearForm form = linear_forms[f];
-    row = (index / job.column_tiles * form.together + rank_of<form.together>()) * form.rows;
+    row = index / job.column_tiles * form.rows;
     column = index % job.column_tiles * form.columns;
     const int left = (job.columns - column + form.box_columns - 1) / form.box_columns, most = form.columns / form.box_columns;
     boxes = left < most ? left : most;
   }
-  __device__ static int first() { return blockIdx.x / linear_forms[f].together; }
-  __device__ static int step() { return gridDim.x / linear_forms[f].together; }
 };
 
 // b_lines: b is [columns, depth], or [depth, columns] in boxes of 64 deep and 64 columns, their lines along the columns.
 template <class T, int f, Lines b_lines>
 __device__ void load_linear(const LinearJob &job, LinearShared<T, f> &shared) {
   constexpr LinearForm form = linear_forms[f];
-  constexpr int b_box = b_lines == Lines::along_k ? linear_b_box(form) : 64;
-  constexpr uint16_t all = (1 << form.together) - 1;
-  const int share = rank_of<form.together>() * linear_b_box(form);
+  constexpr int b_box = b_lines == Lines::along_k ? form.columns : 64;
   Round<form.stages> stage;
-  for (int index = LinearTile<f>::first(); index < job.tiles; index += LinearTile<f>::step()) {
+  for (int index = static_cast<int>(blockIdx.x); index < job.tiles; index += static_cast<int>(gridDim.x)) {
     const LinearTile<f> tile(job, index);
     for (int chunk = 0; chunk < job.chunks; ++chunk, stage.advance()) {
       Barrier &full = shared.full[stage.at];
@@ -66,11 +56,10 @@ __device__ void load_linear(const LinearJob &job, LinearShared<T, f> &shared) {
       shared.free[stage.at].wait(stage.parity ^ 1);
       full.expect((form.rows + form.columns) * 64 * 2);
       for (int row = 0; row < form.rows; row += 128) load_box(job.a, full, a[row], chunk * 64, tile.row + row);
-      for (int column = share; column < share + linear_b_box(form); column += b_box) {
+      for (int column = 0; column < form.columns; column += b_box) {
         const int x = b_lines == Lines::along_k ? chunk * 64 : tile.column + column,
                   y = b_lines == Lines::along_k ? tile.column + column : chunk * 64;
-        if constexpr (form.together > 1) load_box_for_all(job.b, full, b[column], x, y, all);
-        else load_box(job.b, full, b[column], x, y);
+        load_box(job.b, full, b[column], x, y);
       }
     }
   }
@@ -84,7 +73,7 @@ class LinearBoxes {
   __device__ bool more() const { return index_ < job_.tiles; }
   __device__ void advance() {
     if (++box_ < tile_.boxes) return;
-    box_ = 0, index_ += LinearTile<f>::step(), tile_ = LinearTile<f>(job_, index_);
+    box_ = 0, index_ += static_cast<int>(gridDim.x), tile_ = LinearTile<f>(job_, index_);
   }
   __device__ int row() const { return tile_.row + group_ * (linear_forms[f].rows / 2); }
   __device__ int column(int further = 0) const { return tile_.column + (box_ + further) * linear_forms[f].box_columns; }
@@ -94,7 +83,7 @@ class LinearBoxes {
  private:
   const LinearJob &job_;
   const int group_;
-  int index_ = LinearTile<f>::first(), box_ = 0;
+  int index_ = static_cast<int>(blockIdx.x), box_ = 0;
   LinearTile<f> tile_;
 };
 
@@ -188,7 +177,7 @@ using LinearSums = float[linear_forms[f].rows / 128][linear_forms[f].columns / 2
 
 template <class T, int f>
 __device__ void hand_back_stage(LinearShared<T, f> &shared, const Round<linear_forms[f].stages> &stage) {
-  if (threadIdx.x % 128 == 0) arrive_at_all<linear_forms[f].together>(shared.free[stage.before()]);
+  if (threadIdx.x % 128 == 0) shared.free[stage.before()].arrive();
 }
 
 // A tile's products, all but the last stage's waited for: finish with wait_products<0>() and hand_back_stage.
@@ -222,7 +211,7 @@ __device__ void work_linear(const LinearJob &job, LinearShared<T, f> &shared, in
   constexpr int boxes = form.columns / form.box_columns, box_sums = form.box_columns / 2;
   Round<form.stages> stage;
   Round<form.slots> slot;
-  for (int index = LinearTile<f>::first(); index < job.tiles; index += LinearTile<f>::step()) {
+  for (int index = static_cast<int>(blockIdx.x); index < job.tiles; index += static_cast<int>(gridDim.x)) {
     LinearSums<f> sum;
     multiply_tile<T, f, b_lines>(job, shared, group, stage, sum);
     const LinearTile<f> tile(job, index);
@@ -252,7 +241,7 @@ template <class T, int f>
 __device__ void init_barriers(LinearShared<T, f> &shared) {
   constexpr LinearForm form = linear_forms[f];
   for (Barrier &barrier : shared.full) barrier.init(1);
-  for (Barrier &barrier : shared.free) barrier.init(2 * form.together);
+  for (Barrier &barrier : shared.free) barrier.init(2);
   for (int g = 0; g < 2; ++g)
     for (int i = 0; i < form.slots; ++i) shared.ready[g][i].init(1), shared.staged[g][i].init(4);
 }
@@ -269,8 +258,7 @@ __device__ void linear(const LinearJob &job) {
     init_barriers(shared);
     publish_barriers();
   }
-  if constexpr (form.together > 1) meet_cluster();
-  else __syncthreads();
+  __syncthreads();
   if (group == 2) {
     lower_registers<40>();
     if (threadIdx.x % 32 == 0) {
@@ -283,7 +271,6 @@ __device__ void linear(const LinearJob &job) {
     raise_registers<232>();
     work_linear<T, f, smooth, b_lines>(job, shared, group);
   }
-  if constexpr (form.together > 1) meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
 }  // namespace lamina::cuda

@@ -15,9 +15,9 @@ struct LinearEpilogue {
 };
 
 struct LinearJob {
-  CUtensorMap a, b;           // [rows, depth], [columns, depth]: boxes of 64 deep by 128 and by linear_b_box; b [depth, columns]: 64 x 64
+  CUtensorMap a, b;  // [rows, depth], [columns, depth]: boxes of 64 deep by 128 and by the tile's columns; b [depth, columns]: 64 x 64
   CUtensorMap out, residual;  // [rows, columns], boxes of a form's box_columns by half its rows
-  int tiles, column_tiles, chunks, columns;  // tiles: of clusters
+  int tiles, column_tiles, chunks, columns;
   bool has_residual;
   LinearEpilogue epilogue;
 };
@@ -28,26 +28,24 @@ struct LaunchShape {
   uint32_t shared_bytes;
 };
 
-// A kernel's tile, and how two warpgroups, each with half of the rows, and CTAs share it.
+// A kernel's tile, and how two warpgroups, each with half of the rows, share it.
 struct LinearForm {
   int rows, columns;  // of a tile
   int stages;         // of 64 deep
   int slots;          // boxes of the result that a warpgroup has under way
   int box_columns;    // 64, or 32 where 64 do not divide the columns
-  int together;       // CTAs of a cluster: neighbouring rows of the same columns, of which each brings a share to all
   double cost;        // time for a product, beside the others'
 };
 // Measured on an H200 (docs/decisions/0204): 256 x 160 is one round of (4096, 1280), 81.5 us where 128 x 128 took 97.5 at a depth of 5120; in all
-// rounds alike it costs 2 % more than 128 x 256, the narrow ones 8 and 30 %.  Two CTAs together: 2 % at (16384, 4096), nothing elsewhere.
+// rounds alike it costs 2 % more than 128 x 256, the narrow ones 8 and 30 %.
 constexpr LinearForm linear_forms[] = {
-    {128, 256, 4, 2, 64, 2, 1.0},
-    {128, 128, 6, 2, 64, 1, 1.08},
-    {128, 64, 7, 2, 64, 1, 1.3},
-    {256, 160, 3, 4, 32, 1, 1.02},
+    {128, 256, 4, 2, 64, 1.0},
+    {128, 128, 6, 2, 64, 1.08},
+    {128, 64, 7, 2, 64, 1.3},
+    {256, 160, 3, 4, 32, 1.02},
 };
 constexpr int linear_form_count = sizeof linear_forms / sizeof *linear_forms;
 
-constexpr int linear_b_box(const LinearForm &form) { return form.columns / form.together; }
 constexpr LaunchShape linear_shape(const LinearForm &form) {
   return {384,
           static_cast<uint32_t>(form.stages * (form.rows + form.columns) * 128 + form.slots * form.rows * form.box_columns * 2 + 1024)};

@@ -42,23 +42,21 @@ class MatrixMaps {
 };
 
 template <class Job>
-Status launch_hopper(RowsLauncher &rows, int kernel, int64_t ctas, unsigned threads, Job &job, Failure &failure, int64_t cluster = 1) {
+Status launch_hopper(RowsLauncher &rows, int kernel, int64_t ctas, unsigned threads, Job &job, Failure &failure) {
   void *parameters[] = {&job};
-  return rows.launcher().launch({kernel, {static_cast<unsigned>(ctas), 1, 1}, threads, true, 0, static_cast<unsigned>(cluster)}, parameters,
-                                failure);
+  return rows.launcher().launch({kernel, {static_cast<unsigned>(ctas), 1, 1}, threads, true}, parameters, failure);
 }
 
-// Tiles of whole clusters, and how many clusters run at once.
+// Tiles, and how many CTAs work on them at once.
 struct LinearRounds {
   int64_t column_tiles, tiles;
-  int clusters;
+  int ctas;
   LinearRounds(const LinearForm &form, int64_t M, int64_t N, int processors) {
-    const int64_t rows = static_cast<int64_t>(form.rows) * form.together;
     column_tiles = (N + form.columns - 1) / form.columns;
-    tiles = (M + rows - 1) / rows * column_tiles;
-    clusters = static_cast<int>(processors / form.together < tiles ? processors / form.together : tiles);
+    tiles = (M + form.rows - 1) / form.rows * column_tiles;
+    ctas = static_cast<int>(processors < tiles ? processors : tiles);
   }
-  int64_t rounds() const { return (tiles + clusters - 1) / clusters; }
+  int64_t rounds() const { return (tiles + ctas - 1) / ctas; }
 };
 
 // The form of the least time for whole rounds of all processors.  across: b lies along its rows, in boxes of 64 columns.
@@ -91,7 +89,9 @@ inline Status launch_linear(RowsLauncher &rows, const ProductJob &product, Failu
   LinearJob job{};
   LAMINA_TRY(maps.make(product.a.data, product.rows, product.depth, product.a.line, 128, job.a, failure));
   if (product.b.transposed) LAMINA_TRY(maps.make(product.b.data, product.depth, product.columns, product.b.line, 64, job.b, failure));
-  else LAMINA_TRY(maps.make(product.b.data, product.columns, product.depth, product.b.line, linear_b_box(form), job.b, failure));
+  else
+    LAMINA_TRY(
+        maps.make(product.b.data, product.columns, product.depth, product.b.line, static_cast<uint32_t>(form.columns), job.b, failure));
   LAMINA_TRY(maps.make(product.out, product.rows, product.columns, product.out_line, form.rows / 2, job.out, failure, form.box_columns));
   const View &residual = product.residual;
   if (residual.present)
@@ -103,7 +103,7 @@ inline Status launch_linear(RowsLauncher &rows, const ProductJob &product, Failu
   job.epilogue = linear_epilogue(product.activation, product.bias, product.scale);
   const int epilogue = product.b.transposed ? 2 : is_smooth(product.activation);
   return launch_hopper(rows, rows_kernel::hopper_linear_bfloat16_128x256_plain + (rows.type() - 1) * hopper_per_dtype + 3 * f + epilogue,
-                       of_form.clusters * form.together, linear_shape(form).threads, job, failure, form.together);
+                       of_form.ctas, linear_shape(form).threads, job, failure);
 }
 
 inline bool takes_sums(const RowsLauncher &rows, const ProductJob &job) {

@@ -133,6 +133,7 @@ struct StreamedBackWorker {
   };
   template <Lines lines, int count, int sums, class BoxOf, class Parity, class Finish>
   __device__ void multiply(float (&sum)[sums], Moments &moments, Pass pass, BoxOf box_of, Parity parity, Finish finish) {
+    uint32_t made = 0;
 #pragma unroll
     for (int step = 0; step < count; ++step) {
       const int box = box_of(step);
@@ -143,7 +144,7 @@ struct StreamedBackWorker {
         products.template finish<1>();
         if (pass.free >= 0) free_box(pass.free);
       }
-      const uint32_t made = finish(step);
+      made ^= finish(step);
       if (step == 0) continue;
       products.template finish<1>(made);
       if (pass.last) free_box(box_of(step - 1));
@@ -265,10 +266,9 @@ __device__ void streamed_back(const BackJob &job) {
   cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
-// Without extras, gates become floats so early that registers spill; with the extras' form, none there, they do not.
 template <int C, int H, bool extras, class T>
 __device__ void back_of(const BackJob &job) {
-  if constexpr (streams(C)) streamed_back<C, H, true, T>(job);
+  if constexpr (streams(C)) streamed_back<C, H, extras, T>(job);
   else back<C, H, extras, T>(job);
 }
 

@@ -186,12 +186,31 @@ __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, St
   constexpr int passes = Shared::passes, parts = Worker::parts;
   if (!walk.more()) return;
   Worker worker{job, shared, w};
-  for (int round = 0; walk.more(); walk.advance(), ++round) {
-    uint32_t gate[Shared::C / 4];
-    float gate_sum[2][Shared::columns / 2], sum[2][Shared::columns / 2];  // of a tile: outside, the last one's would keep their registers
-    const auto make_outputs = [&](int pass, int part) {
-      worker.make_outputs(sum[pass % 2] + part * 16, gate + (pass * parts + part) * 8, pass, part);
-    };
+  uint32_t gate[Shared::C / 4];
+  float gate_sum[2][Shared::columns / 2], sum[2][Shared::columns / 2];
+  int round = 0;
+  const auto make_outputs = [&](int pass, int part) {
+    worker.make_outputs(sum[pass % 2] + part * 16, gate + (pass * parts + part) * 8, pass, part);
+  };
+  // The products of one pass of gates, beside finish(step) of the sums before, if `running`.
+  const auto multiply_pair = [&](int pass, bool running, Moments &moments, auto finish) {
+    const bool last = pass == passes - 1;
+    worker.template multiply<Lines::along_k, Shared::pair_boxes>(
+        gate_sum[pass % 2], moments, {pass == 0, last, running},
+        [last](int step) { return Shared::box_of_pair(step, last); }, [round](int box) { return Shared::parity_of_pair(box, round); }, finish);
+  };
+  // Nothing may run where the loop begins again: the compiler would no longer see whose registers it may read.
+  const auto end_first_pass = [&](const Moments &moments) {
+    worker.products.template finish<0>();
+    worker.of_pair = moments.over(Shared::C, job.eps).scale;
+    worker.of_pair.upper *= 0.5f, worker.of_pair.lower *= 0.5f;
+  };
+  {
+    Moments of_pair;
+    multiply_pair(0, false, of_pair, [](int) { return 0u; });
+    end_first_pass(of_pair);
+  }
+  for (;;) {
     [[maybe_unused]] const Dropout dropout(job.dropout_mask, job.cells, worker.column,
                                            walk.tile_of(w) * tile + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4);
     const auto make_gates = [&](int pass, int part) {
@@ -199,16 +218,8 @@ __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, St
     };
     Moments of_pair, of_o;
 #pragma unroll
-    for (int pass = 0; pass < passes; ++pass) {
-      const bool last = pass == passes - 1;
-      worker.template multiply<Lines::along_k, Shared::pair_boxes>(
-          gate_sum[pass % 2], of_pair, {pass == 0, last, pass > 0}, [last](int step) { return Shared::box_of_pair(step, last); },
-          [round](int box) { return Shared::parity_of_pair(box, round); },
-          [&](int step) {
-            return pass > 0 && step < parts ? make_gates(pass - 1, step) : 0;
-          });
-      if (pass == 0) worker.of_pair = of_pair.over(Shared::C, job.eps).scale, worker.of_pair.upper *= 0.5f, worker.of_pair.lower *= 0.5f;
-    }
+    for (int pass = 1; pass < passes; ++pass)
+      multiply_pair(pass, pass > 1, of_pair, [&](int step) { return step < parts ? make_gates(pass - 1, step) : 0u; });
 #pragma unroll
     for (int pass = 0; pass < passes; ++pass) {
       worker.template multiply<Lines::along_rows, Shared::o_boxes>(
@@ -221,12 +232,18 @@ __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, St
           });
       if (pass == 0) worker.of_o = of_o.over(Shared::H, job.eps).scale;
     }
-    // Nothing may run at the end of the loop around: the compiler would no longer see whose registers it may read.
     worker.products.template finish<0>();
     worker.free_box(Shared::o_boxes - 1);
-#pragma unroll
-    for (int part = 0; part < parts; ++part) make_outputs(passes - 1, part);
+    walk.advance(), ++round;
+    if (!walk.more()) break;
+    multiply_pair(0, false, of_pair, [&](int step) {
+      if (step < parts) make_outputs(passes - 1, step);
+      return 0u;
+    });
+    end_first_pass(of_pair);
   }
+#pragma unroll
+  for (int part = 0; part < parts; ++part) make_outputs(passes - 1, part);
 }
 
 // extras: there is a residual or a dropout mask.

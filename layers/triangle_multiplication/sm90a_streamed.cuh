@@ -60,8 +60,7 @@ class StreamedProducts {
   using T = typename Shared::Element;
 
  public:
-  __device__ explicit StreamedProducts(Shared &shared)
-      : shared_(shared), stages_(cuda::operand(cuda::shared_address(shared.weights))) {}
+  __device__ explicit StreamedProducts(Shared &shared) : shared_(shared), stages_(cuda::operand(cuda::shared_address(shared.weights))) {}
 
   // sum (+)= 64 positions x 64 channels of box number `box` behind `boxes` times the next stage.  Asynchronous.
   template <Lines lines, int sums>

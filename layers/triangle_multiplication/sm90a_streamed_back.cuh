@@ -69,8 +69,7 @@ __device__ void feed_streamed_back(const BackJob &job, Shared &shared, StreamedW
       for (int step = 0; step < Shared::pair_boxes; ++step)
         feed.template bring<Shared::columns>(job.gate, Shared::box_of_pair(step, pass == Shared::passes - 1) * 64, pass * Shared::columns);
     for (int pass = 0; pass < Shared::passes; ++pass)
-      for (int box = 0; box < Shared::o_boxes; ++box)
-        feed.template bring<Shared::columns>(job.weights, box * 64, pass * Shared::columns);
+      for (int box = 0; box < Shared::o_boxes; ++box) feed.template bring<Shared::columns>(job.weights, box * 64, pass * Shared::columns);
   }
 }
 
@@ -196,8 +195,8 @@ __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, St
   const auto multiply_pair = [&](int pass, bool running, Moments &moments, auto finish) {
     const bool last = pass == passes - 1;
     worker.template multiply<Lines::along_k, Shared::pair_boxes>(
-        gate_sum[pass % 2], moments, {pass == 0, last, running},
-        [last](int step) { return Shared::box_of_pair(step, last); }, [round](int box) { return Shared::parity_of_pair(box, round); }, finish);
+        gate_sum[pass % 2], moments, {pass == 0, last, running}, [last](int step) { return Shared::box_of_pair(step, last); },
+        [round](int box) { return Shared::parity_of_pair(box, round); }, finish);
   };
   // Nothing may run where the loop begins again: the compiler would no longer see whose registers it may read.
   const auto end_first_pass = [&](const Moments &moments) {
@@ -223,8 +222,8 @@ __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, St
 #pragma unroll
     for (int pass = 0; pass < passes; ++pass) {
       worker.template multiply<Lines::along_rows, Shared::o_boxes>(
-          sum[pass % 2], of_o, {pass == 0, pass == passes - 1, true, pass == 0 ? Shared::pair_boxes - 1 : -1}, [](int step) { return step; },
-          [](int) { return Shared::parity_of_o; },
+          sum[pass % 2], of_o, {pass == 0, pass == passes - 1, true, pass == 0 ? Shared::pair_boxes - 1 : -1},
+          [](int step) { return step; }, [](int) { return Shared::parity_of_o; },
           [&](int step) {
             if (pass == 0 && step < parts) return make_gates(passes - 1, step);
             if (pass > 0 && step < parts) make_outputs(pass - 1, step);

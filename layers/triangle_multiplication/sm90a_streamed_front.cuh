@@ -66,7 +66,8 @@ __device__ void feed_streamed_front(const FrontJob &job, Shared &shared, Streame
   WeightFeed<Shared> feed(shared);
   for (; walk.more(); walk.advance())
     for (int pass = first_pass; pass < last_pass; ++pass)
-      for (int box = 0; box < Shared::boxes; ++box) feed.template bring<streamed_front_rows>(job.weights, box * 64, pass * streamed_front_rows);
+      for (int box = 0; box < Shared::boxes; ++box)
+        feed.template bring<streamed_front_rows>(job.weights, box * 64, pass * streamed_front_rows);
 }
 
 // The thread that stores what worker w stages.

@@ -163,15 +163,15 @@ __device__ uint32_t gate_of(const BackJob &job, const Dropout &dropout, int pair
   else return dropped_gate<T>(job, dropout, pair, tanh, factors);
 }
 
-// 64 output channels of the tile, or `columns` of its column tiles of 8 from `begin` on, with which sum, gate and bias then begin: u times the
-// gate, plus what `staged` holds of the residual, into `staged`; u = sum scale + bias, or half of it where tanh is kept.
-template <Kept kept, class T, int columns = 8>
+// 64 output channels of the tile: u times the gate, plus what `staged` holds of the residual, into `staged`; u = sum scale + bias, or half
+// of it where tanh is kept.
+template <Kept kept, class T>
 __device__ void stage_outputs(bool has_residual, const float *sum, const uint32_t *gate, RowPair scale, const float *lane_bias,
-                              void *staged, int begin = 0) {
+                              void *staged) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8;
 #pragma unroll
-  for (int j = 0; j < columns; j += 2) {  // two column tiles
-    const uint32_t here = cuda::swizzled(cuda::shared_address(staged), warp * 16 + matrix % 2 * 8 + lane % 8, begin + j + matrix / 2);
+  for (int j = 0; j < 8; j += 2) {  // two column tiles of 8
+    const uint32_t here = cuda::swizzled(cuda::shared_address(staged), warp * 16 + matrix % 2 * 8 + lane % 8, j + matrix / 2);
     uint32_t result[4], residual[4]{};
     if (kept == Kept::dropped && has_residual) cuda::load_matrices(residual, here);
 #pragma unroll

@@ -138,27 +138,24 @@ __device__ inline uint32_t staged_line(void *staged) {
   return cuda::swizzled(cuda::shared_address(staged), matrix / 2 * 8 + within, warp * 2 + matrix % 2);
 }
 
-// value * sigmoid(gate) * mask of 16 channels, into [channel][position].  `sum` holds column tiles of 8 values, then their 8 halved gates:
-// (v m / 2) (1 + tanh(g)).  line: staged_line of these channels.
-template <class T, bool exact>
-__device__ void gate_and_stage_16(const float *sum, RowPair half_mask, uint32_t line) {
-  uint32_t result[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {  // upper and lower of the first 8 channels, then of the second
-    const float mask = i % 2 ? half_mask.lower : half_mask.upper;
-    const float *value = sum + i / 2 * 8 + i % 2 * 2, *gate = value + 4;
-    const float v0 = value[0] * mask, v1 = value[1] * mask;
-    if constexpr (exact) result[i] = cuda::pack<T>(2 * v0 * gpu::sigmoid(2 * gate[0]), 2 * v1 * gpu::sigmoid(2 * gate[1]));
-    else result[i] = cuda::pack<T>(fmaf(v0, cuda::tanh_approximate(gate[0]), v0), fmaf(v1, cuda::tanh_approximate(gate[1]), v1));
-  }
-  cuda::store_matrices_transposed(line, result[0], result[1], result[2], result[3]);
-}
-// Of the 64 channels of one pass.
+// value * sigmoid(gate) * mask of the 64 channels of one pass, into [channel][position].  `sum` holds column tiles of 8 values, then
+// their 8 halved gates: (v m / 2) (1 + tanh(g)).
 template <class T, bool exact>
 __device__ void gate_and_stage(const float *sum, RowPair half_mask, void *staged) {
   const uint32_t line = staged_line(staged);
 #pragma unroll
-  for (int part = 0; part < 4; ++part) gate_and_stage_16<T, exact>(sum + part * 16, half_mask, line + part * 16 * cuda::line_bytes);
+  for (int group = 0; group < 8; group += 2) {  // of 8 channels
+    uint32_t result[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // upper and lower of the first group, then of the second
+      const float mask = i % 2 ? half_mask.lower : half_mask.upper;
+      const float *value = sum + (group + i / 2) * 8 + i % 2 * 2, *gate = value + 4;
+      const float v0 = value[0] * mask, v1 = value[1] * mask;
+      if constexpr (exact) result[i] = cuda::pack<T>(2 * v0 * gpu::sigmoid(2 * gate[0]), 2 * v1 * gpu::sigmoid(2 * gate[1]));
+      else result[i] = cuda::pack<T>(fmaf(v0, cuda::tanh_approximate(gate[0]), v0), fmaf(v1, cuda::tanh_approximate(gate[1]), v1));
+    }
+    cuda::store_matrices_transposed(line + group * 8 * cuda::line_bytes, result[0], result[1], result[2], result[3]);
+  }
 }
 
 // Of 64 channels of the output gate, alike.

@@ -31,10 +31,8 @@ constexpr int width_of(int64_t C, int64_t H) {  // its place in the list; width_
 // (sm90a_streamed_front.cuh).  256 channels can go either way.
 constexpr bool streams(int C) { return C == 384 || (C == 256 && hopper_streams_256); }
 constexpr int streamed_workers = 2, streamed_together = 2;
-constexpr int streamed_front_rows = 128;  // of packed weights, a product's columns
-constexpr int streamed_back_columns(int C) {
-  return C % 96 == 0 ? 96 : 64;
-}  // output channels of a product: two sets of sums and all gates fit
+constexpr int streamed_front_rows = 256;                                     // of packed weights, a product's columns
+constexpr int streamed_back_columns(int C) { return C == 384 ? 192 : 256; }  // output channels of a product
 constexpr int streamed_front_passes(int H) { return 4 * H / streamed_front_rows; }
 constexpr LaunchShape streamed_shape = {384, 230400};  // of front and back, at both widths
 

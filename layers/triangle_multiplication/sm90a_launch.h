@@ -117,9 +117,9 @@ class Launches {
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     const int row = of_width(kernel::hopper_front_128);
     if (!streams(C)) return launch(row, grid(front_splits(C)), front_shape(C, H), &job, failure, static_cast<unsigned>(front_together(C)));
-    // So few tiles that they leave processors idle are shared out, two passes or more to each CTA.
-    const int fits = code_.processors / (wide_tiles() + 1), pairs = streamed_front_passes(H) / 2;
-    for (job.splits = 1; job.splits * 2 <= fits && job.splits * 2 <= pairs;) job.splits *= 2;
+    // So few tiles that they leave processors idle are shared out, pass by pass.
+    const int fits = code_.processors / (wide_tiles() + 1), passes = streamed_front_passes(H);
+    for (job.splits = 1; job.splits * 2 <= fits && job.splits * 2 <= passes;) job.splits *= 2;
     return launch(row, streamed_grid(job.splits), front_shape(C, H), &job, failure, streamed_together);
   }
 

@@ -56,11 +56,11 @@ class Moments {
     }
   }
   // 64 channels of the tile: a box [64 positions][64 channels], or [64 channels][64 positions].
-  template <class T, bool by_channel, int unroll = 4>
+  template <class T, bool by_channel>
   __device__ void add_box(const void *box) {
     const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, matrix = lane / 8, within = lane % 8;
     const uint32_t from = cuda::shared_address(box);
-#pragma unroll unroll
+#pragma unroll
     for (int k = 0; k < 4; ++k) {
       uint32_t a[4];
       if constexpr (by_channel)

@@ -35,14 +35,12 @@ class WeightFeed {
  public:
   __device__ explicit WeightFeed(Shared &shared) : shared_(shared), rank_(cuda::cluster_rank()) {}
 
-  // 64 channels from `channel` on of `rows` rows from `row` on, of a map whose boxes are this CTA's share of them.  A stage is free when the
-  // workers of both CTAs have read theirs, so the twin's is free too; its barrier counts the bytes of both halves.
-  template <int rows>
+  // 64 channels from `channel` on of all rows of a stage from `row` on, of a map whose boxes are this CTA's share of them.  A stage is free
+  // when the workers of both CTAs have read theirs, so the twin's is free too; its barrier counts the bytes of both halves.
   __device__ void bring(const CUtensorMap &map, int channel, int row) {
-    constexpr int share = rows / streamed_together;
-    static_assert(rows * 128 <= sizeof shared_.weights[0] && share % 8 == 0);
+    constexpr int rows = sizeof shared_.weights[0] / (64 * 2), share = rows / streamed_together;
     shared_.weights_free[stage_.at].wait(stage_.parity ^ 1);
-    shared_.weights_full[stage_.at].expect(rows * 128);
+    shared_.weights_full[stage_.at].expect(sizeof shared_.weights[0]);
     cuda::load_box_for_all(map, shared_.weights_full[stage_.at], shared_.weights[stage_.at][rank_ * share], channel, row + rank_ * share, 0,
                            (1 << streamed_together) - 1);
     stage_.advance();
@@ -60,15 +58,13 @@ class StreamedProducts {
   using T = typename Shared::Element;
 
  public:
-  __device__ explicit StreamedProducts(Shared &shared) : shared_(shared), stages_(cuda::operand(cuda::shared_address(shared.weights))) {}
+  __device__ explicit StreamedProducts(Shared &shared) : shared_(shared) {}
 
-  // sum (+)= 64 positions x 64 channels of box number `box` behind `boxes` times the next stage.  Asynchronous.
+  // sum (+)= 64 positions x 64 channels in `box` times the next stage.  Asynchronous.
   template <Lines lines, int sums>
-  __device__ void add(float (&sum)[sums], uint64_t boxes, int box, bool first) {
+  __device__ void add(float (&sum)[sums], const void *box, bool first) {
     shared_.weights_full[stage_.at].wait(stage_.parity);
-    uint64_t stages = stages_;
-    asm volatile("" : "+l"(boxes), "+l"(stages));  // else every box's and stage's operand takes registers of its own, for all of the kernel
-    const uint64_t a = boxes + box * (8192 >> 4), b = stages + stage_.at * static_cast<uint32_t>(sizeof shared_.weights[0] >> 4);
+    const uint64_t a = cuda::operand(cuda::shared_address(box), 8192), b = cuda::operand(cuda::shared_address(shared_.weights[stage_.at]));
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
@@ -76,25 +72,19 @@ class StreamedProducts {
     cuda::commit_products();
     stage_.advance();
   }
-  // Waits for all products but the last `pending` (0 or 1), and hands the stage of the youngest one that is done back to both CTAs.  Not
-  // before `made` exists.
+  // Waits for all products but the last `pending` (0 or 1), and hands the stage of the youngest one that is done back to both CTAs.
   template <int pending>
-  __device__ void finish(uint32_t made = 0) {
+  __device__ void finish() {
     cuda::wait_products<pending>();
-    const bool unlikely = __any_sync(~0u, made == 0x7fc17fc3u);
-    if (threadIdx.x % 128 == (unlikely ? 1 : 0))
+    if (threadIdx.x % 128 == 0)
       for (int rank = 0; rank < streamed_together; ++rank)
         cuda::arrive_at(shared_.weights_free[(stage_.at + 2 * Shared::stages - 1 - pending) % Shared::stages], rank);
   }
 
  private:
   Shared &shared_;
-  const uint64_t stages_;
   RingIndex<Shared::stages> stage_;
 };
-
-// Boxes of 8192 bytes behind each other, as operand.
-__device__ inline uint64_t operand_of(const void *boxes) { return cuda::operand(cuda::shared_address(boxes), 8192); }
 
 template <class Shared>
 __device__ void init_ring(Shared &shared) {

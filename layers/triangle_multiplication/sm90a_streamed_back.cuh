@@ -1,8 +1,7 @@
 // Step 3 on Hopper for wide layers: out from pair and o, the weights streamed, both LayerNorms folded into them.
 //
 // First the gates of all output channels from pair, kept as 16-bit numbers in registers, then the projection of o.  The boxes of o take the
-// places of pair's as these are done with, and the next tile's pair takes o's.  A worker has two sets of sums: while the tensor cores fill one,
-// it makes gates or outputs of the other, across the tiles' borders too.
+// places of pair's as these are done with, and the next tile's pair takes o's.
 #pragma once
 #include "sm90a_back.cuh"
 #include "sm90a_streamed.cuh"
@@ -13,7 +12,7 @@ template <int channels, int hidden, class T>
 struct StreamedBackShared {
   using Element = T;
   static constexpr int C = channels, H = hidden, workers = streamed_workers, columns = streamed_back_columns(C), passes = C / columns;
-  static constexpr int pair_boxes = C / 64, o_boxes = H / 64, stages = C == 384 ? 8 : 16;
+  static constexpr int pair_boxes = C / 64, o_boxes = H / 64, stages = 4;
   static_assert(o_boxes <= pair_boxes && passes * columns == C);
   alignas(1024) T weights[stages][columns][64];
   alignas(1024) T box[workers][pair_boxes][64][64];  // of pair: [position][channel]; the first o_boxes then of o: [channel][position]
@@ -25,9 +24,6 @@ struct StreamedBackShared {
   // The parity of a box's filling in a round over the tiles: where o comes after pair, two a round.
   __device__ static int parity_of_pair(int box, int round) { return box < o_boxes ? 0 : round & 1; }
   static constexpr int parity_of_o = 1;
-  // The order in which the boxes of pair are multiplied, and come.  Those that o does not replace come first: they have been free for longest.
-  // In the last pass they go last, so that o's boxes come while there still is something to multiply.
-  __device__ static constexpr int box_of_pair(int step, bool last) { return last ? step : (o_boxes + step) % pair_boxes; }
 };
 
 // The warp that brings both workers' boxes.
@@ -37,8 +33,7 @@ __device__ void load_streamed_back(const BackJob &job, Shared &shared, StreamedW
   Walk at(job.cells, walk.tile_of(0) * tile, walk.step * streamed_workers * tile);
   for (int round = 0; walk.more(); walk.advance(), at.advance(), ++round) {
 #pragma unroll 1
-    for (int step = 0; step < Shared::pair_boxes; ++step) {
-      const int box = Shared::box_of_pair(step, false);
+    for (int box = 0; box < Shared::pair_boxes; ++box) {
       Walk of = at;
       for (int w = 0; w < streamed_workers; ++w, of.move(tile)) {
         shared.free[w][box].wait(Shared::parity_of_pair(box, round) ^ 1);
@@ -66,10 +61,9 @@ __device__ void feed_streamed_back(const BackJob &job, Shared &shared, StreamedW
   WeightFeed<Shared> feed(shared);
   for (; walk.more(); walk.advance()) {
     for (int pass = 0; pass < Shared::passes; ++pass)
-      for (int step = 0; step < Shared::pair_boxes; ++step)
-        feed.template bring<Shared::columns>(job.gate, Shared::box_of_pair(step, pass == Shared::passes - 1) * 64, pass * Shared::columns);
+      for (int box = 0; box < Shared::pair_boxes; ++box) feed.bring(job.gate, box * 64, pass * Shared::columns);
     for (int pass = 0; pass < Shared::passes; ++pass)
-      for (int box = 0; box < Shared::o_boxes; ++box) feed.template bring<Shared::columns>(job.weights, box * 64, pass * Shared::columns);
+      for (int box = 0; box < Shared::o_boxes; ++box) feed.bring(job.weights, box * 64, pass * Shared::columns);
   }
 }
 
@@ -105,144 +99,67 @@ __device__ void store_streamed_back(const BackJob &job, Shared &shared, int w, S
   cuda::wait_stores<0>();
 }
 
-// A worker warpgroup.
-template <bool extras, class Shared>
-struct StreamedBackWorker {
-  using T = typename Shared::Element;
-  static constexpr Kept kept = extras ? Kept::dropped : Kept::gate;
-  static constexpr int parts = Shared::columns / 32;  // of a pass, of 32 channels, 16 sums: what is finished at a time
-  static_assert(parts <= Shared::o_boxes && Shared::pair_boxes % 2 == 0);
-  const BackJob &job;
-  Shared &shared;
-  const int w, column = threadIdx.x % 4 * 2;
-  const uint64_t boxes = operand_of(shared.box[w]);
-  StreamedProducts<Shared> products{shared};
-  RowPair of_pair{}, of_o{};  // the rows' scales, pair's halved
-  int staged = 0;             // boxes of out
-
-  __device__ void free_box(int box) { arrive_behind_loads(shared.free[w][box], mixed(of_pair) ^ mixed(of_o)); }
-
-  // All boxes, in the order that box_of says, times the next stages; beside the products, finish(step) of the sums before, which gives
-  // something made of its results: the compiler would put them off till they are needed, and keep sums.  A first pass
-  // waits for the boxes and takes the rows' statistics along, a last one frees them.  running: products of the sums before, of box `free` if
-  // that is one to be freed after them.
-  struct Pass {
-    bool first, last, running;
-    int free = -1;
-  };
-  template <Lines lines, int count, int sums, class BoxOf, class Parity, class Finish>
-  __device__ void multiply(float (&sum)[sums], Moments &moments, Pass pass, BoxOf box_of, Parity parity, Finish finish) {
-    uint32_t made = 0;
-#pragma unroll
-    for (int step = 0; step < count; ++step) {
-      const int box = box_of(step);
-      if (pass.first) shared.full[w][box].wait(parity(box));
-      products.template add<lines>(sum, boxes, box, step == 0);
-      if (pass.first) moments.template add_box<T, lines == Lines::along_rows, 1>(shared.box[w][box]);
-      if (step == 0 && pass.running) {
-        products.template finish<1>();
-        if (pass.free >= 0) free_box(pass.free);
-      }
-      made ^= finish(step);
-      if (step == 0) continue;
-      products.template finish<1>(made);
-      if (pass.last) free_box(box_of(step - 1));
-    }
-  }
-
-  // 32 channels' gates of a pass: `part` of its sums.  Gives something made of all of them.
-  __device__ uint32_t make_gates(const float *sum, uint32_t *gate, int pass, int part, const Dropout &dropout) const {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const int channel = pass * Shared::columns + part * 32 + i / 2 * 8, pair = channel / 4 + i % 2;
-      const float2 bias = *reinterpret_cast<const float2 *>(job.gate_bias + column + channel);
-      const float s = i % 2 ? of_pair.lower : of_pair.upper;
-      const uint32_t factors = extras && job.dropout == MaskForm::pairs ? dropout.pair(pair / 2, pair % 2) : 0;
-      gate[i] = gate_of<kept, T>(job, dropout, pair, factors, {fmaf(sum[2 * i], s, 0.5f * bias.x), fmaf(sum[2 * i + 1], s, 0.5f * bias.y)});
-    }
-    uint32_t made = 0;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) made ^= gate[i];
-    return made;
-  }
-
-  // 32 output channels; each second time a box is whole.
-  __device__ void make_outputs(const float *sum, const uint32_t *gate, int pass, int part) {
-    const int number = pass * parts + part, begin = number % 2 * 4, buffer = number / 2 % 2;
-    if (begin == 0) shared.staged_free[w][buffer].wait(staged / 2 & 1);
-    stage_outputs<kept, T, 4>(job.has_residual, sum, gate, of_o, job.bias + number * 32 + column, shared.staged[w][buffer], begin);
-    if (begin == 0) return;
-    cuda::publish_shared();
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) shared.staged_full[w][buffer].arrive();
-    ++staged;
-  }
-};
-
 template <bool extras, class Shared>
 __device__ void work_streamed_back(const BackJob &job, Shared &shared, int w, StreamedWalk walk) {
-  using Worker = StreamedBackWorker<extras, Shared>;
-  constexpr int passes = Shared::passes, parts = Worker::parts;
-  if (!walk.more()) return;
-  Worker worker{job, shared, w};
-  uint32_t gate[Shared::C / 4];
-  float gate_sum[2][Shared::columns / 2], sum[2][Shared::columns / 2];
-  int round = 0;
-  const auto make_outputs = [&](int pass, int part) {
-    worker.make_outputs(sum[pass % 2] + part * 16, gate + (pass * parts + part) * 8, pass, part);
-  };
-  // The products of one pass of gates, beside finish(step) of the sums before, if `running`.
-  const auto multiply_pair = [&](int pass, bool running, Moments &moments, auto finish) {
-    const bool last = pass == passes - 1;
-    worker.template multiply<Lines::along_k, Shared::pair_boxes>(
-        gate_sum[pass % 2], moments, {pass == 0, last, running}, [last](int step) { return Shared::box_of_pair(step, last); },
-        [round](int box) { return Shared::parity_of_pair(box, round); }, finish);
-  };
-  // Nothing may run where the loop begins again: the compiler would no longer see whose registers it may read.
-  const auto end_first_pass = [&](const Moments &moments) {
-    worker.products.template finish<0>();
-    worker.of_pair = moments.over(Shared::C, job.eps).scale;
-    worker.of_pair.upper *= 0.5f, worker.of_pair.lower *= 0.5f;
-  };
-  {
-    Moments of_pair;
-    multiply_pair(0, false, of_pair, [](int) { return 0u; });
-    end_first_pass(of_pair);
-  }
-  for (;;) {
-    [[maybe_unused]] const Dropout dropout(job.dropout_mask, job.cells, worker.column,
-                                           walk.tile_of(w) * tile + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4);
-    const auto make_gates = [&](int pass, int part) {
-      return worker.make_gates(gate_sum[pass % 2] + part * 16, gate + (pass * parts + part) * 8, pass, part, dropout);
+  using T = typename Shared::Element;
+  constexpr Kept kept = extras ? Kept::dropped : Kept::gate;
+  constexpr int pairs = Shared::columns / 4, boxes = Shared::columns / 64;  // of a pass: a lane's pairs of channels, boxes of out
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, column = lane % 4 * 2;
+  static_assert(Shared::pair_boxes % 2 == 0);
+  StreamedProducts<Shared> products(shared);
+  for (int round = 0; walk.more(); walk.advance(), ++round) {
+    uint32_t gate[Shared::passes * pairs];
+    float sum[2 * pairs];
+    // All boxes of pair or o times one pass's weights; in the first pass their statistics, in the last they are freed.
+    const auto multiply = [&]<Lines lines, int count>(Moments &moments, bool first, bool last, auto parity) {
+#pragma unroll 1
+      for (int box = 0; box < count; ++box) {
+        if (first) shared.full[w][box].wait(parity(box));
+        products.template add<lines>(sum, shared.box[w][box], box == 0);
+        if (first) moments.add_box<T, lines == Lines::along_rows>(shared.box[w][box]);
+        if (box == 0) continue;
+        products.template finish<1>();
+        if (last) arrive_behind_loads(shared.free[w][box - 1], moments.mark());
+      }
+      products.template finish<0>();
+      if (last) arrive_behind_loads(shared.free[w][count - 1], moments.mark());
     };
     Moments of_pair, of_o;
+    RowPair scale{};
 #pragma unroll
-    for (int pass = 1; pass < passes; ++pass)
-      multiply_pair(pass, pass > 1, of_pair, [&](int step) { return step < parts ? make_gates(pass - 1, step) : 0u; });
+    for (int pass = 0; pass < Shared::passes; ++pass) {
+      multiply.template operator()<Lines::along_k, Shared::pair_boxes>(of_pair, pass == 0, pass == Shared::passes - 1,
+                                                                       [&](int box) { return Shared::parity_of_pair(box, round); });
+      if (pass == 0) scale = of_pair.over(Shared::C, job.eps).scale, scale.upper *= 0.5f, scale.lower *= 0.5f;
+      const int channel = pass * Shared::columns + column;
+      const int position = walk.tile_of(w) * tile + warp * 16 + lane / 4;
+      [[maybe_unused]] const Dropout dropout(job.dropout_mask, job.cells, channel, position);
 #pragma unroll
-    for (int pass = 0; pass < passes; ++pass) {
-      worker.template multiply<Lines::along_rows, Shared::o_boxes>(
-          sum[pass % 2], of_o, {pass == 0, pass == passes - 1, true, pass == 0 ? Shared::pair_boxes - 1 : -1},
-          [](int step) { return step; }, [](int) { return Shared::parity_of_o; },
-          [&](int step) {
-            if (pass == 0 && step < parts) return make_gates(passes - 1, step);
-            if (pass > 0 && step < parts) make_outputs(pass - 1, step);
-            return 0u;
-          });
-      if (pass == 0) worker.of_o = of_o.over(Shared::H, job.eps).scale;
+      for (int pair = 0; pair < pairs; ++pair) {
+        const float2 bias = *reinterpret_cast<const float2 *>(job.gate_bias + channel + pair / 2 * 8);
+        const float s = pair % 2 ? scale.lower : scale.upper;
+        const uint32_t factors = extras && job.dropout == MaskForm::pairs ? dropout.pair(pair / 2, pair % 2) : 0;
+        gate[pass * pairs + pair] = gate_of<kept, T>(job, dropout, pair, factors,
+                                                     {fmaf(sum[2 * pair], s, 0.5f * bias.x), fmaf(sum[2 * pair + 1], s, 0.5f * bias.y)});
+      }
     }
-    worker.products.template finish<0>();
-    worker.free_box(Shared::o_boxes - 1);
-    walk.advance(), ++round;
-    if (!walk.more()) break;
-    multiply_pair(0, false, of_pair, [&](int step) {
-      if (step < parts) make_outputs(passes - 1, step);
-      return 0u;
-    });
-    end_first_pass(of_pair);
-  }
 #pragma unroll
-  for (int part = 0; part < parts; ++part) make_outputs(passes - 1, part);
+    for (int pass = 0; pass < Shared::passes; ++pass) {
+      multiply.template operator()<Lines::along_rows, Shared::o_boxes>(of_o, pass == 0, pass == Shared::passes - 1,
+                                                                       [](int) { return Shared::parity_of_o; });
+      if (pass == 0) scale = of_o.over(Shared::H, job.eps).scale;
+#pragma unroll
+      for (int box = 0; box < boxes; ++box) {
+        const int number = pass * boxes + box, buffer = number % 2;  // of this tile's boxes; an even number of them
+        shared.staged_free[w][buffer].wait((round * (Shared::pair_boxes / 2) + number / 2) & 1);
+        stage_outputs<kept, T>(job.has_residual, sum + box * 32, gate + pass * pairs + box * 16, scale,
+                               job.bias + pass * Shared::columns + box * 64 + column, shared.staged[w][buffer]);
+        cuda::publish_shared();
+        __syncwarp();
+        if (lane == 0) shared.staged_full[w][buffer].arrive();
+      }
+    }
+  }
 }
 
 // extras: there is a residual or a dropout mask.
@@ -282,9 +199,10 @@ __device__ void streamed_back(const BackJob &job) {
   cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
+// Without extras, fp16's gates become floats so early that registers spill; with the extras' form, none there, they do not.
 template <int C, int H, bool extras, class T>
 __device__ void back_of(const BackJob &job) {
-  if constexpr (streams(C)) streamed_back<C, H, extras, T>(job);
+  if constexpr (streams(C)) streamed_back<C, H, extras || cuda::is_half<T>, T>(job);
   else back<C, H, extras, T>(job);
 }
 

@@ -1,8 +1,7 @@
 // Step 1 on Hopper for wide layers: a and b from pair, the weights streamed.  The LayerNorm is folded into them.
 //
-// A tile's channels stay in shared memory for all passes of 128 weight rows, 64 channels of a and b each; its boxes of 64 channels are freed
-// one by one in the last pass, so that the next tile's come while products still run.  A worker has two sets of sums: while the tensor cores
-// fill one, it gates and stages the other, across the tiles' borders too.
+// A tile's channels stay in shared memory for all passes of 256 weight rows, 128 channels of a and b each; its boxes of 64 channels are freed
+// one by one in the last pass, so that the next tile's come while products still run.
 #pragma once
 #include "sm90a_front.cuh"
 #include "sm90a_streamed.cuh"
@@ -12,7 +11,7 @@ namespace lamina::triangle_multiplication::hopper {
 template <int channels, int hidden, class T>
 struct StreamedFrontShared {
   using Element = T;
-  static constexpr int C = channels, H = hidden, workers = streamed_workers, boxes = C / 64, stages = C == 384 ? 6 : 8;
+  static constexpr int C = channels, H = hidden, workers = streamed_workers, boxes = C / 64, stages = C == 384 ? 3 : 4;
   alignas(1024) T weights[stages][streamed_front_rows][64];
   alignas(1024) T pair[workers][boxes][tile][64];
   alignas(1024) T staged[workers][2][64][tile];  // [channel][position]
@@ -66,8 +65,7 @@ __device__ void feed_streamed_front(const FrontJob &job, Shared &shared, Streame
   WeightFeed<Shared> feed(shared);
   for (; walk.more(); walk.advance())
     for (int pass = first_pass; pass < last_pass; ++pass)
-      for (int box = 0; box < Shared::boxes; ++box)
-        feed.template bring<streamed_front_rows>(job.weights, box * 64, pass * streamed_front_rows);
+      for (int box = 0; box < Shared::boxes; ++box) feed.bring(job.weights, box * 64, pass * streamed_front_rows);
 }
 
 // The thread that stores what worker w stages.
@@ -76,7 +74,7 @@ __device__ void store_streamed_front(const FrontJob &job, Shared &shared, int w,
   RingIndex<2> buffer;
   bool before = false;
   for (; walk.more(); walk.advance())
-    for (int plane = first_pass * 64; plane < last_pass * 64; plane += 64, buffer.advance()) {
+    for (int plane = first_pass * 128; plane < last_pass * 128; plane += 64, buffer.advance()) {
       shared.staged_full[w][buffer.at].wait(buffer.parity);
       cuda::store_box(job.planes, shared.staged[w][buffer.at], walk.tile_of(w) * tile, plane);
       cuda::commit_stores();
@@ -88,103 +86,42 @@ __device__ void store_streamed_front(const FrontJob &job, Shared &shared, int w,
   cuda::wait_stores<0>();
 }
 
-// A worker warpgroup: the products of one pass beside what is left to do for the one before.
-template <class Shared>
-struct StreamedFrontWorker {
-  using T = typename Shared::Element;
-  static constexpr int boxes = Shared::boxes, parts = 4;  // of a pass's 64 channels
-  static_assert(boxes >= parts);
-  const FrontJob &job;
-  Shared &shared;
-  const int w;
-  const uint64_t pair = operand_of(shared.pair[w]);
-  StreamedProducts<Shared> products{shared};
-  RingIndex<2> buffer{};
-  // Of the pass whose sums are being finished.
-  const float *bias = nullptr;  // a lane's first one
-  RowPair scale{}, half_mask{};
-
-  __device__ void load_bias(float2 (&to)[4], int part) const {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) to[j] = *reinterpret_cast<const float2 *>(bias + part * 32 + j * 8);
-  }
-  // 16 channels of it; the last ones send all 64 on their way.
-  __device__ void finish_part(float *sum, int part, const float2 (&b)[4]) {
-    if (part == 0) shared.staged_free[w][buffer.at].wait(buffer.parity ^ 1);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      float *s = sum + 4 * j;
-      s[0] = fmaf(s[0], scale.upper, b[j].x), s[1] = fmaf(s[1], scale.upper, b[j].y);
-      s[2] = fmaf(s[2], scale.lower, b[j].x), s[3] = fmaf(s[3], scale.lower, b[j].y);
-    }
-    gate_and_stage_16<T, false>(sum, half_mask, staged_line(shared.staged[w][buffer.at]) + part * 16 * cuda::line_bytes);
-    if (part < parts - 1) return;
-    cuda::publish_shared();
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) shared.staged_full[w][buffer.at].arrive();
-    buffer.advance();
-  }
-
-  // Fills `now` with the products of `row` and the ones behind it, and finishes `before`, if there is one.  A tile's first pass takes the rows'
-  // statistics along, its last one frees its boxes.
-  template <bool even, bool any>
-  __device__ void pass(float (&now)[64], float (&before)[64], int row, bool first, bool last, int parity) {
-    Moments moments;
-    RowPair mask{};
-#pragma unroll
-    for (int box = 0; box < boxes; ++box) {
-      float2 b[4];
-      if (any && box < parts) load_bias(b, box);
-      if (even && first) shared.pair_full[w][box].wait(parity);
-      products.template add<Lines::along_k>(now, pair, box, box == 0);
-      if (even && first) moments.template add_box<T, false, 1>(shared.pair[w][box]);
-      if (even && first && box == 0) mask = pair_of(shared.half_mask[w]);
-      if (!even && box == 0) products.template finish<1>();  // all of `before` is done
-      if (any && box < parts) finish_part(before + box * 16, box, b);
-      if (box == 0) continue;
-      products.template finish<1>();
-      if (!even && last) free_box(box - 1);
-    }
-    if constexpr (!even) {  // nothing may run at the end of the loop around: the compiler would no longer see whose registers it may read
-      products.template finish<0>();
-      if (last) free_box(boxes - 1);
-    }
-    bias = job.bias + row + threadIdx.x % 4 * 2;
-    if (even && first) scale = moments.over(Shared::C, job.eps).scale, half_mask = mask;
-  }
-  __device__ void free_box(int box) { arrive_behind_loads(shared.pair_free[w][box], mixed(scale) ^ mixed(half_mask)); }
-
-  // The last pass of all.
-  __device__ void finish(float (&before)[64]) {
-#pragma unroll
-    for (int part = 0; part < parts; ++part) {
-      float2 b[4];
-      load_bias(b, part);
-      finish_part(before + part * 16, part, b);
-    }
-  }
-};
-
 template <class Shared>
 __device__ void work_streamed_front(const FrontJob &job, Shared &shared, int w, StreamedWalk walk, int first_pass, int last_pass) {
-  if (!walk.more()) return;
-  constexpr int rows = streamed_front_rows;
-  StreamedFrontWorker<Shared> worker{job, shared, w};
-  float even[64], odd[64];
-  int pass = first_pass, parity = 0;
-  worker.template pass<true, false>(even, odd, pass * rows, true, false, parity);
+  using T = typename Shared::Element;
+  StreamedProducts<Shared> products(shared);
+  RingIndex<2> buffer;
+  for (int parity = 0; walk.more(); walk.advance(), parity ^= 1) {
+    Moments moments;
+    RowPair half_mask{}, scale{};
 #pragma unroll 1
-  for (;;) {
-    worker.template pass<false, true>(odd, even, (pass + 1) * rows, false, pass + 2 == last_pass, parity);
-    pass += 2;
-    if (pass == last_pass) {
-      pass = first_pass, parity ^= 1;
-      walk.advance();
-      if (!walk.more()) break;
+    for (int pass = first_pass; pass < last_pass; ++pass) {
+      float sum[128];
+      const bool first = pass == first_pass, last = pass == last_pass - 1;
+#pragma unroll 1
+      for (int box = 0; box < Shared::boxes; ++box) {
+        if (first) shared.pair_full[w][box].wait(parity);
+        products.template add<Lines::along_k>(sum, shared.pair[w][box], box == 0);
+        if (first) moments.add_box<T, false>(shared.pair[w][box]);
+        if (first && box == 0) half_mask = pair_of(shared.half_mask[w]);
+        if (box == 0) continue;
+        products.template finish<1>();
+        if (last) arrive_behind_loads(shared.pair_free[w][box - 1], moments.mark() ^ mixed(half_mask));
+      }
+      products.template finish<0>();
+      if (last) arrive_behind_loads(shared.pair_free[w][Shared::boxes - 1], moments.mark());
+      if (first) scale = moments.over(Shared::C, job.eps).scale;
+#pragma unroll
+      for (int half = 0; half < 2; ++half, buffer.advance()) {
+        scale_and_shift<true>(sum + 64 * half, job.bias + pass * streamed_front_rows + 128 * half, scale);
+        shared.staged_free[w][buffer.at].wait(buffer.parity ^ 1);
+        gate_and_stage<T, false>(sum + 64 * half, half_mask, shared.staged[w][buffer.at]);
+        cuda::publish_shared();
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) shared.staged_full[w][buffer.at].arrive();
+      }
     }
-    worker.template pass<true, true>(even, odd, pass * rows, pass == first_pass, false, parity);
   }
-  worker.finish(odd);
 }
 
 template <int C, int H, class T>

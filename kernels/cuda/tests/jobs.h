@@ -72,8 +72,8 @@ struct GroupProductJob {
   row(mixed_product_64_k_rows, 65536, 128, GroupProductJob, (mixed_product_of<64, Lines::along_k, Lines::along_rows>))    \
   row(mixed_product_128_rows_k, 65536, 128, GroupProductJob, (mixed_product_of<128, Lines::along_rows, Lines::along_k>))  \
   row(mixed_product_128_rows, 65536, 128, GroupProductJob, (mixed_product_of<128, Lines::along_rows, Lines::along_rows>)) \
-  row(mixed_product_96, 65536, 128, GroupProductJob, (mixed_product_of<96, Lines::along_k, Lines::along_k>))              \
-  row(mixed_product_96_rows_k, 65536, 128, GroupProductJob, (mixed_product_of<96, Lines::along_rows, Lines::along_k>))    \
+  row(mixed_product_192, 65536, 128, GroupProductJob, (mixed_product_of<192, Lines::along_k, Lines::along_k>))            \
+  row(mixed_product_192_rows_k, 65536, 128, GroupProductJob, (mixed_product_of<192, Lines::along_rows, Lines::along_k>))  \
   row(mixed_product_256_k_rows, 65536, 128, GroupProductJob, (mixed_product_of<256, Lines::along_k, Lines::along_rows>))  \
   row(mixed_product_registers_64, 65536, 128, GroupProductJob, (mixed_product_from_registers<64, Lines::along_k>))        \
   row(mixed_product_registers_128, 65536, 128, GroupProductJob, (mixed_product_from_registers<128, Lines::along_rows>))

@@ -258,7 +258,7 @@ __device__ void mixed_product_of(const GroupProductJob &job) {
 #pragma unroll
   for (int k = 0; k < 8; ++k) {
     const uint64_t a_k = deeper<a_lines>(left, k % 4), b_k = deeper<b_lines>(right, k % 4);
-    if constexpr (columns == 96) product<__nv_bfloat16, a_lines, b_lines>(sum, a_k, b_k, k > 0);
+    if constexpr (columns == 192) product<__nv_bfloat16, a_lines, b_lines>(sum, a_k, b_k, k > 0);
     else multiply_mixed<a_lines, b_lines>(sum, a_k, b_k, k > 0);
   }
   commit_products();

@@ -324,8 +324,8 @@ TEST_CASE("wgmma multiplies operands that lie differently") {
     check_mixed_product(machine, Kernel::mixed_product_64_k_rows, 64, false, true);
     check_mixed_product(machine, Kernel::mixed_product_128_rows_k, 128, true, false);
     check_mixed_product(machine, Kernel::mixed_product_128_rows, 128, true, true);
-    check_mixed_product(machine, Kernel::mixed_product_96, 96, false, false);
-    check_mixed_product(machine, Kernel::mixed_product_96_rows_k, 96, true, false);
+    check_mixed_product(machine, Kernel::mixed_product_192, 192, false, false);
+    check_mixed_product(machine, Kernel::mixed_product_192_rows_k, 192, true, false);
     check_mixed_product(machine, Kernel::mixed_product_256_k_rows, 256, false, true);
     check_mixed_product(machine, Kernel::mixed_product_registers_64, 64, false, false);
     check_mixed_product(machine, Kernel::mixed_product_registers_128, 128, false, true);

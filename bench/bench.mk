@@ -55,7 +55,8 @@ device_sources := layers/*/*.cu layers/*/*.cuh layers/*/*.h kernels/cuda/*.cuh k
 gpu-profile-static: plugins fake_cuda $(BUILD)/cuda-tools/done  ## registers, spills, shared memory, occupancy of every CUDA kernel of LAYER, from the machine code
 	python3 bench/gpu/profile_static.py $(LAYER) --tools $(BUILD)/cuda-tools/nvidia/cu13/bin --commit "$$(git log -1 --abbrev=12 --format=%h -- $(device_sources))$$(git diff --quiet HEAD -- $(device_sources) || echo -dirty)" \
 	  --write docs/measurements/$(LAYER)_cuda_kernels.md
-SLOW_TESTS += bench/tests/static_profile_test.sh bench/tests/gpu_bench_test.sh bench/tests/rows_test.sh
+SLOW_TESTS += bench/tests/static_profile_test.sh bench/tests/gpu_bench_test.sh bench/tests/rows_test.sh bench/tests/determinism_test.sh
+bench/tests/determinism_test.sh: | plugins $(BENCH_VENV)/ready
 bench/tests/rows_test.sh: | plugins $(BENCH_VENV)/ready
 bench/tests/static_profile_test.sh: | plugins fake_cuda $(BUILD)/cuda-tools/done
 bench/tests/gpu_bench_test.sh: | plugins $(LIB)/run_loop.so $(BENCH_VENV)/ready

@@ -1,5 +1,6 @@
 # libconformance.a, what proves it, and the proofs of the ABI, the arrows and every build.
 include conformance/hip_emulator/hip_emulator.mk
+include conformance/cuda_emulator/cuda_emulator.mk
 CONFORMANCE_SOURCES := $(wildcard conformance/*.cpp)
 CONFORMANCE_OBJECTS := $(call objects,$(CONFORMANCE_SOURCES))
 CONFORMANCE_LINK := $(LIB)/libconformance.a $(LIB)/libmanifest.a

@@ -219,18 +219,19 @@ std::optional<Case> case_with(Session &session, const lamina_op &op, const Case 
   return std::nullopt;
 }
 
-// The base with saved activations, where the op has the choice and the build takes it: else there are no saved bytes to get wrong.
-Case saving(Session &session, const lamina_op &op, const Case &base) {
+// The base with saved activations, where the op has the choice and the build takes it for this call (one may keep them for some shapes alone):
+// else there are no saved bytes to get wrong.
+Case saving(Session &session, const lamina_op &op, const Case &base, bool packed) {
   Case one = base;
   if (op.kind == LAMINA_PACK || attribute_named(op, "save") < 0) return one;
   one.attributes["save"] = std::string("activations");
-  return Plan(op, one, session.device_id, nullptr).created().ok() ? one : base;
+  return is_valid(session, op, one, packed) ? one : base;
 }
 
 void add_argument_jobs(Session &session, const lamina_op &op, const Case &base, size_t i, bool packed, std::vector<Job> &jobs) {
   jobs.push_back(
       {"refusal", std::string(op.name) + (packed ? " (packed)" : ""), op.args[i].name, [&session, &op, &base, i, packed](Result &) {
-         const std::optional<Case> one = case_with(session, op, saving(session, op, base), op.args[i], packed);
+         const std::optional<Case> one = case_with(session, op, saving(session, op, base, packed), op.args[i], packed);
          if (!one) fail(std::string("no valid call has argument '") + op.args[i].name + "'");
          std::vector<Bend> bends;
          {

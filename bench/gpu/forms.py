@@ -12,10 +12,11 @@ import torch
 
 
 class Ours:
-    """A plug-in's `forward`, from packed weights (as hosts use it) or from raw ones."""
+    """A plug-in's `forward`, from packed weights (as hosts use it) or from raw ones.  in_place: the update takes its pair's memory, so that a
+    call's input is an earlier call's update."""
 
-    def __init__(self, plugin, problem, packed=True, **attributes):
-        self.name, self.version = f"lamina {plugin.target}", plugin.build_id
+    def __init__(self, plugin, problem, packed=True, in_place=False, **attributes):
+        self.name, self.version = f"lamina {plugin.target}" + (", in place" if in_place else ""), plugin.build_id
         p, s = problem, problem.shape
         half = lambda x, i: x[i * s.h:(i + 1) * s.h]
         weights = {"norm_in_weight": p.norm_in[0], "norm_in_bias": p.norm_in[1], "norm_out_weight": p.norm_out[0],
@@ -32,8 +33,8 @@ class Ours:
             plugin.prepare("pack", weights | extra, dtype=s.dtype, **attributes).run()
         if s.extras:
             extra |= {"residual": p.residual, "dropout_mask": p.dropout.expand(s.batch, s.n, s.n, s.c)}
-        self.outs = [torch.full_like(pair, float("nan")) for pair in p.pairs]
-        self.calls = [plugin.prepare("forward", weights | extra | {"pair": pair, "pair_mask": p.mask, "out": out}, **attributes)
+        self.outs = [pair.clone() if in_place else torch.full_like(pair, float("nan")) for pair in p.pairs]
+        self.calls = [plugin.prepare("forward", weights | extra | {"pair": out if in_place else pair, "pair_mask": p.mask, "out": out}, **attributes)
                       for pair, out in zip(p.pairs, self.outs)]
         self.extra_bytes = self.calls[0].need.workspace_size
         self.workspace = torch.full((self.extra_bytes + 256,), 255, dtype=torch.uint8, device=p.device)

@@ -24,46 +24,75 @@ STEPS = ("front", "contract", "back")
 
 
 def run_calls(options):
-    """The profiled process: three calls of one shape."""
+    """The profiled process: three calls of each shape, one shape after another."""
     import torch
     import forms
     from plugin import Plugin
     from problem import Problem
+    plugin = Plugin(options.build)
     with torch.no_grad():
-        form = forms.Ours(Plugin(options.build), Problem(shape_of(options, options.sizes[0], options.widths[0]), "cuda"))
-        for i in range(3):
-            form(i % len(form.calls))
-        torch.cuda.synchronize()
+        for n, c in shapes_of(options):
+            form = forms.Ours(plugin, Problem(shape_of(options, n, c), "cuda"))
+            for i in range(3):
+                form(i % len(form.calls))
+            torch.cuda.synchronize()
+            del form
+            torch.cuda.empty_cache()
+
+
+def shapes_of(options):
+    """(N, C) in the order of the page."""
+    return [(n, c) for c in options.widths for n in options.sizes]
 
 
 def shape_of(options, n, c):
     return Shape(n, c, batch=options.batch, dtype=options.dtype, incoming=options.incoming)
 
 
-def counters(options, n, c):
-    """[{kernel, metric: value}] of the last call, or the reason why there are none."""
+def counters(options):
+    """{(N, C): [{kernel, metric: value}] of its last call}, or the reason why there are none.  One process profiles all shapes: starting it
+    takes longer than they do."""
+    joined = lambda numbers: ",".join(map(str, numbers))
     command = [options.counters, "--csv", "--print-units", "base", "--clock-control", "none", "--cache-control", "none", "--metrics",
                ",".join(METRICS.values()), "-k", "regex:" + "|".join(STEPS), sys.executable, os.path.abspath(__file__), "--run", *shared_options(options),
-               "--sizes", str(n), "--widths", str(c)]
+               "--sizes", joined(options.sizes), "--widths", joined(options.widths)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     except (OSError, subprocess.TimeoutExpired) as failure:
-        return str(failure)
+        return str(failure)[:300]
     start = done.stdout.find('"ID"')
     if done.returncode or start < 0:
         words = [line for line in (done.stdout + done.stderr).splitlines() if "==ERROR==" in line or "rror" in line]
         return (words or [f"{options.counters} ended with {done.returncode} and no table"])[0][:300]
+    calls = calls_of(launches_of(done.stdout[start:]))
+    shapes = shapes_of(options)
+    if len(calls) != 3 * len(shapes):
+        return f"{options.counters} saw {len(calls)} calls, there were {3 * len(shapes)}"
+    return {shape: calls[3 * at + 2] for at, shape in enumerate(shapes)}
+
+
+def launches_of(text):
+    """[{kernel, metric: value}] in the order of launches, of ncu's table."""
     launches = {}
     titles = {metric: title for title, metric in METRICS.items()}
-    for row in csv.DictReader(io.StringIO(done.stdout[start:])):
+    for row in csv.DictReader(io.StringIO(text)):
         if row["Metric Name"] in titles:
             launch = launches.setdefault(int(row["ID"]), {"kernel": row["Kernel Name"].split("(")[0]})
             try:
                 launch[titles[row["Metric Name"]]] = float(row["Metric Value"].replace(",", ""))
             except ValueError:
                 pass  # "n/a": this chip does not count it
-    ordered = [launches[index] for index in sorted(launches)]
-    return ordered[-len(ordered) // 3:] if ordered and len(ordered) % 3 == 0 else f"{len(ordered)} launches of three calls"
+    return [launches[index] for index in sorted(launches)]
+
+
+def calls_of(launches):
+    """The launches of each call, which begins with its first step."""
+    calls = []
+    for launch in launches:
+        if STEPS[0] in launch["kernel"] or not calls:
+            calls.append([])
+        calls[-1].append(launch)
+    return calls
 
 
 def timed(options, n, c):
@@ -120,18 +149,17 @@ def page(options, gpu, version):
     head = ["N", "C", "kernel", "us", "FLOPs, % of 790 TFLOP/s", "least bytes, % of 4.3 TB/s", "tensor pipe, %", "DRAM, %", "MB moved", "least MB", "L2, %",
             "issue, %", "warps, %", "MHz", "registers", "shared", "binds"]
     lines, refused = [], {}
-    for c in options.widths:
-        for n in options.sizes:
-            rows = counters(options, n, c) if options.counters else "not asked for"
-            if isinstance(rows, str):
-                refused.setdefault(rows, []).append(f"N = {n}, C = {c}")
-                rows = timed(options, n, c)
-            if isinstance(rows, str):
-                refused.setdefault(rows, []).append(f"N = {n}, C = {c}")
-                continue
-            for row in rows:
-                lines.append(line(n, c, row, shape_of(options, n, c)))
-                print("  ".join(lines[-1]), flush=True)
+    counted = counters(options) if options.counters else "not asked for"
+    for n, c in shapes_of(options):
+        if isinstance(counted, str):
+            refused.setdefault(counted, []).append(f"N = {n}, C = {c}")
+        rows = timed(options, n, c) if isinstance(counted, str) else counted[n, c]
+        if isinstance(rows, str):
+            refused.setdefault(rows, []).append(f"N = {n}, C = {c}")
+            continue
+        for row in rows:
+            lines.append(line(n, c, row, shape_of(options, n, c)))
+            print("  ".join(lines[-1]), flush=True)
     text = f"""# What each kernel of {os.path.basename(options.build)} achieves
 
 {gpu}; {version or 'no Nsight Compute'}; commit {options.commit}; {options.dtype}, B = {options.batch}, {'incoming' if options.incoming else 'outgoing'}.

@@ -19,6 +19,7 @@ TITLES = {
     "table": "Forward, bf16, B = 1, mask given, packed weights",
     "peers": "Beside eager PyTorch, torch.compile, transformers' module and the hub's Triton kernels",
     "extras": "With residual and dropout mask",
+    "in_place": "In the pair's own memory",
     "odd": "Sizes that are no multiple of 8, beside the next one that is",
     "shapes": "Other widths",
     "batch": "Batches",

@@ -1,11 +1,12 @@
 """Times a layer that works row by row beside PyTorch's forms of it, at the shapes that its own cuda_bench.py names.
 
-    python3 bench/gpu/rows.py --build B.so --layer layers/NAME --out rows.json [--op backward] [--only M=4096,...] [--peers eager,torch.compile]
+    python3 bench/gpu/rows.py --build B.so --layer layers/NAME --out rows.json [--op backward [--save activations]] [--only M=4096,...] [--peers eager,torch.compile]
 
 Forms take turns as captured graphs over rotating buffers that the L2 cache cannot hold (timing.py); errors are against float64 on the same
 rows.  The file names GPU, driver, commit and command; a run adds to it or replaces what it measured again.
 """
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -97,9 +98,9 @@ class Problem:
 
 
 class Backward(Problem):
-    """All gradients, nothing saved: what forward computed is computed again."""
+    """All gradients: what forward computed is computed again, or with save = activations read from what op forward_train kept of the same rows."""
 
-    def __init__(self, bench, problem, build, device, dtype, rotated_bytes):
+    def __init__(self, bench, problem, build, device, dtype, rotated_bytes, save="nothing"):
         super().__init__(bench, problem, build, device, dtype, rotated_bytes)
         random, self.forward = randoms(device, dtype, 3), self.call
         takes = build.ops["backward"].contents
@@ -108,14 +109,33 @@ class Backward(Problem):
         inputs = {name: tensor for name, tensor in self.given.items() if name in takes}
         self.names = [name for name in self.given if f"{name}_gradient" in takes]
         self.results = {f"{name}_gradient": torch.full_like(self.given[name], float("nan")) for name in self.names}
-        self.call = build.prepare("backward", inputs | {"out_gradient": self.gradient} | self.results, **self.attributes)
+        self.kept = self.keep(build, device) if save == "activations" else []
+        kept, chosen = ({"saved": self.kept[0]}, {"save": save}) if self.kept else ({}, {})
+        self.attributes = self.attributes | chosen
+        self.call = build.prepare("backward", inputs | kept | {"out_gradient": self.gradient} | self.results, **self.attributes)
         self.rotating = [name for name in self.rotating if name in inputs]
+        self.saved_bytes = self.kept[0].numel() if self.kept else 0
         self.workspace = torch.empty(max(1, self.call.need.workspace_size), device=device, dtype=torch.uint8)
         self.call.use_workspace(self.workspace)
+
+    def keep(self, build, device):
+        """What forward_train saves of each copy of the rows."""
+        attributes, kept = self.attributes | {"save": "activations"}, []
+        for rows, out in zip(self.rows, self.outs):
+            tensors = self.given | dict(zip(self.rotating, rows)) | {"out": out}
+            shape = build.shape_of("forward_train", "saved", tensors, **attributes)
+            kept.append(torch.empty(shape, device=device, dtype=torch.uint8))
+            call = build.prepare("forward_train", tensors | {"saved": kept[-1]}, **attributes)
+            workspace = torch.empty(max(1, call.need.workspace_size), device=device, dtype=torch.uint8)
+            call.use_workspace(workspace)
+            call.run()
+        return kept
 
     def ours(self, i):
         for name, tensor in zip(self.rotating, self.rows[i]):
             self.call.point(name, tensor)
+        if self.kept:
+            self.call.point("saved", self.kept[i])
         self.call.run()
 
     def autograd(self, dtype=None):
@@ -143,7 +163,8 @@ def measured(problem, peers, rounds, card, on_gpu):
     floor, turns = problem.turns(peers, on_gpu)
     state = timing.interleave(list(turns.values()), rounds, card)
     times = {name: {"median": statistics.median(turn.seconds), "least": min(turn.seconds)} for name, turn in turns.items()}
-    return {"dims": problem.dims, "attributes": problem.attributes, **problem.switches, "floor": floor, "error": error, "seconds": times, "card": state}
+    return {"dims": problem.dims, "attributes": problem.attributes, **problem.switches, "floor": floor, "error": error, "seconds": times, "card": state,
+            "workspace_bytes": problem.call.need.workspace_size, "saved_bytes": getattr(problem, "saved_bytes", 0)}
 
 
 def identity(row):
@@ -163,6 +184,7 @@ def main():
     parser.add_argument("--layer", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--op", default="forward", choices=["forward", "backward"])
+    parser.add_argument("--save", default="nothing", choices=["nothing", "activations"], help="of --op backward")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--peers", default="eager,torch.compile,plain product,cuBLASLt epilogue")
     parser.add_argument("--only", default="", help="M=1,N=2: problems with these extents alone")
@@ -190,7 +212,10 @@ def main():
             continue
         if options.most:
             problem = problem | {"dims": {letter: min(extent, options.most) for letter, extent in problem["dims"].items()}}
-        row = measured({"forward": Problem, "backward": Backward}[options.op](bench, problem, build, options.device, getattr(torch, options.dtype), options.rotated_bytes), options.peers.split(","), options.rounds, card, on_gpu)
+        make = functools.partial(Backward, save=options.save) if options.op == "backward" else Problem
+        held = make(bench, problem, build, options.device, getattr(torch, options.dtype), options.rotated_bytes)
+        row = measured(held, options.peers.split(","), options.rounds, card, on_gpu)
+        del held
         row = {"layer": os.path.basename(os.path.normpath(options.layer)), "op": options.op, "dtype": options.dtype, **row, "build": build.target, "build_id": build.build_id,
                "machine": machine, "driver": driver, "torch": torch.__version__, "commit": commit, "command": shlex.join(sys.argv)}
         record["rows"] = [old for old in record["rows"] if identity(old) != identity(row)] + [row]

@@ -7,6 +7,7 @@ Every form is checked against float64 first; one that is wrong, or that is not t
     table    N by C, ours beside cuEquivariance, 15 rounds            [--sizes, --widths, --directions]
     peers    the same, ours beside eager, torch.compile, transformers' ESMFold2 module and the hub's Triton kernels, 5 rounds
     extras   the table with residual and dropout mask, which ours fuse
+    in_place the update in its pair's memory, beside the one in memory of its own
     odd      N = 65, 127, 383, 1021 beside the next multiple of 8
     shapes   C = 64, also with H = 128, and C = 384 with H = 256
     batch    B = 4 at N = 128 and 256
@@ -43,6 +44,8 @@ def shapes_of(part, options):
     fast, slow = list(forms.FAST), list(forms.SLOW)
     if part in ("table", "extras"):
         return [(Shape(n, c, incoming=d == "incoming", extras=part == "extras"), fast) for d in options.directions for c, n in grid]
+    if part == "in_place":
+        return [(Shape(n, c), []) for c, n in grid]
     if part == "peers":
         return [(Shape(n, c), slow) for c, n in grid]
     if part == "odd":
@@ -68,10 +71,12 @@ class Bench:
         self.out = record.empty()
         self.out["runs"].append(machine(options) | {"plugins": {p.target: p.build_id for p in self.plugins}})
 
-    def candidates(self, problem, beside):
+    def candidates(self, problem, beside, part):
         """(name, form or the sentence that says why there is none)."""
         for plugin in self.plugins:
             yield made(f"lamina {plugin.target}", lambda: forms.Ours(plugin, problem))
+            if part == "in_place":
+                yield made(f"lamina {plugin.target}, in place", lambda: forms.Ours(plugin, problem, in_place=True))
         makers = forms.FAST | forms.SLOW
         for name in beside:
             if name in self.options.peers:
@@ -94,7 +99,7 @@ class Bench:
     def measure(self, part, shape, beside):
         problem = Problem(shape, self.options.device, rotated_bytes=self.options.rotated_bytes)
         rows, turns = [], []
-        for name, form in self.candidates(problem, beside):
+        for name, form in self.candidates(problem, beside, part):
             try:
                 if isinstance(form, str):
                     raise RuntimeError(form)
@@ -189,7 +194,7 @@ def parsed():
     numbers = lambda text: [int(x) for x in text.split(",")]
     words = lambda text: text.split(",")
     parser.add_argument("--build", action="append", required=True, help="a plug-in; may be given several times")
-    parser.add_argument("--part", action="append", required=True, choices="table peers extras odd shapes batch fp16 host".split())
+    parser.add_argument("--part", action="append", required=True, choices="table peers extras in_place odd shapes batch fp16 host".split())
     parser.add_argument("--sizes", type=numbers, default=SIZES)
     parser.add_argument("--widths", type=numbers, default=[128, 256])
     parser.add_argument("--directions", type=words, default=["outgoing", "incoming"])

@@ -8,12 +8,12 @@ scratch=build/test-scratch/gpu-bench
 rm -rf $scratch; mkdir -p $scratch
 plugin=$(ls build/plugins/triangle_multiplication-*-cpu_avx2.so)
 bench=($python bench/gpu/triangle_multiplication.py --device cpu --commit abc --rounds 2 --rotated-bytes 1e5 --sizes 16,24 --widths 32 --build "$plugin")
-"${bench[@]}" --part table --part peers --part extras --part fp16 --part host --peers eager,cuequivariance --run-loop build/lib/run_loop.so --out $scratch/all.json >$scratch/log || { cat $scratch/log; exit 1; }
+"${bench[@]}" --part table --part peers --part extras --part in_place --part fp16 --part host --peers eager,cuequivariance --run-loop build/lib/run_loop.so --out $scratch/all.json >$scratch/log || { cat $scratch/log; exit 1; }
 $python - $scratch/all.json <<'P'
 import json, sys
 rows = json.load(open(sys.argv[1]))["rows"]
 timed = [row for row in rows if "not_timed" not in row]
-assert {row["part"] for row in timed} == {"table", "peers", "extras", "fp16", "host"}, timed
+assert {row["part"] for row in timed} == {"table", "peers", "extras", "in_place", "fp16", "host"}, timed
 assert all(row["microseconds"] > 0 and 0 < row["error"] < 1e-2 for row in timed)
 assert all(row["host_microseconds"] > 0 for row in timed if row["part"] == "host")
 assert {row["form"] for row in timed if row["part"] == "peers"} == {"lamina cpu_avx2", "PyTorch eager"}
@@ -73,7 +73,7 @@ cat >$scratch/ncu <<'N'
 if [ "$1" = --version ]; then echo 'Version 1'; exit; fi
 echo '==PROF== Connected'
 echo '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"'
-for id in 0 1 2 3 4 5 6 7 8; do
+for id in $(seq 0 17); do  # two shapes, three calls of each, three kernels a call
   kernels=(hopper_front_128 hopper_contract_wide hopper_back_128)
   echo "\"$id\",\"${kernels[id % 3]}(Job)\",\"gpu__time_duration.sum\",\"ns\",\"$((id + 1))00,000\""
   echo "\"$id\",\"${kernels[id % 3]}(Job)\",\"sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed\",\"%\",\"8$id.4\""
@@ -81,9 +81,10 @@ for id in 0 1 2 3 4 5 6 7 8; do
 done
 N
 chmod +x $scratch/ncu
-$python bench/gpu/kernel_profile.py --build some.so --sizes 512 --widths 128 --counters $scratch/ncu --write $scratch/profile.md >/dev/null
+$python bench/gpu/kernel_profile.py --build some.so --sizes 512,1024 --widths 128 --counters $scratch/ncu --write $scratch/profile.md >/dev/null
 grep -qE '^\| 512 \| 128 \| hopper_contract_wide \| 800\.0 \| .* \| 87 \| .* \| the tensor cores \|$' $scratch/profile.md || { cat $scratch/profile.md; exit 1; }
-[ "$(grep -c '^| 512' $scratch/profile.md)" = 3 ]
+grep -qE '^\| 1024 \| 128 \| hopper_contract_wide \| 1700\.0 \|' $scratch/profile.md || { cat $scratch/profile.md; exit 1; }
+[ "$(grep -c '^| 512' $scratch/profile.md)" = 3 ] && [ "$(grep -c '^| 1024' $scratch/profile.md)" = 3 ]
 
 printf '<!-- bench:gpu begin -->\n<!-- bench:gpu end -->\n' >$scratch/README.md
 python3 bench/gpu/page.py $scratch/page.json --readme $scratch/README.md --add $scratch/all.json --add $scratch/mode.json

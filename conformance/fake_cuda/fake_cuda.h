@@ -16,6 +16,7 @@ struct Machine {        // set before the first driver call
   int devices = 1;      // 0: cuInit says that there is none
   int capability = 90;  // of every device: 90 is 9.0
   int driver = 13000;   // the CUDA version the driver supports
+  int processors = 132;
   std::string missing;  // a function that cuGetProcAddress does not find
   int init_code = 0;    // what cuInit answers instead of success
   int delay = 0;        // microseconds before each call, so that threads meet
@@ -32,6 +33,7 @@ struct Launch {
   bool captured;           // became a node of a graph
   bool overlaps_previous;  // programmatic stream serialization
   unsigned cluster;        // blocks of one
+  const void *image;       // that the kernel's library was loaded from
 };
 
 // What cuTensorMapEncodeTiled writes here: tests find it in launch parameters by `mark`.
@@ -39,7 +41,9 @@ struct TensorMap {
   static constexpr uint64_t marked = 0x70616d5f726f736e;
   uint64_t address, bytes, mark, elements[3];
   uint32_t rank, box[5];
-  uint64_t unused[7];
+  uint64_t strides[2];  // in bytes, of the second and the third dimension
+  uint32_t swizzle;     // in bytes; 0: none
+  uint32_t unused[9];
 };
 static_assert(sizeof(TensorMap) == 128);
 

@@ -86,7 +86,7 @@ CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *,
   if (unsafe_now()) return refuse_unsafe("cuLibraryLoadData");
   if (options || library_options) return misuse("cuLibraryLoadData: the stand-in knows no options"), CUDA_ERROR_INVALID_VALUE;
   try {
-    auto made = std::make_unique<Library>(Library{pieces_of(code)});
+    auto made = std::make_unique<Library>(Library{pieces_of(code), code});
     if (!choose(made->pieces, model().machine.capability)) return CUDA_ERROR_NO_BINARY_FOR_GPU;
     *library = reinterpret_cast<CUlibrary>(made.get());
     model().libraries.push_back(std::move(made));
@@ -174,7 +174,8 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
                 context->device,
                 stream && stream->capturing,
                 overlaps,
-                cluster};
+                cluster,
+                kernel->library->image};
   for (size_t i = 0; i < kernel->kernel.parameter_bytes.size(); ++i) {
     const auto *bytes = static_cast<const unsigned char *>(parameters[i]);
     launch.parameters.emplace_back(bytes, bytes + kernel->kernel.parameter_bytes[i]);
@@ -184,8 +185,9 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     stream->captured.launches.push_back(launch);
   }
   write_down(launch);
+  const CUresult code = launch.captured ? CUDA_SUCCESS : execute(launch);
   model().launches.push_back(std::move(launch));
-  return CUDA_SUCCESS;
+  return code;
 }
 
 CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address, const cuuint64_t *extents,
@@ -211,6 +213,7 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuui
     if (i > 0 && (stride % 16 || stride >= uint64_t{1} << 40)) return refuse("a stride is not a multiple of 16 below 2^40");
     last += (extents[i] - 1) * stride;
     if (i < 3) made.elements[i] = extents[i];
+    if (i == 1 || i == 2) made.strides[i - 1] = stride;
     made.box[i] = box[i];
   }
   const uint32_t inner = box[0] * 2;
@@ -219,6 +222,10 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuui
       (swizzle == CU_TENSOR_MAP_SWIZZLE_32B && inner > 32))
     return refuse("the inner side of the box is wider than the swizzle");
   made.bytes = last + 2;
+  made.swizzle = swizzle == CU_TENSOR_MAP_SWIZZLE_128B  ? 128
+                 : swizzle == CU_TENSOR_MAP_SWIZZLE_64B ? 64
+                 : swizzle == CU_TENSOR_MAP_SWIZZLE_32B ? 32
+                                                        : 0;
   static_assert(sizeof made == sizeof *map);
   std::memcpy(map, &made, sizeof made);
   return CUDA_SUCCESS;

@@ -1,5 +1,6 @@
 #include "conformance/fake_cuda/model.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <sstream>
 #include <stdexcept>
@@ -16,6 +17,7 @@ void read_environment(Machine &machine) {
     if (name == "devices") machine.devices = std::stoi(value);
     else if (name == "capability") machine.capability = std::stoi(value);
     else if (name == "driver") machine.driver = std::stoi(value);
+    else if (name == "processors") machine.processors = std::stoi(value);
     else if (name == "missing") machine.missing = value;
     else throw std::runtime_error("LAMINA_FAKE_CUDA knows no word '" + word + "'");
   }
@@ -101,7 +103,13 @@ Entry::Entry(const char *function) : hold_(model().lock, std::defer_lock) {
   if (!m.initialised && !before_init.contains(function)) code_ = CUDA_ERROR_NOT_INITIALIZED;
 }
 
-void misuse(const std::string &sentence) { model().misuses.push_back(sentence); }
+CUresult (*executor)(const Launch &) = nullptr;
+CUresult execute(const Launch &launch) { return executor ? executor(launch) : CUDA_SUCCESS; }
+
+void misuse(const std::string &sentence) {
+  if (executor) std::fprintf(stderr, "stand-in driver: %s\n", sentence.c_str());
+  model().misuses.push_back(sentence);
+}
 
 Context *current() { return thread().stack.empty() ? nullptr : thread().stack.back(); }
 

@@ -31,6 +31,7 @@ struct Stream {
 
 struct Library {
   std::vector<Piece> pieces;
+  const void *image;
   bool alive = true;
 };
 
@@ -85,6 +86,10 @@ Context *current();           // null: none
 Stream *stream_of(CUstream);  // null: a default stream or none of ours
 bool is_default(CUstream);
 Handle *handle_of(const void *);  // null: none of ours
+
+// Runs a kernel where this library can (conformance/cuda_emulator): `executor` is null in the stand-in that only writes down.
+extern CUresult (*executor)(const Launch &);
+CUresult execute(const Launch &);
 
 // The shared memory that a block may opt in to, by compute capability (CUDA C++ Programming Guide, table of technical specifications).
 int most_shared_bytes(int capability);

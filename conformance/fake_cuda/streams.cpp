@@ -1,5 +1,6 @@
 // Streams, capture into graphs, and memory.
-#include <cstdlib>
+#include <sys/mman.h>
+
 #include <cstring>
 
 #include "conformance/fake_cuda/model.h"
@@ -26,6 +27,26 @@ bool owns(CUdeviceptr address, size_t bytes) {
   const auto &[begin, size] = *--after;
   return address + bytes <= begin + size;
 }
+
+// Device memory ends, but for less than 256 bytes, at a page that may not be touched, and begins behind one; its bytes start as 0xff.
+constexpr size_t page = 4096, alignment = 256;
+size_t rounded(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+size_t before(size_t bytes) { return page + rounded(bytes, page) - rounded(bytes, alignment); }
+
+void *allocate(size_t bytes) {
+  const size_t inside = rounded(bytes, page);
+  void *region = mmap(nullptr, inside + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (region == MAP_FAILED) return nullptr;
+  char *begin = static_cast<char *>(region);
+  if (mprotect(begin + page, inside, PROT_READ | PROT_WRITE) != 0) {
+    munmap(region, inside + 2 * page);
+    return nullptr;
+  }
+  std::memset(begin + page, 0xff, inside);
+  return begin + before(bytes);
+}
+
+void release(void *memory, size_t bytes) { munmap(static_cast<char *>(memory) - before(bytes), rounded(bytes, page) + 2 * page); }
 
 }  // namespace
 
@@ -125,7 +146,9 @@ CUresult cuGraphLaunch(CUgraphExec given, CUstream stream) {
   if (!stream_of(stream) && !is_default(stream)) return CUDA_ERROR_INVALID_HANDLE;
   for (Launch launch : graph->launches) {
     launch.captured = false, launch.stream = stream;
+    const CUresult code = execute(launch);
     model().launches.push_back(launch);
+    if (code != CUDA_SUCCESS) return code;
   }
   return CUDA_SUCCESS;
 }
@@ -156,7 +179,7 @@ CUresult cuMemAlloc(CUdeviceptr *address, size_t bytes) {
   if (!current()) return CUDA_ERROR_INVALID_CONTEXT;
   if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
   if (unsafe_now()) return refuse_unsafe("cuMemAlloc");
-  void *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  void *memory = allocate(bytes);
   if (!memory) return CUDA_ERROR_OUT_OF_MEMORY;
   *address = reinterpret_cast<CUdeviceptr>(memory);
   model().memory[*address] = bytes;
@@ -167,8 +190,10 @@ CUresult cuMemFree(CUdeviceptr address) {
   LAMINA_ENTRY(cuMemFree);
   if (!current()) return CUDA_ERROR_INVALID_CONTEXT;
   if (unsafe_now()) return refuse_unsafe("cuMemFree");
-  if (!model().memory.erase(address)) return CUDA_ERROR_INVALID_VALUE;
-  std::free(reinterpret_cast<void *>(address));
+  const auto found = model().memory.find(address);
+  if (found == model().memory.end()) return CUDA_ERROR_INVALID_VALUE;
+  release(reinterpret_cast<void *>(address), found->second);
+  model().memory.erase(found);
   return CUDA_SUCCESS;
 }
 

@@ -41,31 +41,6 @@ struct Block {
   bool add;
 };
 
-// multiply_tile() for panels, with `next` brought into L2 beside the arithmetic: a panel that a task has not read yet comes from L3.
-template <class Product>
-inline __attribute__((always_inline)) void multiply_tile_ahead(int64_t units, const float *left, int64_t left_row, int64_t left_unit,
-                                                               const float *right, Prefetch next, MicroTile &sum) {
-  constexpr int64_t stride = 8;
-  const int64_t per_step = (next.lines * stride + units - 1) / units;
-  const char *ahead = next.from, *end = next.from + next.lines * 64;
-#pragma GCC unroll 8
-  for (int row = 0; row < micro_rows; ++row) sum[row][0] = sum[row][1] = zero();
-  for (int64_t unit = 0; unit < units;) {
-    for (int64_t line = 0; line < per_step && ahead < end; ++line, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
-    const int64_t stop = unit + stride < units ? unit + stride : units;
-#pragma GCC unroll 2
-    for (; unit < stop; ++unit, left += left_unit, right += panel_columns) {
-      const Vector b0 = load(right), b1 = load(right + width);
-#pragma GCC unroll 8
-      for (int row = 0; row < micro_rows; ++row) {
-        const Vector factor = broadcast(left + row * left_row);
-        sum[row][0] = Product::accumulate(sum[row][0], factor, b0);
-        sum[row][1] = Product::accumulate(sum[row][1], factor, b1);
-      }
-    }
-  }
-}
-
 template <class Product>
 inline void multiply_block(const Block &b) {
   const int64_t tiles = b.rows / micro_rows, lines = (b.units * panel_columns * 4 + 63) / 64, share = (lines + tiles - 1) / tiles;
@@ -75,7 +50,7 @@ inline void multiply_block(const Block &b) {
       const int64_t left_over = panel + 1 < b.panels ? lines - first : 0;
       const Prefetch next{reinterpret_cast<const char *>(right + b.right_panel) + first * 64, left_over < share ? left_over : share};
       MicroTile tile;
-      multiply_tile_ahead<Product>(b.units, b.left + row * b.left_row, b.left_row, b.left_unit, right, next, tile);
+      multiply_tile_ahead<Product>(b.units, b.left + row * b.left_row, b.left_row, b.left_unit, right, width, panel_columns, next, tile);
       float *to = b.sums + row * b.sums_row + panel * panel_columns;
 #pragma GCC unroll 8
       for (int r = 0; r < micro_rows; ++r, to += b.sums_row) {

@@ -29,6 +29,12 @@ struct Barrier {
 // After init, before other threads or copies use the barriers (then __syncthreads).
 __device__ inline void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
+// Among `threads` threads of a CTA, whole warps, that meet at one of its barriers 1 to 15 (0 is __syncthreads').
+template <int threads>
+__device__ void meet_threads(int barrier) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(threads) : "memory");
+}
+
 // Registers of a warpgroup, in multiples of 8; all its warps call it.  Who raises waits until the others have lowered theirs: for ever where
 // the sum over the CTA exceeds what the launch allocated, so assert registers_fit.
 constexpr bool registers_fit(int raised_groups, int raised, int lowered) {

@@ -4,7 +4,7 @@
 // accumulators, so that whatever follows is written once for both.
 #pragma once
 #include "copy.cuh"
-#include "kernels/gpu/element.cuh"
+#include "mma_sync.cuh"
 
 namespace lamina::cuda {
 
@@ -20,17 +20,6 @@ constexpr int line_padding = 16 / sizeof(T);
 // k per step of the shared pipeline: 64 bytes a line.
 template <class T>
 constexpr int chunk = 64 / sizeof(T);
-
-__device__ inline void mma(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bfloat16) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-__device__ inline void mma(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, float16) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 // 16 * row_tiles rows and 8 * column_tiles columns.  Lane l holds, of each 16 x 8 tile, rows l/4 and l/4 + 8, columns 2*(l%4) and the
 // next: sum[.][.][0..1] of the first row, [2..3] of the second.

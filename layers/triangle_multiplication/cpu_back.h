@@ -46,8 +46,9 @@ void contract(const Job &job, int64_t i0, int64_t j0, const BackScratch &s) {
         const int64_t panel = ahead / panel_lines < panels ? ahead / panel_lines : panels - 1;
         const char *from = panel < row_blocks ? panel_of(i0 + panel * width, next) : panel_of(j0 + (panel - row_blocks) * width, H + next);
         cpu::MicroTile sum;
-        cpu::multiply_panels<typename M::Storage::Product>(units, a + (inside + i) / width * a_block + (inside + i) % width,
-                                                           b + j / width * b_block, b_block, {from + ahead % panel_lines * 64, lines}, sum);
+        cpu::multiply_tile_ahead<typename M::Storage::Product>(units, a + (inside + i) / width * a_block + (inside + i) % width, 1, width,
+                                                               b + j / width * b_block, b_block, width,
+                                                               {from + ahead % panel_lines * 64, lines}, sum);
         float *to = s.o + (i * strips + j / width) * g.o_stride + h * width;
 #pragma GCC unroll 8
         for (int row = 0; row < micro_rows; ++row, to += strips * g.o_stride) {

@@ -118,8 +118,7 @@ void hidden_gradient(const BackwardJob &b, const float *strips, BackGradientScra
   cpu::transpose_rows(unit_rows<Product>(s.projected, strip_pair, stride, s.units[0]), stride, units, s.panel);
   for (int64_t h = 0; h < p.H; h += micro_rows) {
     cpu::MicroTile sum;
-    clear_tile(sum);
-    add_products<Product>(units, b.w.base + b.w.out + h * units, 1, micro_rows, s.panel, width, strip_pair, sum);
+    cpu::multiply_tile<Product>(units, b.w.base + b.w.out + h * units, 1, micro_rows, s.panel, width, strip_pair, sum);
     cpu::store_tile(s.hidden + h * strip_pair, strip_pair, sum);
   }
   if (!p.settings.gate_before_projection) return;
@@ -192,9 +191,8 @@ void gate_gradient(const BackwardJob &b, int64_t i, int64_t j0, int64_t valid, f
   for (int64_t c = 0; c < stride; c += strip_pair)
     for (int64_t lane = 0; lane < valid; lane += micro_rows) {
       cpu::MicroTile sum;
-      clear_tile(sum);
-      add_products<Product>(G / per_unit, gated + lane * by_position, by_position, by_unit, b.w.base + b.w.gate + c * (G / per_unit), width,
-                            strip_pair, sum);
+      cpu::multiply_tile<Product>(G / per_unit, gated + lane * by_position, by_position, by_unit, b.w.base + b.w.gate + c * (G / per_unit),
+                                  width, strip_pair, sum);
       float *to = b.z_rows + (i * p.N + j0 + lane) * stride + c;
 #pragma GCC unroll 8
       for (int64_t row = 0; row < micro_rows; ++row) {

@@ -16,11 +16,11 @@ void contract_gradient(const BackwardJob &b, int64_t channel, float *room) {
     float *first = b.gradient_at(block, channel), *second = b.gradient_at(block + 1, channel);
     for (int64_t k = 0; k < N; k += micro_rows) {
       cpu::MicroTile sum;
-      clear_tile(sum);
+      cpu::clear_tile(sum);
       for (int64_t j = 0; j < N; j += width)  // a unit may reach over N: zeros of do by zeros of a or b
-        add_products<Product>(N - j < width ? (N - j + per_unit - 1) / per_unit : in_block,
-                              b.operand_lanes<Product>(j / width, other) + k * in_block, in_block, 1, first + j / per_unit * width,
-                              second - first, width, sum);
+        cpu::add_products<Product>(N - j < width ? (N - j + per_unit - 1) / per_unit : in_block,
+                                   b.operand_lanes<Product>(j / width, other) + k * in_block, in_block, 1, first + j / per_unit * width,
+                                   second - first, width, sum);
       cpu::store_tile(room + k * strip_pair, strip_pair, sum);
     }
     for (int64_t k = 0; k < g.columns; ++k) {
@@ -102,8 +102,7 @@ void z_gradient(const BackwardJob &b, int64_t block, int64_t k, const FrontGradi
   for (int64_t c = 0; c < p.C; c += micro_rows) {
     by_gate.step((lines * micro_rows + p.C - 1) / p.C);
     cpu::MicroTile sum;
-    clear_tile(sum);
-    add_products<Product>(units, b.w.base + b.w.front + c * units, 1, micro_rows, linears, width, strip_pair, sum);
+    cpu::multiply_tile<Product>(units, b.w.base + b.w.front + c * units, 1, micro_rows, linears, width, strip_pair, sum);
     cpu::store_tile(s.strips + c * strip_pair, strip_pair, sum);
   }
   for (int64_t half = 0; half < 2; ++half)

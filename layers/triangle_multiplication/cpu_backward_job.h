@@ -179,31 +179,6 @@ struct BackwardJob {
   }
 };
 
-// sum += the product of micro_rows rows and 2 vectors over `units`; operands as in cpu::multiply_tile.
-template <class Product>
-inline __attribute__((always_inline)) void add_products(int64_t units, const float *a, int64_t a_row, int64_t a_unit, const float *b,
-                                                        int64_t b_vector, int64_t b_unit, cpu::MicroTile &sum) {
-#pragma GCC unroll 2
-  for (int64_t unit = 0; unit < units; ++unit, a += a_unit, b += b_unit) {
-    const Vector b0 = cpu::load(b), b1 = cpu::load(b + b_vector);
-#pragma GCC unroll 8
-    for (int row = 0; row < micro_rows; ++row) {
-      const Vector factor = cpu::broadcast(a + row * a_row);
-      sum[row][0] = Product::accumulate(sum[row][0], factor, b0);
-      sum[row][1] = Product::accumulate(sum[row][1], factor, b1);
-    }
-  }
-}
-
-inline __attribute__((always_inline)) void clear_tile(cpu::MicroTile &sum) {
-#pragma GCC unroll 8
-  for (int row = 0; row < micro_rows; ++row) sum[row][0] = sum[row][1] = cpu::zero();
-}
-inline __attribute__((always_inline)) void load_tile(const float *from, int64_t stride, cpu::MicroTile &sum) {
-#pragma GCC unroll 8
-  for (int row = 0; row < micro_rows; ++row, from += stride) sum[row][0] = cpu::load(from), sum[row][1] = cpu::load(from + width);
-}
-
 // Operands of a product as units: what is there already where a unit is a float, else pairs in `room`.
 //   neighbours       [count] floats in a row -> units of two neighbours: strips, whose neighbours are positions
 //   unit_rows        the same for rows `stride` apart, which stay as far apart
@@ -247,8 +222,8 @@ inline void add_outer_products(int64_t rows, int64_t units, const float *left, i
     for (int64_t c = 0; c < row_stride; c += strip_pair) {
       float *at = sums + row * row_stride + c;
       cpu::MicroTile sum;
-      load_tile(at, row_stride, sum);
-      add_products<Product>(units, left + row * left_row, left_row, left_unit, right + c, width, row_stride, sum);
+      cpu::load_tile(at, row_stride, sum);
+      cpu::add_products<Product>(units, left + row * left_row, left_row, left_unit, right + c, width, row_stride, sum);
       cpu::store_tile(at, row_stride, sum);
     }
 }

@@ -62,7 +62,7 @@ uint64_t packed_bytes(const Problem &p, const void *state) {
 
 // Whoever asks does not always know where tensors will lie, so it serves both ways.
 uint64_t workspace_bytes(const Problem &p, const void *state, int threads) {
-  const uint64_t portable = cuda_workspace_bytes(p, state, threads) + hopper::scales_bytes(p);
+  const uint64_t portable = cuda_workspace_bytes(p, state, threads);
   const uint64_t narrow = hopper::narrow_takes_weights(p) ? static_cast<uint64_t>(hopper::NarrowPlan(p).workspace) : 0;
   return portable > narrow ? portable : narrow;
 }

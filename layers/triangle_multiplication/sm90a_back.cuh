@@ -12,9 +12,7 @@ struct BackShape {
   static constexpr int C = channels, H = hidden;
   static constexpr int splits = back_splits(C), outputs = C / splits;  // CTAs that share a tile; output channels of each
   static constexpr int slots = C == 256 ? 1 : 2;                       // pair and o have a slot each, or come one after the other
-  static constexpr int workers = back_workers(C, H), boxes = outputs / 64, together = back_together(C);
-  static constexpr bool in_turns = back_in_turns(C);
-  static constexpr int turns = 2;  // of a tile
+  static constexpr int workers = back_workers(C, H), boxes = outputs / 64;
   static constexpr int worker_registers = workers == 4   ? 104
                                           : workers == 3 ? 144
                                                          : 224,
@@ -36,7 +34,6 @@ struct BackShared {
   Barrier weights_full[2];
   Barrier full[workers][2], free[workers][2];          // of pair, of o
   Barrier staged_full[workers], staged_free[workers];  // free: with the residual in it, where there is one
-  cuda::Turns<workers> turns;
 };
 
 // For a whole warp: no lane goes on before all have seen the phase, for what one of them does then may bring about the next.
@@ -49,19 +46,14 @@ __device__ inline void wait_together(Barrier &barrier, int parity) {
 template <class Shape, bool extras>
 __device__ void serve_back(const BackJob &job, BackShared<Shape> &shared, int w, int split, int first, int step) {
   constexpr bool own_slots = Shape::slots == 2;
-  constexpr int C = Shape::C, H = Shape::H, outputs = Shape::outputs, together = Shape::together;
+  constexpr int C = Shape::C, H = Shape::H, outputs = Shape::outputs;
   const bool leads = threadIdx.x % 32 == 0;
   Walk ahead(job.cells, first * tile, step * tile);
-  const auto load_pair = [&] { load_tile<C / 64, together>(job.pair, job.cells, shared.full[w][0], shared.slot[w][0], ahead); };
+  const auto load_pair = [&] { load_tile<C / 64>(job.pair, job.cells, shared.full[w][0], shared.slot[w][0], ahead); };
   const auto load_o = [&](int t) {
     if (!leads) return;
     shared.full[w][1].expect(tile * H * 2);
-    if constexpr (together == 1) {
-      cuda::load_box(job.o, shared.full[w][1], shared.slot[w][own_slots], t * tile, 0);
-    } else {
-      const int channel = cuda::cluster_rank() * (H / together);  // from here on it brings its share to all
-      cuda::load_box_for_all(job.o, shared.full[w][1], shared.slot[w][own_slots] + channel * tile, t * tile, channel, (1 << together) - 1);
-    }
+    cuda::load_box(job.o, shared.full[w][1], shared.slot[w][own_slots], t * tile, 0);
   };
   // The residual comes to where the result will leave from.
   const auto load_residual = [&](const Walk &at) {
@@ -197,7 +189,6 @@ __device__ void work_back(const BackJob &job, BackShared<Shape> &shared, int w, 
   constexpr int pairs = Shape::outputs / 4;  // of a lane
   constexpr Kept kept = extras ? Kept::dropped : Kept::tanh;
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, column = lane % 4 * 2;
-  cuda::Turn<Shape::workers, Shape::in_turns> turn(shared.turns, w);
   int t = first;
   for (int round = 0; t < job.tiles; t += step, ++round) {
     float sum[2 * pairs];
@@ -208,19 +199,16 @@ __device__ void work_back(const BackJob &job, BackShared<Shape> &shared, int w, 
     {
       Rows<Shape::C, T> rows;
       shared.full[w][0].wait(round & 1);
-      if constexpr (hands_scales(Shape::C)) scale = left_rows(job.scales, t);  // comes while the products run
       rows.load_by_position(shared.slot[w][0]);
-      rows.template release<Shape::together>(shared.free[w][0]);
+      rows.release(shared.free[w][0]);
       if (round == 0) shared.weights_full[0].wait(0);
-      turn.take();
       rows.multiply(sum, shared.gate);
-      turn.give();  // wgmma with a register operand holds its warp until nearly all is done
       [[maybe_unused]] const Dropout dropout(job.dropout_mask, job.cells, split * Shape::outputs + column, position);
       if (extras && job.dropout == MaskForm::pairs) {
 #pragma unroll
         for (int pair = 0; pair < pairs; ++pair) gate[pair] = dropout.pair(pair / 2, pair % 2);
       }
-      if constexpr (!hands_scales(Shape::C)) scale = rows.statistics(job.eps).scale;
+      scale = rows.statistics(job.eps).scale;
       cuda::wait_products<0>();
       scale.upper *= 0.5f, scale.lower *= 0.5f;
 #pragma unroll
@@ -234,11 +222,9 @@ __device__ void work_back(const BackJob &job, BackShared<Shape> &shared, int w, 
     Rows<Shape::H, T> rows;
     shared.full[w][1].wait(round & 1);
     rows.load_by_channel(shared.slot[w][Shape::slots - 1]);
-    rows.template release<Shape::together>(shared.free[w][1]);
+    rows.release(shared.free[w][1]);
     if (round == 0) shared.weights_full[1].wait(0);
-    turn.take();
     rows.multiply(sum, shared.weights);
-    turn.give();
     scale = rows.statistics(job.eps).scale;
     cuda::wait_products<0>();
     if constexpr (!extras) scale.upper *= 0.5f, scale.lower *= 0.5f;
@@ -252,7 +238,6 @@ __device__ void work_back(const BackJob &job, BackShared<Shape> &shared, int w, 
     __syncwarp();
     if (lane == 0) shared.staged_full[w].arrive();
   }
-  if (t - w * (step / Shape::workers) < job.tiles) turn.pass(Shape::turns);  // in this round the first worker has a tile
 }
 
 // extras: there is a residual or a dropout mask.
@@ -269,10 +254,9 @@ __device__ void back(const BackJob &job) {
     cuda::allow_next_kernel();
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
     for (int w = 0; w < workers; ++w) {
-      for (int which = 0; which < 2; ++which) shared.full[w][which].init(1), shared.free[w][which].init(4 * Shape::together);
+      for (int which = 0; which < 2; ++which) shared.full[w][which].init(1), shared.free[w][which].init(4);
       shared.staged_full[w].init(4), shared.staged_free[w].init(1);
     }
-    shared.turns.init();
     cuda::publish_barriers();
   }
   if (threadIdx.x == 32) {
@@ -283,8 +267,7 @@ __device__ void back(const BackJob &job) {
     shared.half_gate_bias[threadIdx.x] = 0.5f * job.gate_bias[split * outputs + threadIdx.x];
     shared.bias[threadIdx.x] = (extras ? 1 : 0.5f) * job.bias[split * outputs + threadIdx.x];
   }
-  if constexpr (Shape::together > 1) cuda::meet_cluster();
-  else __syncthreads();
+  __syncthreads();
   const int w = group < workers ? group : warp, first = blockIdx.x / Shape::splits + w * (gridDim.x / Shape::splits);
   if (group < workers) {
     cuda::raise_registers<Shape::worker_registers>();
@@ -294,7 +277,6 @@ __device__ void back(const BackJob &job) {
     if (warp < workers) serve_back<Shape, extras>(job, shared, w, split, first, step);
     __syncwarp();
   }
-  if constexpr (Shape::together > 1) cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
 }  // namespace lamina::triangle_multiplication::hopper

@@ -167,7 +167,7 @@ inline uint64_t saved_bytes(const Problem &p, const void *) {
   return p.B && p.N ? static_cast<uint64_t>(3 * saved_planes(p, p.B, Plan(p).per_batch)) : 0;
 }
 inline uint64_t forward_train_workspace_bytes(const Problem &p, const void *, int) {
-  return (p.packed ? 0 : static_cast<uint64_t>(Plan(p).layout.total)) + scales_bytes(p);
+  return (p.packed ? 0 : static_cast<uint64_t>(Plan(p).layout.total));
 }
 inline Status forward_train(const Problem &p, void *saved, const Run &run, Failure &failure) {
   if (!takes(p))
@@ -179,16 +179,15 @@ inline Status forward_train(const Problem &p, void *saved, const Run &run, Failu
   cuda::Launcher launcher(code_of(run.state), run.stream);
   LAMINA_TRY(launcher.open(failure));
   const char *packed = static_cast<const char *>(p.packed);
-  char *scales = static_cast<char *>(run.workspace);
   if (!packed) {
     LAMINA_TRY(launch_pack(p, launcher, run.workspace, failure));
-    packed = static_cast<const char *>(run.workspace), scales += plan.layout.total;
+    packed = static_cast<const char *>(run.workspace);
   }
   for (int64_t first = 0; first < p.B; first += plan.group) {
     const int64_t batches = p.B - first < plan.group ? p.B - first : plan.group;
     plan.a = 0, plan.o = 2 * saved_planes(p, batches, plan.per_batch);
     char *group = static_cast<char *>(saved) + 3 * saved_planes(p, first, plan.per_batch);
-    LAMINA_TRY(GroupLaunch(p, plan, packed, group, code_of(run.state), launcher, scales).run(first, batches, failure));
+    LAMINA_TRY(GroupLaunch(p, plan, packed, group, code_of(run.state), launcher).run(first, batches, failure));
     const Cells cells = {static_cast<int>(p.N), static_cast<int>(plan.pitch), static_cast<int>(plan.per_batch), batches * plan.per_batch,
                          false};
     if (p.C == 256) LAMINA_TRY(clear_padding(p, cells, group + plan.o, launcher, failure));

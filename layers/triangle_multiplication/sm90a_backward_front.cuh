@@ -216,7 +216,7 @@ __device__ void serve_front_weights(const FrontWeightsJob &job, FrontWeightsShar
 }
 
 // Among both workers.
-__device__ inline void meet_workers() { asm volatile("bar.sync 3, 256;" ::: "memory"); }
+__device__ inline void meet_workers() { cuda::meet_threads<256>(3); }
 
 // From one of a worker's tiles to its next.  Cheaper to compute than to keep: registers are short.
 __device__ inline int front_weights_step() { return static_cast<int>(gridDim.x) / 4 * backward_workers; }

@@ -77,7 +77,7 @@ class BackwardLaunches : protected Launches {
       return Status::ok;
     }
     a_ = place_of_a(), b_ = place_of_b(), o_ = place_of_o();
-    LAMINA_TRY(front(packed(0), forward_.layout, place_of_a(), nullptr, failure));
+    LAMINA_TRY(front(packed(0), forward_.layout, place_of_a(), failure));
     return contract(p_.settings.incoming, a_, b_, o_, failure);
   }
 

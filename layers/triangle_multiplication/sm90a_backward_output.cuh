@@ -47,7 +47,7 @@ __device__ void serve_output_backward(const OutputBackwardJob &job, OutputBackwa
 }
 
 // Among the two warpgroups.
-__device__ inline void meet_both() { asm volatile("bar.sync 1, 256;" ::: "memory"); }
+__device__ inline void meet_both() { cuda::meet_threads<256>(1); }
 
 // Rows of pair, four threads each, to mean 0 and deviation 1.
 template <class T>

@@ -31,7 +31,7 @@ struct Lane {
 };
 
 // Among the 128 threads of one warpgroup.
-__device__ inline void meet_group(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+__device__ inline void meet_group(int group) { cuda::meet_threads<128>(group + 1); }
 
 __device__ inline float over_quad(float x) {
   x += __shfl_xor_sync(~0u, x, 1);

@@ -16,7 +16,7 @@ struct ContractShared {
   static constexpr int stages = contract_stages(columns, groups);
   alignas(1024) T a[stages][groups * 64][64];
   alignas(1024) T b[stages][columns][64];
-  alignas(1024) T staged[groups][contract_boxes(columns)][64][64];  // boxes in turn
+  alignas(1024) T staged[groups][contract_boxes][64][64];  // boxes in turn
   Barrier full[stages], free[stages];
 };
 
@@ -62,17 +62,18 @@ __device__ void serve_contract(const ContractJob &job, ContractShared<columns, T
 }
 
 // Among the 128 threads of one warpgroup.
-__device__ inline void meet(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+__device__ inline void meet(int group) { cuda::meet_threads<128>(group + 1); }
 
 // 64 rows of o, 64 columns at a time: registers -> shared memory -> TMA.
-template <class T, int columns, int boxes>
-__device__ void store_tile(const ContractJob &job, const float *sum, T (&staged)[boxes][64][64], const ContractTile &at, int group) {
+template <class T, int columns>
+__device__ void store_tile(const ContractJob &job, const float *sum, T (&staged)[contract_boxes][64][64], const ContractTile &at,
+                           int group) {
   const int thread = threadIdx.x % 128, lane = thread % 32, matrix = lane / 8;
 #pragma unroll
   for (int box = 0; box < columns / 64; ++box) {
-    if (thread == 0) cuda::wait_stores_read<boxes - 1>();
+    if (thread == 0) cuda::wait_stores_read<contract_boxes - 1>();
     meet(group);
-    const uint32_t to = cuda::shared_address(staged[box % boxes]);
+    const uint32_t to = cuda::shared_address(staged[box % contract_boxes]);
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
       const float *s = sum + box * 32 + j * 4;
@@ -82,7 +83,7 @@ __device__ void store_tile(const ContractJob &job, const float *sum, T (&staged)
     cuda::publish_shared();
     meet(group);
     if (thread == 0) {
-      cuda::store_box(job.o, staged[box % boxes], at.column + box * 64, at.row + group * 64, at.matrix);
+      cuda::store_box(job.o, staged[box % contract_boxes], at.column + box * 64, at.row + group * 64, at.matrix);
       cuda::commit_stores();
     }
   }

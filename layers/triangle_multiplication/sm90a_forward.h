@@ -29,29 +29,20 @@ inline bool takes(const Problem &p) {
          (streams(C) || back_splits(C) == 1 || !overlap(p.pair, p.out, p));
 }
 
-// Behind everything else in the workspace: what the front leaves for the back, whole tiles.
-inline uint64_t scales_bytes(const Problem &p) {
-  if (!hands_scales(static_cast<int>(p.C)) || !takes_weights(p)) return 0;
-  const Plan plan(p);
-  return static_cast<uint64_t>((plan.group * plan.per_batch + tile - 1) / tile * tile * 4);
-}
-
 class GroupLaunch : Launches {
  public:
-  // scales: where scales_bytes lie, if not behind the plan's workspace.
   GroupLaunch(const Problem &p, const Plan &plan, const char *packed, char *workspace, const cuda::DeviceCode &code,
-              cuda::Launcher &launcher, char *scales = nullptr)
+              cuda::Launcher &launcher)
       : Launches(p, plan.pitch, plan.per_batch, p.dtype == DType::float16, code, launcher),
         plan_(plan),
         packed_(packed),
         workspace_(workspace),
         C_(static_cast<int>(p.C)),
-        H_(static_cast<int>(p.H)),
-        scales_(hands_scales(C_) ? reinterpret_cast<float *>(scales ? scales : workspace + plan.workspace) : nullptr) {}
+        H_(static_cast<int>(p.H)) {}
 
   Status run(int64_t first, int64_t batches, Failure &failure) {
     begin(first, batches);
-    LAMINA_TRY(front(packed_, plan_.layout, workspace_ + plan_.a, scales_, failure));
+    LAMINA_TRY(front(packed_, plan_.layout, workspace_ + plan_.a, failure));
     const char *a = workspace_ + plan_.a, *b = a + H_ * static_cast<int64_t>(positions_) * 2;
     LAMINA_TRY(contract(p_.settings.incoming, a, b, workspace_ + plan_.o, failure));
     return back(failure);
@@ -65,20 +56,19 @@ class GroupLaunch : Launches {
     const uint64_t C = static_cast<uint64_t>(C_), H = static_cast<uint64_t>(H_);
     const uint32_t rows = static_cast<uint32_t>(streams(C_) ? streamed_back_columns(C_) : C_ / back_splits(C_));
     LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
-    const uint32_t rows_of_o = static_cast<uint32_t>(streams(C_) ? 64 : H_ / back_together(C_));
+    const uint32_t rows_of_o = static_cast<uint32_t>(streams(C_) ? 64 : H_);
     LAMINA_TRY(map(workspace_ + plan_.o, positions_, H, box, rows_of_o, job.o, failure));
     LAMINA_TRY(map_packed(packed_ + plan_.layout.folded_gate.weight, C, C, rows, job.gate, failure));
     LAMINA_TRY(map_packed(packed_ + plan_.layout.folded_out.weight, H, C, rows, job.weights, failure));
     LAMINA_TRY(map_positions(p_.out, job.out, failure));
     job.gate_bias = floats(plan_.layout.folded_gate.bias), job.bias = floats(plan_.layout.folded_out.bias);
-    job.scales = scales_;
     if ((job.has_residual = p_.residual.present)) LAMINA_TRY(map_positions(p_.residual, job.residual, failure));
     job.dropout_mask = from_batch(p_.dropout_mask, first_);
     job.dropout = form_of(job.dropout_mask, p_.dtype);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     const bool extras = p_.residual.present || p_.dropout_mask.present;
     const int row = of_width(extras ? kernel::hopper_back_128_extras : kernel::hopper_back_128);
-    if (!streams(C_)) return launch(row, grid(back_splits(C_)), back_shape(C_, H_), &job, failure, back_together(C_));
+    if (!streams(C_)) return launch(row, grid(back_splits(C_)), back_shape(C_, H_), &job, failure);
     return launch(row, streamed_grid(1), back_shape(C_, H_), &job, failure, streamed_together);
   }
 
@@ -86,7 +76,6 @@ class GroupLaunch : Launches {
   const char *packed_;
   char *workspace_;
   const int C_, H_;
-  float *const scales_;
 };
 
 }  // namespace lamina::triangle_multiplication::hopper

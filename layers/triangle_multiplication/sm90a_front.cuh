@@ -20,9 +20,8 @@ struct FrontShape {
   static constexpr int gate_rows = narrow ? narrow_hidden : 0, passes = (4 * H + gate_rows) / splits / 128;
   static constexpr int slots = workers * (C == 64 ? 2 : 1);  // of the ring of tiles: a worker's own, in turn
   static constexpr int buffers = 2;                          // staged passes of a worker
-  static constexpr int together = narrow ? 1 : front_together(C);
   static constexpr bool in_turns = !narrow && front_in_turns(C);
-  static constexpr int turns = folds ? 1 : passes;  // of a tile
+  static constexpr int turns = passes;  // of a tile
   static constexpr int worker_registers = workers == 3 ? 152 : 224, service_registers = 56;
   static_assert(cuda::registers_fit(workers, worker_registers, service_registers));
 };
@@ -91,7 +90,7 @@ __device__ void load_front(const FrontJob &job, FrontShared<Shape> &shared, int 
   for (int t = first; t < job.tiles; t += step, slot.advance()) {
     Barrier &full = shared.pair_full[slot.at];  // waits for the copy and for the mask
     shared.pair_free[slot.at].wait(slot.parity ^ 1);
-    load_tile<C / 64, Shape::together>(job.pair, job.cells, full, shared.pair[slot.at], begin);
+    load_tile<C / 64>(job.pair, job.cells, full, shared.pair[slot.at], begin);
     // With the ring's last slot come all of them: a slot may not be freed before its worker has seen every pass.
     if (lane == 0) load_weights(slot.at == Shape::slots - 1 ? Shape::passes : passes + 1 < Shape::passes ? passes + 1 : Shape::passes);
 #pragma unroll
@@ -212,10 +211,6 @@ struct FrontWorker {
     buffer.advance();
   }
 
-  __device__ void leave_scale(int t, RowPair scale) {
-    if (hopper_hands_scales && split == 0 && job.scales) leave_rows(job.scales, t, scale);
-  }
-
   // Products of one pass.
   __device__ void finish_pass(float *sum, int pass, RowPair scale, RowPair half_mask) {
     const int row = (split * Shape::passes + pass) * 128;
@@ -250,11 +245,11 @@ struct FrontWorker {
   }
 
   // The row's LayerNorm in registers, then pass after pass.
-  __device__ void work_from_registers(int t, int slot, RowPair half_mask, bool first) {
+  __device__ void work_from_registers(int slot, RowPair half_mask, bool first) {
     Rows<C, T> rows;
     rows.load_by_position(shared.pair[slot]);
     rows.release(shared.pair_free[slot], mixed(half_mask));
-    leave_scale(t, rows.normalise(shared.norm, job.eps));
+    rows.normalise(shared.norm, job.eps);
 #pragma unroll 1
     for (int pass = 0; pass < Shape::passes; ++pass) {
       float sum[64];
@@ -268,11 +263,10 @@ struct FrontWorker {
   }
 
   // Both passes by one product from shared memory; while it runs, these warps compute the rows' statistics.
-  __device__ void work_from_shared(int t, int slot, RowPair half_mask, bool first) {
+  __device__ void work_from_shared(int slot, RowPair half_mask, bool first) {
     static_assert(!Shape::folds || Shape::passes == 2);
     float sum[128];
     if (first) shared.weights_full[0].wait(0), shared.weights_full[1].wait(0);
-    turn.take();
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < C / 16; ++k) {
@@ -280,14 +274,11 @@ struct FrontWorker {
       const uint64_t b = cuda::operand(cuda::shared_address(shared.weight_box(0, k / 4)));
       cuda::multiply<cuda::Lines::along_k, T>(sum, cuda::deeper<cuda::Lines::along_k>(a, k % 4),
                                               cuda::deeper<cuda::Lines::along_k>(b, k % 4), k > 0);
-      if (Shape::in_turns && k == C / 16 - 3) cuda::commit_products();  // what is left covers the way to the next worker
     }
     cuda::commit_products();
     const RowPair scale = statistics_of<C, T>(shared.pair[slot], job.eps).scale;
-    if constexpr (Shape::in_turns) cuda::wait_products<1>(), turn.give();
     cuda::wait_products<0>();
-    arrive_behind_loads<Shape::together>(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
-    leave_scale(t, scale);
+    arrive_behind_loads(shared.pair_free[slot], mixed(scale) ^ mixed(half_mask));
     finish_pass(sum, 0, scale, half_mask);
     finish_pass(sum + 64, 1, scale, half_mask);
   }
@@ -303,8 +294,8 @@ __device__ void work_front(const FrontJob &job, FrontShared<Shape> &shared, int 
     shared.pair_full[slot.at].wait(slot.parity);
     const RowPair half_mask = pair_of(shared.half_mask[slot.at]);
     if constexpr (Shape::narrow) worker.work_as_it_comes(slot.at, half_mask, t == first);
-    else if constexpr (Shape::folds) worker.work_from_shared(t, slot.at, half_mask, t == first);
-    else worker.work_from_registers(t, slot.at, half_mask, t == first);
+    else if constexpr (Shape::folds) worker.work_from_shared(slot.at, half_mask, t == first);
+    else worker.work_from_registers(slot.at, half_mask, t == first);
   }
   if (t - w * (step / Shape::workers) < job.tiles) worker.turn.pass(Shape::turns);  // in this round the first worker has a tile
 }
@@ -319,7 +310,7 @@ __device__ void front(const FrontJob &job) {
   if (threadIdx.x == 0) {
     for (Barrier &barrier : shared.weights_full) barrier.init(1);
     for (Barrier &barrier : shared.pair_full) barrier.init(2);
-    for (Barrier &barrier : shared.pair_free) barrier.init(4 * Shape::together);
+    for (Barrier &barrier : shared.pair_free) barrier.init(4);
     shared.turns.init();
     for (int w = 0; w < Shape::workers; ++w) {
       for (int buffer = 0; buffer < Shape::buffers; ++buffer) shared.staged_full[w][buffer].init(4), shared.staged_free[w][buffer].init(1);
@@ -335,8 +326,7 @@ __device__ void front(const FrontJob &job) {
   if constexpr (Shape::folds)
     for (int row = threadIdx.x; row < Shape::passes * 128; row += blockDim.x)
       shared.bias[row] = job.bias[split * Shape::passes * 128 + row];
-  if constexpr (Shape::together > 1) cuda::meet_cluster();
-  else __syncthreads();
+  __syncthreads();
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
   const int ctas = gridDim.x / Shape::splits, first = blockIdx.x / Shape::splits, step = ctas * Shape::workers;
   if (group < Shape::workers) {
@@ -348,7 +338,6 @@ __device__ void front(const FrontJob &job) {
     else if (warp < Shape::workers && threadIdx.x % 32 == 0) store_front<Shape>(job, shared, warp, split, first + warp * ctas, step);
     __syncwarp();
   }
-  if constexpr (Shape::together > 1) cuda::meet_cluster();  // nobody leaves while the other may still arrive at its barriers
 }
 
 }  // namespace lamina::triangle_multiplication::hopper

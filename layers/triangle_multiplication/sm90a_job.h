@@ -28,23 +28,23 @@ constexpr int width_of(int64_t C, int64_t H) {  // its place in the list; width_
 }
 
 // Weights that fit beside a ring of tiles stay in shared memory; those of wider layers stream through it, to two CTAs of a cluster at once
-// (sm90a_streamed_front.cuh).  256 channels can go either way.
-constexpr bool streams(int C) { return C == 384 || (C == 256 && hopper_streams_256); }
+// (sm90a_streamed_front.cuh).  At 256 channels that is slower by 7 % (decision 0186).
+constexpr bool streams(int C) { return C == 384; }
 constexpr int streamed_workers = 2, streamed_together = 2;
 constexpr int streamed_front_rows = 256;                                     // of packed weights, a product's columns
 constexpr int streamed_back_columns(int C) { return C == 384 ? 192 : 256; }  // output channels of a product
 constexpr int streamed_front_passes(int H) { return 4 * H / streamed_front_rows; }
-constexpr LaunchShape streamed_shape = {384, 230400};  // of front and back, at both widths
+constexpr LaunchShape streamed_shape = {384, 230400};  // of front and back
 
 constexpr LaunchShape front_shape(int C, int H) {
   if (streams(C)) return streamed_shape;
   return C == 64 ? LaunchShape{512, H == 64 ? 134144u : 166912u} : LaunchShape{C == 128 ? 512u : 384u, 231424};
 }
 // Of a contraction whose `groups` warpgroups multiply 64 rows each.
-constexpr int contract_boxes(int columns) { return columns == 256 ? hopper_contract_boxes : 2; }  // that one of them stages
-constexpr int contract_stages(int columns, int groups) { return columns == 256 ? 5 - hopper_contract_boxes / 2 : groups == 2 ? 5 : 4; }
+constexpr int contract_boxes = 2;  // of 64 x 64, that one of them stages
+constexpr int contract_stages(int columns, int groups) { return columns == 128 && groups == 2 ? 5 : 4; }
 constexpr LaunchShape contract_shape(int columns, int groups = 2) {
-  const int stage = (groups * 64 + columns) * 128, staged = groups * contract_boxes(columns) * 64 * 128;
+  const int stage = (groups * 64 + columns) * 128, staged = groups * contract_boxes * 64 * 128;
   return {(groups + 1) * 128u, static_cast<uint32_t>(contract_stages(columns, groups) * stage + staged + 1024)};
 }
 constexpr LaunchShape back_shape(int C, int H) {
@@ -59,18 +59,8 @@ constexpr bool front_folds(int C) { return C >= 256; }
 constexpr int front_workers(int C) { return C <= 128 ? 3 : 2; }  // warpgroups that work on tiles of their own
 constexpr int back_workers(int C, int H) { return C > 64 ? 2 : H == 64 ? 4 : 3; }
 constexpr int back_splits(int C) { return C == 256 ? 2 : 1; }
-// CTAs that bring a shared tile together, as one cluster.
-constexpr int front_together(int C) { return C == 256 ? hopper_front_together : 1; }
-constexpr int back_together(int C) { return C == 256 ? hopper_back_together : 1; }
-// Whose warpgroups take turns with the tensor cores; at 64 channels the products are too short for it to matter.
-constexpr bool front_in_turns(int C) { return (C == 128 && hopper_front_128_turns) || (C == 256 && hopper_front_256_turns); }
-constexpr bool back_in_turns(int C) { return (C == 128 && hopper_back_128_turns) || (C == 256 && hopper_back_256_turns); }
-// Whether the front leaves the rows' scales for the back; the back whose weights stream has time to compute them again.
-constexpr bool hands_scales(int C) { return hopper_hands_scales && !streams(C); }
-static_assert(front_splits(256) % front_together(256) == 0 && back_splits(256) % back_together(256) == 0);
-static_assert(
-    !hopper_streams_256 || (!front_in_turns(256) && !back_in_turns(256) && front_together(256) == 1 && back_together(256) == 1),
-    "at 256 channels turns and shared tiles are for weights that stay: with streamed ones both warpgroups wait for the same stage");
+// Whose warpgroups take turns with the tensor cores.
+constexpr bool front_in_turns(int C) { return C == 128 && hopper_front_128_turns; }
 
 // Narrow: float tensors computed in 16 bits (attribute `compute`), the output gate before the projection, 128 hidden channels.  A kernel
 // before the others normalises the rows once, the front makes the output gate beside a and b.
@@ -101,7 +91,6 @@ struct FrontJob {
   CUtensorMap planes;                    // a, b (narrow: and the output gate): [channels, positions], boxes of 64 channels x 64 positions
   const float *norm_weight, *norm_bias;  // where the LayerNorm is not folded in
   const float *bias;                     // of the packed rows; null where all are zero
-  float *scales;                         // of each position's row of pair, 1 / deviation, whole tiles; null: nobody asks
   View pair_mask, token_mask;
   MaskLines mask_lines;
   Cells cells;
@@ -131,7 +120,6 @@ struct BackJob {
   CUtensorMap o;                  // [H, positions], boxes of all channels, or of 64 where weights stream
   CUtensorMap gate, weights;      // packed, folded: [C, C] and [C, H]; boxes of a CTA's rows x 64
   const float *gate_bias, *bias;  // of the packed rows
-  const float *scales;            // what the front left, where hands_scales
   View dropout_mask;
   MaskForm dropout;
   bool has_residual;

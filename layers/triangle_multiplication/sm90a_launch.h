@@ -99,8 +99,8 @@ class Launches {
   }
   int wide_tiles() const { return (tiles_ + streamed_workers - 1) / streamed_workers; }
 
-  // a and b of this group from pair, into `planes` behind each other; into scales, if any, 1 / deviation of each row of whole tiles.
-  Status front(const char *packed, const PackedLayout &layout, char *planes, float *scales, Failure &failure) {
+  // a and b of this group from pair, into `planes` behind each other.
+  Status front(const char *packed, const PackedLayout &layout, char *planes, Failure &failure) {
     FrontJob job{};
     const int C = static_cast<int>(p_.C), H = static_cast<int>(p_.H);
     const PackedPart &part = front_folds(C) ? layout.folded_front : layout.front;
@@ -112,11 +112,10 @@ class Launches {
     job.norm_weight = floats(layout.norm_in), job.norm_bias = job.norm_weight + C;
     const bool bias = p_.a_projection.bias.present || p_.a_gate.bias.present || p_.b_projection.bias.present || p_.b_gate.bias.present;
     job.bias = bias || front_folds(C) ? floats(part.bias) : nullptr;
-    job.scales = scales;
     give_masks(job);
     job.cells = cells(), job.tiles = tiles_, job.eps = static_cast<float>(p_.settings.eps);
     const int row = of_width(kernel::hopper_front_128);
-    if (!streams(C)) return launch(row, grid(front_splits(C)), front_shape(C, H), &job, failure, static_cast<unsigned>(front_together(C)));
+    if (!streams(C)) return launch(row, grid(front_splits(C)), front_shape(C, H), &job, failure);
     // So few tiles that they leave processors idle are shared out, pass by pass.
     const int fits = code_.processors / (wide_tiles() + 1), passes = streamed_front_passes(H);
     for (job.splits = 1; job.splits * 2 <= fits && job.splits * 2 <= passes;) job.splits *= 2;

@@ -36,12 +36,11 @@ struct Statistics {
 __device__ inline uint32_t mixed(RowPair pair) { return __float_as_uint(pair.upper) ^ __float_as_uint(pair.lower); }
 
 // One arrival for the warp, behind all its loads from shared memory.  An arrival right behind ldmatrix can overtake the loads, so it hangs on
-// a vote that needs them: `read` is made of every one of them.  In a cluster, all CTAs that fill the tile hear of it.
-template <int together = 1>
-__device__ void arrive_behind_loads(Barrier &free, uint32_t read) {
+// a vote that needs them: `read` is made of every one of them.
+__device__ inline void arrive_behind_loads(Barrier &free, uint32_t read) {
   const bool unlikely = __any_sync(~0u, read == 0x7fc17fc3u);
   __syncwarp();
-  if (threadIdx.x % 32 == (unlikely ? 1 : 0)) cuda::arrive_at_all<together>(free);
+  if (threadIdx.x % 32 == (unlikely ? 1 : 0)) free.arrive();
 }
 
 // Sums over channels of a lane's share of its two positions.
@@ -151,34 +150,24 @@ __device__ inline void load_positions(const PositionMaps &maps, const Cells &cel
     if (j == cells.pitch) j = 0, ++line;
   }
 }
-// One box into this CTA, or into all of a cluster of `together`.
-template <int together>
-__device__ void load_box_together(const CUtensorMap &map, Barrier &full, void *to, int channel, int x, int y) {
-  if constexpr (together == 1) cuda::load_box(map, full, to, channel, x, y);
-  else cuda::load_box_for_all(map, full, to, channel, x, y, (1 << together) - 1);
-}
 // `boxes` times 64 channels from 0 on, into [boxes][64][64], by all lanes of a warp; lane 0 counts the bytes.  `at` is the same in all lanes.
-// Each CTA of a cluster of `together` brings its share of them to all; every one counts the whole tile.
-template <int boxes, int together = 1>
+template <int boxes>
 __device__ void load_tile(const PositionMaps &maps, const Cells &cells, Barrier &full, void *to, const Walk &at) {
   const TilePlace place(maps, cells.pitch, at);
   const int lane = threadIdx.x % 32;
-  constexpr int share = boxes / together;
-  static_assert(boxes % together == 0);
-  const int begin = together > 1 ? cuda::cluster_rank() * share : 0;
   if (lane == 0) full.expect(boxes * tile * 64 * 2);
   if (!place.crosses) {
     if (lane == 0)
-      for (int box = begin; box < begin + share; ++box)
-        load_box_together<together>(maps.whole, full, static_cast<char *>(to) + box * tile * 128, box * 64, place.x, place.y);
+      for (int box = 0; box < boxes; ++box)
+        cuda::load_box(maps.whole, full, static_cast<char *>(to) + box * tile * 128, box * 64, place.x, place.y);
     return;
   }
   __syncwarp();
 #pragma unroll 1
-  for (int piece = begin * 8 + lane; piece < (begin + share) * 8; piece += 32) {
+  for (int piece = lane; piece < boxes * 8; piece += 32) {
     int j = place.x + piece % 8 * 8, line = place.y;
     while (j >= cells.pitch) j -= cells.pitch, ++line;
-    load_box_together<together>(maps.pieces, full, static_cast<char *>(to) + piece * 8 * cuda::line_bytes, piece / 8 * 64, j, line);
+    cuda::load_box(maps.pieces, full, static_cast<char *>(to) + piece * 8 * cuda::line_bytes, piece / 8 * 64, j, line);
   }
 }
 // And back: what lies outside is not written, so the first row's part goes as one box.  The rows that follow take pieces: a box that is stored may
@@ -218,12 +207,11 @@ struct Rows {
   }
 
   // Frees the tile's shared memory once all of it, and what `more` is made of, is surely in registers.
-  template <int together = 1>
   __device__ void release(Barrier &free, uint32_t more = 0) const {
     uint32_t read = more;
 #pragma unroll
     for (int k = 0; k < C / 16; ++k) read ^= a[k][3];
-    arrive_behind_loads<together>(free, read);
+    arrive_behind_loads(free, read);
   }
 
   // May run while wgmma reads the registers.
@@ -234,13 +222,13 @@ struct Rows {
     return moments.over(C, eps);
   }
 
-  // LayerNorm in place; gives 1 / deviation.
-  __device__ RowPair normalise(const NormPair *norm, float eps) {
-    return normalise(norm, eps, [](uint32_t &pair, int, int, float low, float high) { pair = cuda::pack<T>(low, high); });
+  // LayerNorm in place.
+  __device__ void normalise(const NormPair *norm, float eps) {
+    normalise(norm, eps, [](uint32_t &pair, int, int, float low, float high) { pair = cuda::pack<T>(low, high); });
   }
   // put(a[k][i], k, i, low, high) rounds what it makes of them.
   template <class Put>
-  __device__ RowPair normalise(const NormPair *norm, float eps, Put put) {
+  __device__ void normalise(const NormPair *norm, float eps, Put put) {
     const auto [m, s] = statistics(eps);
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -253,7 +241,6 @@ struct Rows {
         put(a[k][i], k, i, fmaf(fmaf(cuda::low_half<T>(x), scale, shift), n.weight[0], n.bias[0]),
             fmaf(fmaf(cuda::high_half<T>(x), scale, shift), n.weight[1], n.bias[1]));
       }
-    return s;
   }
 
   // sum = rows * weights' for 2 * sums rows of weights, boxes [C / 64][2 * sums][64].  Asynchronous: wait_products follows.
@@ -281,16 +268,6 @@ __device__ Statistics statistics_of(const void *boxes, float eps) {
     moments.add<T>(a);
   }
   return moments.over(C, eps);
-}
-
-// A row's number for each position of tile t, left in device memory by one kernel for another.
-__device__ inline void leave_rows(float *rows, int t, RowPair pair) {
-  const int lane = threadIdx.x % 32, row = t * tile + threadIdx.x / 32 % 4 * 16 + lane / 4;
-  if (lane % 4 == 0) rows[row] = pair.upper, rows[row + 8] = pair.lower;
-}
-__device__ inline RowPair left_rows(const float *rows, int t) {
-  const int row = t * tile + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
-  return {__ldcg(rows + row), __ldcg(rows + row + 8)};
 }
 
 // A lane's two of 64 numbers in shared memory, one a position.

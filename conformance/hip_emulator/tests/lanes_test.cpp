@@ -3,36 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <functional>
-#include <memory>
 #include <random>
 
-#include "conformance/hip_emulator/local_memory.h"
 #include "conformance/hip_emulator/numbers.h"
-#include "conformance/hip_emulator/program.h"
-#include "conformance/hip_emulator/wave.h"
+#include "conformance/hip_emulator/tests/machine.h"
 
 using namespace lamina::hip_emulator;
 
 namespace {
-
-struct Machine {
-  LocalMemory local;
-  std::unique_ptr<Wave> wave = std::make_unique<Wave>();
-  Arch arch;
-  explicit Machine(Arch given = Arch::gfx942) : arch(given) {
-    std::fill(std::begin(wave->defined), std::end(wave->defined), all_lanes);
-    std::fill(std::begin(wave->scalar_defined), std::end(wave->scalar_defined), ~0u);
-    wave->scc_defined = true, wave->arch = arch, wave->local = &local;
-    wave->set_scalar64(code::exec, all_lanes);
-    local.begin(65536, true);
-  }
-  void run(std::vector<u32> words) {
-    Program program;
-    const Instruction i = decode_instruction(words, 0, arch, program);
-    i.run(*wave, i);
-    wave->outstanding.wait_local(0);
-  }
-};
 
 using Fill = std::function<u32(int)>;
 void fill(Machine &machine, int index, const Fill &value) {
@@ -83,7 +61,7 @@ void check_layout(const Shape &shape) {
   for (int i = 0; i < side; ++i)
     for (int j = 0; j < side; ++j) machine.wave->v[50 + register_of(i)][lane_of(i, j)] = as_bits(static_cast<float>(c[i][j]));
   machine.wave->set_scalar64(code::exec, 1);  // which matrix instructions do not heed
-  machine.run(matrix(shape.opcode, 10, 100, 110, 50));
+  machine.finish(matrix(shape.opcode, 10, 100, 110, 50));
   for (int i = 0; i < side; ++i)
     for (int j = 0; j < side; ++j) {
       int sum = c[i][j];
@@ -119,7 +97,7 @@ TEST_CASE("four blocks of 16 x 16: a block a group of lanes") {
   fill(machine, 100, [](int lane) { return as_bits(static_cast<float>(lane % 7)); });
   fill(machine, 110, [](int lane) { return as_bits(static_cast<float>(lane % 5 - 2)); });
   for (int r = 0; r < 16; ++r) fill(machine, 50 + r, [&](int lane) { return as_bits(static_cast<float>(r + lane)); });
-  machine.run(matrix(0x41, 10, 100, 110, 50));
+  machine.finish(matrix(0x41, 10, 100, 110, 50));
   for (int block = 0; block < 4; ++block)
     for (int row = 0; row < 16; ++row)
       for (int column = 0; column < 16; ++column) {
@@ -136,7 +114,7 @@ TEST_CASE("CDNA 2 flushes denormals of 16-bit matrix factors, CDNA 3 keeps them"
     fill(machine, 100, [](int) { return 0x0001u; });  // the smallest half
     fill(machine, 110, [](int) { return 0x7bffu; });
     for (int r = 50; r < 66; ++r) fill(machine, r, [](int) { return 0u; });
-    machine.run(matrix(0x4c, 10, 100, 110, 50));
+    machine.finish(matrix(0x4c, 10, 100, 110, 50));
     CHECK(as_float(machine.wave->v[10][0]) == (arch == Arch::gfx90a ? 0.f : 2 * 0x1p-24f * 65504.f));
   }
 }
@@ -145,7 +123,7 @@ TEST_CASE("a matrix result is undefined where a factor's row or column is") {
   Machine machine;
   machine.wave->defined[100] &= ~(u64{1} << 3);   // row 3 of A
   machine.wave->defined[110] &= ~(u64{1} << 36);  // column 4 of B
-  machine.run(matrix(0x60, 10, 100, 110, 50));
+  machine.finish(matrix(0x60, 10, 100, 110, 50));
   for (int r = 0; r < 16; ++r)
     for (int lane = 0; lane < lane_count; ++lane) {
       const int row = 8 * (r / 4) + 4 * (lane / 32) + r % 4, column = lane % 32;
@@ -158,7 +136,7 @@ TEST_CASE("DPP across rows") {
     Machine machine;
     fill(machine, 2, [](int lane) { return 100u + static_cast<u32>(lane); });
     fill(machine, 20, [](int) { return 7u; });
-    machine.run(move_dpp(control, row_mask, bound_control));
+    machine.finish(move_dpp(control, row_mask, bound_control));
     return std::vector<u32>(machine.wave->v[20], machine.wave->v[20] + lane_count);
   };
   for (int lane = 0; lane < lane_count; ++lane) {
@@ -177,17 +155,17 @@ TEST_CASE("lanes read and written one by one") {
   Machine machine;
   fill(machine, 2, [](int lane) { return 100u + static_cast<u32>(lane); });
   machine.wave->s[4] = 37;
-  machine.run({0xd2890005, v(2) | 4u << 9});  // v_readlane_b32 s5, v2, s4
+  machine.finish({0xd2890005, v(2) | 4u << 9});  // v_readlane_b32 s5, v2, s4
   CHECK(machine.wave->s[5] == 137);
   machine.wave->set_scalar64(code::exec, u64{0xf} << 40);
-  machine.run({0x7e0c0502});  // v_readfirstlane_b32 s6, v2
+  machine.finish({0x7e0c0502});  // v_readfirstlane_b32 s6, v2
   CHECK(machine.wave->s[6] == 140);
-  machine.run({0xd28a0002, 5u | 4u << 9});  // v_writelane_b32 v2, s5, s4: whatever EXEC says
+  machine.finish({0xd28a0002, 5u | 4u << 9});  // v_writelane_b32 v2, s5, s4: whatever EXEC says
   CHECK(machine.wave->v[2][37] == 137);
   machine.wave->set_scalar64(code::exec, all_lanes);
   fill(machine, 3, [](int) { return 5u; });
-  machine.run({0xd28c0007, 193u | v(3) << 9});  // v_mbcnt_lo_u32_b32 v7, -1, v3
-  machine.run({0xd28d0007, 193u | v(7) << 9});  // v_mbcnt_hi_u32_b32 v7, -1, v7
+  machine.finish({0xd28c0007, 193u | v(3) << 9});  // v_mbcnt_lo_u32_b32 v7, -1, v3
+  machine.finish({0xd28d0007, 193u | v(7) << 9});  // v_mbcnt_hi_u32_b32 v7, -1, v7
   for (u32 lane = 0; lane < 64; ++lane) CHECK(machine.wave->v[7][lane] == 5 + lane);
 }
 
@@ -195,18 +173,18 @@ TEST_CASE("LDS: words in steps, parts, and the crossbar") {
   Machine machine;
   fill(machine, 1, [](int lane) { return 16u * static_cast<u32>(lane); });
   for (int k = 0; k < 4; ++k) fill(machine, 2 + k, [&](int lane) { return static_cast<u32>(1000 * k + lane); });
-  machine.run(local(0xdf, 1, 2, 0, 32));      // ds_write_b128 at offset 32
-  machine.run(local(0x37, 1, 0, 10, 9, 11));  // ds_read2_b32: words 9 and 11 from there, that is 1 and 3
+  machine.finish(local(0xdf, 1, 2, 0, 32));      // ds_write_b128 at offset 32
+  machine.finish(local(0x37, 1, 0, 10, 9, 11));  // ds_read2_b32: words 9 and 11 from there, that is 1 and 3
   for (u32 lane = 0; lane < 64; ++lane) {
     CHECK(machine.wave->v[10][lane] == 1000 + lane);
     CHECK(machine.wave->v[11][lane] == 3000 + lane);
   }
   fill(machine, 4, [](int) { return 0xa1b2c3d4u; });
-  machine.run(local(0x1f, 1, 4, 0, 34));  // ds_write_b16: the upper half of word 0
-  machine.run(local(0x36, 1, 0, 12, 32));
-  machine.run(local(0x39, 1, 0, 13, 35));  // ds_read_i8
+  machine.finish(local(0x1f, 1, 4, 0, 34));  // ds_write_b16: the upper half of word 0
+  machine.finish(local(0x36, 1, 0, 12, 32));
+  machine.finish(local(0x39, 1, 0, 13, 35));  // ds_read_i8
   fill(machine, 14, [](int) { return 0x11112222u; });
-  machine.run(local(0x5b, 1, 0, 14, 34));  // ds_read_u16_d16_hi
+  machine.finish(local(0x5b, 1, 0, 14, 34));  // ds_read_u16_d16_hi
   for (u32 lane = 0; lane < 64; ++lane) {
     CHECK(machine.wave->v[12][lane] == (0xc3d40000u | lane));
     CHECK(machine.wave->v[13][lane] == 0xffffffc3u);
@@ -214,9 +192,9 @@ TEST_CASE("LDS: words in steps, parts, and the crossbar") {
   }
   fill(machine, 5, [](int lane) { return 4u * static_cast<u32>(lane ^ 21); });
   fill(machine, 6, [](int lane) { return static_cast<u32>(lane) * 3; });
-  machine.run(local(0x3f, 5, 6, 15));              // ds_bpermute_b32: pulls
-  machine.run(local(0x3e, 5, 6, 16));              // ds_permute_b32: pushes
-  machine.run(local(0x3d, 6, 0, 17, 0x1f, 0x04));  // ds_swizzle_b32: lane ^ 1
+  machine.finish(local(0x3f, 5, 6, 15));              // ds_bpermute_b32: pulls
+  machine.finish(local(0x3e, 5, 6, 16));              // ds_permute_b32: pushes
+  machine.finish(local(0x3d, 6, 0, 17, 0x1f, 0x04));  // ds_swizzle_b32: lane ^ 1
   for (u32 lane = 0; lane < 64; ++lane) {
     CHECK(machine.wave->v[15][lane] == (lane ^ 21) * 3);
     CHECK(machine.wave->v[16][lane] == (lane ^ 21) * 3);

@@ -3,37 +3,13 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <memory>
 #include <random>
 
-#include "conformance/hip_emulator/local_memory.h"
-#include "conformance/hip_emulator/program.h"
-#include "conformance/hip_emulator/wave.h"
+#include "conformance/hip_emulator/tests/machine.h"
 
 using namespace lamina::hip_emulator;
 
 namespace {
-
-struct Machine {
-  LocalMemory local;
-  std::unique_ptr<Wave> wave = std::make_unique<Wave>();
-  Machine() {
-    std::fill(std::begin(wave->defined), std::end(wave->defined), all_lanes);
-    std::fill(std::begin(wave->scalar_defined), std::end(wave->scalar_defined), ~0u);
-    wave->scc_defined = true, wave->arch = Arch::gfx942, wave->local = &local;
-    wave->set_scalar64(code::exec, all_lanes);
-    local.begin(1024, true);
-  }
-  // Instructions one after the other; a branch goes to instruction `target`.
-  void run(const std::vector<std::vector<u32>> &instructions, u32 target = 0) {
-    Program program;
-    for (const std::vector<u32> &words : instructions) {
-      Instruction i = decode_instruction(words, 0, wave->arch, program);
-      i.target = target;
-      i.run(*wave, i);
-    }
-  }
-};
 
 // v4 = v2 / v3, as LLVM expands an exact division.
 const std::vector<std::vector<u32>> division = {

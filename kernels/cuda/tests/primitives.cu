@@ -32,7 +32,7 @@ __device__ void copy_pieces_of(const BufferJob &job) {
 // Four 8 x 8 matrices behind each other; lane l gives the address of line l.
 template <bool transposed>
 __device__ void matrices_of(const BufferJob &job) {
-  __shared__ alignas(16) uint32_t lines[32][4];
+  alignas(16) __shared__ uint32_t lines[32][4];
   const int lane = threadIdx.x;
   for (int i = 0; i < 4; ++i) lines[lane][i] = words(job)[lane * 4 + i];
   __syncwarp();
@@ -48,7 +48,7 @@ __device__ void product_of(const ProductJob &job) {
   constexpr int depth = chunk<T>, rows = 32, columns = 16;
   constexpr int a_line = (along == Along::k ? depth : rows) + line_padding<T>,
                 b_line = (b_along == Along::k ? depth : columns) + line_padding<T>;
-  __shared__ alignas(16) T a[(along == Along::k ? rows : depth) * a_line], b[(b_along == Along::k ? columns : depth) * b_line];
+  alignas(16) __shared__ T a[(along == Along::k ? rows : depth) * a_line], b[(b_along == Along::k ? columns : depth) * b_line];
   const T *from_a = static_cast<const T *>(job.a), *from_b = static_cast<const T *>(job.b);
   for (int i = threadIdx.x; i < rows * depth; i += 32) {
     const int row = i / depth, k = i % depth;
@@ -147,7 +147,7 @@ __device__ void second_of_two_kernels(const BufferJob &job) {
 // A box there and back; `seen` is the box in order, so that the swizzle's formula is checked too.
 template <int rank>
 __device__ void boxes_of(const BoxJob &job) {
-  __shared__ alignas(1024) __nv_bfloat16 box[box_rows * box_columns];
+  alignas(1024) __shared__ __nv_bfloat16 box[box_rows * box_columns];
   __shared__ Barrier full;
   const int lane = threadIdx.x;
   if (lane == 0) {
@@ -163,14 +163,10 @@ __device__ void boxes_of(const BoxJob &job) {
   full.wait(0);
   for (int piece = lane; piece < box_rows * 8; piece += 32) {
     const uint32_t at = swizzled(shared_address(box), piece / 8, piece % 8);
-    uint4 value;
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-                 : "r"(at)
-                 : "memory");
+    uint4 value = load_shared_16(at);
     static_cast<uint4 *>(job.seen)[piece] = value;
     value.x ^= 0x80008000u, value.y ^= 0x80008000u, value.z ^= 0x80008000u, value.w ^= 0x80008000u;  // what goes back has other signs
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w) : "memory");
+    store_shared_16(at, value);
   }
   publish_shared();
   __syncwarp();
@@ -186,7 +182,7 @@ __device__ void boxes_of(const BoxJob &job) {
 // Lane l gives four registers; line l of four 8 x 8 matrices comes out.
 template <bool transposed>
 __device__ void stored_matrices_of(const BufferJob &job) {
-  __shared__ alignas(16) uint32_t lines[32][4];
+  alignas(16) __shared__ uint32_t lines[32][4];
   const int lane = threadIdx.x;
   const uint32_t *from = words(job) + lane * 4;
   if (transposed) store_matrices_transposed(shared_address(lines[lane]), from[0], from[1], from[2], from[3]);

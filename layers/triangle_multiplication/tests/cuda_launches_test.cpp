@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include "conformance/tests/cuda_host.h"
-#include "layers/triangle_multiplication/tiles.h"
 
 using namespace lamina;
 using namespace lamina::conformance;
@@ -126,13 +125,10 @@ void check_portable(const Problem &p, const std::vector<fake_cuda::Launch> &laun
   equal(static_cast<int64_t>(launches.size()), static_cast<int64_t>(at), "the number of launches");
 }
 
-bool streams(const Problem &p) { return p.C == 384 || (p.C == 256 && lamina::triangle_multiplication::hopper_streams_256); }
+bool streams(const Problem &p) { return p.C == 384; }
 unsigned cluster_of(const std::string &kernel) {
-  namespace tiles = lamina::triangle_multiplication;
   const auto is = [&](const char *name) { return kernel.find(name) != std::string::npos; };
-  if (is("paired") || is("tall")) return 2;
-  if (is("narrow")) return 1;
-  return is("front_256") ? tiles::hopper_front_together : is("back_256") ? tiles::hopper_back_together : 1;
+  return is("paired") || is("tall") ? 2 : 1;
 }
 
 // The Hopper kernels stay on the GPU: persistent ones have no more blocks than it has processors.  Each but a group's first starts beside
@@ -245,9 +241,7 @@ TEST_CASE("the workspace is a, b and o of one group, and the packed weights wher
       const int64_t cells = groups_of(p)[0] * p.N * divide_up(p.N, 8) * 8, storage = p.dtype == Element::float32 || wide(p) ? 4 : 2;
       const int64_t planes = 3 * cells * p.hidden() * storage, least = planes + static_cast<int64_t>(p.packed ? 0 : seen.packed);
       expect(seen.workspace >= static_cast<uint64_t>(least), "the workspace does not hold a, b and o");
-      const bool scales = lamina::triangle_multiplication::hopper_hands_scales && arch == std::string("cuda_sm90a") && !streams(p);
-      expect(seen.workspace <= static_cast<uint64_t>(least) + 4 * 256 + (scales ? 4 * divide_up(cells, 64) * 64 : 0),
-             "the workspace is larger than a, b and o");
+      expect(seen.workspace <= static_cast<uint64_t>(least) + 4 * 256, "the workspace is larger than a, b and o");
     });
   };
   for (const char *arch : {"cuda_sm80", "cuda_sm90a"})

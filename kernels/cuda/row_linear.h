@@ -5,6 +5,7 @@
 //   static bool takes(const RowLinear &, const RowLinearLayout &);             does it compute this problem's forward?
 //   static Status forward(const RowLinear &, const RowLinearLayout &, const char *packed, char *z, int64_t group, RowsLauncher &, Failure &);
 //     z: room for `group` normalised rows where a norm stands before
+//   and the functions of PortableKernels, which backward calls
 #pragma once
 #include "rows_launch.h"
 
@@ -71,6 +72,7 @@ class RowLinearGroup {
       : p_(p), layout_(layout), packed_(packed), rows_(rows) {}
 
   // x's rows, normalised into z where a norm stands before.
+  template <class Kernels>
   Status input(int64_t first, int64_t count, char *z, ProductOperand &input, Failure &failure) const {
     input = {from_row(p_.x, first).data, p_.x.stride[0]};
     if (p_.settings.norm != NormPlace::before) return Status::ok;
@@ -79,7 +81,7 @@ class RowLinearGroup {
     job.out = z, job.out_line = layout_.line;
     job.rows = count;
     input = {z, layout_.line};
-    return rows_.normalise(job, failure);
+    return Kernels::normalise(rows_, job, failure);
   }
 
   // The product and what follows it up to a norm.
@@ -103,7 +105,7 @@ class RowLinearGroup {
 
   Status forward(int64_t first, int64_t count, char *z, char *before, Failure &failure) const {
     ProductOperand operand;
-    LAMINA_TRY(input(first, count, z, operand, failure));
+    LAMINA_TRY(input<PortableKernels>(first, count, z, operand, failure));
     ProductJob job = product(operand, first, count);
     const View out = from_row(p_.out, first);
     const bool normed = p_.settings.norm == NormPlace::after;
@@ -132,7 +134,7 @@ class RowLinearGroup {
 };
 
 // A machine that has the portable kernels alone.
-struct PortableMachine {
+struct PortableMachine : PortableKernels {
   static bool folds(const RowLinear &) { return false; }
   static bool takes(const RowLinear &, const RowLinearLayout &) { return false; }
   static Status forward(const RowLinear &, const RowLinearLayout &, const char *, char *, int64_t, RowsLauncher &, Failure &) {

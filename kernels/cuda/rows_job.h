@@ -61,7 +61,7 @@ struct ColumnSumsJob {
   const void *gradient = nullptr, *x = nullptr;
   const float *statistics = nullptr;
   int64_t rows = 0, gradient_line = 0, x_line = 0;
-  int columns = 0;
+  int columns = 0, slab = slab_rows;
   bool gradient_is_float = false, x_is_float = false;
   float *sums = nullptr;  // [slabs][columns], or [slabs][2 columns]
   bool add_to_sums = false;
@@ -70,13 +70,13 @@ struct ColumnSumsJob {
 // Element by element.  Not gated: out = row_mask * gradient * activation'(before).  Gated: out, of the gates' and values' gradients, has the
 // layout of `before` (groups of 8 and 8), and `hidden` is the activation's result again.
 struct ActivationGradientJob {
-  const float *before = nullptr;  // [rows][columns, or 2 columns where gated]; null: activation is none
+  const void *before = nullptr;  // [rows][columns, or 2 columns where gated]; null: activation is none
   const void *gradient = nullptr;
   void *out = nullptr, *hidden = nullptr;  // T; hidden may be null
   int64_t rows = 0, before_line = 0, gradient_line = 0, out_line = 0, hidden_line = 0;
   int columns = 0;
   Activation activation = Activation::none;
-  bool gated = false, gradient_is_float = false;
+  bool gated = false, before_is_float = true, gradient_is_float = false;
   View row_mask;
 };
 
@@ -88,8 +88,8 @@ struct PackSource {
 struct PackPart {
   PackSource source[2];  // gated: the gates and the values, row by row in groups of 8 and 8; else the first alone
   bool gated = false;
-  View norm_weight, norm_bias;  // folded: W' = weight * W with each row's mean taken out, bias' = bias W + bias
-  bool folded = false;
+  View norm_weight, norm_bias;          // folded: W' = weight * W with each row's mean taken out, bias' = bias W + bias
+  bool folded = false, paired = false;  // paired: a row lies at its paired_place(); the biases do not
   int64_t rows = 0, depth = 0, line = 0;
   char *weight = nullptr;
   float *bias = nullptr;
@@ -106,8 +106,13 @@ struct PackJob {
   PackVectors norm;
 };
 
+// Where a kernel that stores sums of wgmma as they lie in registers puts a column: of every 32, the four pairs of neighbours that one lane has
+// lie next to each other.
+constexpr int64_t paired_place(int64_t column) { return column / 32 * 32 + column % 8 / 2 * 8 + column / 8 % 4 * 2 + column % 2; }
+
 // A gradient of a parameter: to(row, column) = factor * the sum over `splits` of sums[split * split_stride + from(row) * line + column].
-// group: rows come from groups of 16, the 8 of them that begin at `group`; -1: rows as they are.
+// group: rows come from groups of 16, the 8 of them that begin at `group`; -1: rows as they are.  Paired: they lie at their paired_place().
+// transposed: from is sums[split * split_stride + column * line + from(row)].
 struct GatherJob {
   View to;
   int64_t rows = 0, columns = 0;
@@ -116,6 +121,11 @@ struct GatherJob {
   int64_t split_stride = 0, line = 0;
   int group = -1;
   float factor = 1;
+  bool rows_paired = false, columns_paired = false, transposed = false;
+};
+constexpr int most_gathers = 8;
+struct GatherJobs {
+  GatherJob job[most_gathers];
 };
 
 }  // namespace lamina::cuda

@@ -18,5 +18,5 @@
   LAMINA_EACH_DTYPE(row, column_sums, ColumnSumsJob, row_threads, column_sums)         \
   LAMINA_EACH_DTYPE(row, activation_gradient, ActivationGradientJob, row_threads, activation_gradient) \
   LAMINA_EACH_DTYPE(row, pack, PackJob, row_threads, pack)                             \
-  row(rows_gather, GatherJob, row_threads, gather)
+  row(rows_gather, GatherJobs, row_threads, gather)
 // clang-format on

@@ -54,6 +54,7 @@ class RowsLauncher {
   Status open(Failure &failure) { return launcher_.open(failure); }
   Launcher &launcher() { return launcher_; }
   const DeviceCode &code() const { return code_; }
+  int type() const { return type_; }  // of T: 0 float32, 1 bfloat16, 2 float16
 
   Status product(ProductJob job, int splits, Failure &failure) {
     const int64_t tiles = ((job.rows + 127) / 128) * ((job.columns + 127) / 128), chunks = (job.depth + 31) / 32;
@@ -66,7 +67,7 @@ class RowsLauncher {
   }
   Status column_sums(ColumnSumsJob job, Failure &failure) {
     return launch(rows_kernel::rows_column_sums_float32 + type_,
-                  {blocks((job.columns + 31) / 32), blocks((job.rows + slab_rows - 1) / slab_rows), 1}, &job, failure);
+                  {blocks((job.columns + 31) / 32), blocks((job.rows + job.slab - 1) / job.slab), 1}, &job, failure);
   }
   Status activation_gradient(ActivationGradientJob job, Failure &failure) {
     return launch(rows_kernel::rows_activation_gradient_float32 + type_, {blocks((job.rows * job.columns + 255) / 256), 1, 1}, &job,
@@ -75,12 +76,21 @@ class RowsLauncher {
   Status pack(PackJob job, Failure &failure) {
     return launch(rows_kernel::rows_pack_float32 + type_, {128, pack_parts + 1, 1}, &job, failure);
   }
-  // Nothing where `to` is not there; zeros where there are no splits.
-  Status gather(const GatherJob &given, Failure &failure) {
-    if (!given.to.present) return Status::ok;
-    GatherJob job = given;
-    if (!job.splits) job.sums = nullptr;
-    return launch(rows_kernel::rows_gather, {blocks((job.rows * job.columns + 255) / 256), 1, 1}, &job, failure);
+  // All in one launch.  Nothing where `to` is not there; zeros where there are no splits.
+  template <int count>
+  Status gather(const GatherJob (&given)[count], Failure &failure) {
+    static_assert(count <= most_gathers);
+    GatherJobs jobs;
+    unsigned kept = 0;
+    int64_t most = 0;
+    for (const GatherJob &job : given) {
+      if (!job.to.present) continue;
+      if (job.rows * job.columns > most) most = job.rows * job.columns;
+      jobs.job[kept] = job;
+      if (!job.splits) jobs.job[kept].sums = nullptr;
+      ++kept;
+    }
+    return kept ? launch(rows_kernel::rows_gather, {blocks((most + 255) / 256), kept, 1}, &jobs, failure) : Status::ok;
   }
 
  private:
@@ -99,6 +109,20 @@ class RowsLauncher {
   const DeviceCode &code_;
   Launcher launcher_;
   int type_;
+};
+
+// The kernels of a build's products, norms and activations where gradients are computed.  narrow: what lies between two of them is T, else
+// float where that is more exact.  A machine with faster kernels has the same functions.
+struct PortableKernels {
+  static bool narrow(DType) { return false; }
+  static Status product(RowsLauncher &rows, const ProductJob &job, int splits, Failure &failure) {
+    return rows.product(job, splits, failure);
+  }
+  static Status normalise(RowsLauncher &rows, const NormJob &job, Failure &failure) { return rows.normalise(job, failure); }
+  static Status norm_gradient(RowsLauncher &rows, const NormGradientJob &job, Failure &failure) { return rows.norm_gradient(job, failure); }
+  static Status activation_gradient(RowsLauncher &rows, const ActivationGradientJob &job, Failure &failure) {
+    return rows.activation_gradient(job, failure);
+  }
 };
 
 }  // namespace lamina::cuda

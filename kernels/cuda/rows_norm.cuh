@@ -73,10 +73,11 @@ template <class T>
 __device__ void column_sums(const ColumnSumsJob &job) {
   __shared__ float of_warp[2][8][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = blockIdx.x * 32 + lane;
-  const int64_t first = static_cast<int64_t>(blockIdx.y) * slab_rows;
+  const int64_t first = static_cast<int64_t>(blockIdx.y) * job.slab, end = first + job.slab < job.rows ? first + job.slab : job.rows;
   float sum = 0, along = 0;
   if (column < job.columns)
-    for (int64_t row = first + warp; row < job.rows && row < first + slab_rows; row += 8) {
+#pragma unroll 8
+    for (int64_t row = first + warp; row < end; row += 8) {
       const float g = element<T>(job.gradient, job.gradient_is_float, row * job.gradient_line + column);
       sum += g;
       if (!job.x) continue;

@@ -31,7 +31,7 @@ struct LinearTile {
   }
 };
 
-template <class T, int tile_columns>
+template <class T, int tile_columns, Lines b_lines>
 __device__ void load_linear(const LinearJob &job, LinearShared<T, tile_columns> &shared, int total) {
   int stage = 0, parity = 1;
   for (int index = blockIdx.x; index < total; index += gridDim.x) {
@@ -40,7 +40,12 @@ __device__ void load_linear(const LinearJob &job, LinearShared<T, tile_columns> 
       shared.free[stage].wait(parity);
       shared.full[stage].expect((linear_rows + tile_columns) * 64 * 2);
       load_box(job.a, shared.full[stage], shared.a[stage], chunk * 64, tile.row);
-      load_box(job.b, shared.full[stage], shared.b[stage], chunk * 64, tile.column);
+      if constexpr (b_lines == Lines::along_k) {
+        load_box(job.b, shared.full[stage], shared.b[stage], chunk * 64, tile.column);
+      } else {  // boxes of 64 deep and 64 columns, their lines along the columns
+        for (int column = 0; column < tile_columns; column += 64)
+          load_box(job.b, shared.full[stage], shared.b[stage][column], tile.column + column, chunk * 64);
+      }
       if (++stage == linear_stages(tile_columns)) stage = 0, parity ^= 1;
     }
   }
@@ -108,7 +113,8 @@ __device__ void finish_box(const LinearJob &job, const float *sum, void *box, in
 #pragma unroll
     for (int i = 0; i < 4; ++i) {  // upper and lower rows of the first 8 columns, then of the second
       const float *s = sum + (j + i / 2) * 4 + i % 2 * 2;
-      const float2 bias = __ldg(reinterpret_cast<const float2 *>(epilogue.bias + column + (j + i / 2) * 8 + lane % 4 * 2));
+      float2 bias{0, 0};
+      if (epilogue.bias) bias = __ldg(reinterpret_cast<const float2 *>(epilogue.bias + column + (j + i / 2) * 8 + lane % 4 * 2));
       float y0 = finish<smooth>(epilogue, s[0], bias.x), y1 = finish<smooth>(epilogue, s[1], bias.y);
       if constexpr (!smooth) {
         y0 *= epilogue.scale, y1 *= epilogue.scale;
@@ -127,7 +133,7 @@ __device__ void finish_box(const LinearJob &job, const float *sum, void *box, in
   }
 }
 
-template <class T, int tile_columns, bool smooth>
+template <class T, int tile_columns, bool smooth, Lines b_lines>
 __device__ void work_linear(const LinearJob &job, LinearShared<T, tile_columns> &shared, int total, int group) {
   const int thread = threadIdx.x % 128;
   int stage = 0, parity = 0, boxes = 0;
@@ -138,11 +144,11 @@ __device__ void work_linear(const LinearJob &job, LinearShared<T, tile_columns> 
     float sum[tile_columns / 2];
     for (int chunk = 0; chunk < job.chunks; ++chunk) {
       shared.full[stage].wait(parity);
-      const uint64_t a = operand(shared_address(shared.a[stage][group * 64])), b = operand(shared_address(shared.b[stage]));
+      const uint64_t a = operand(shared_address(shared.a[stage][group * 64])), b = operand(shared_address(shared.b[stage]), 8192);
       begin_products();
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        product<T, Lines::along_k, Lines::along_k>(sum, deeper<Lines::along_k>(a, k), deeper<Lines::along_k>(b, k), chunk > 0 || k > 0);
+        product<T, Lines::along_k, b_lines>(sum, deeper<Lines::along_k>(a, k), deeper<b_lines>(b, k), chunk > 0 || k > 0);
       commit_products();
       if (chunk > 0) {  // the products of the stage before are done
         wait_products<1>();
@@ -166,7 +172,8 @@ __device__ void work_linear(const LinearJob &job, LinearShared<T, tile_columns> 
   }
 }
 
-template <class T, int tile_columns, bool smooth>
+// b_lines: b is [columns, depth], or [depth, columns].
+template <class T, int tile_columns, bool smooth, Lines b_lines = Lines::along_k>
 __device__ void linear(const LinearJob &job) {
   extern __shared__ __align__(1024) char dynamic[];
   auto &shared = *reinterpret_cast<LinearShared<T, tile_columns> *>(dynamic);
@@ -185,12 +192,12 @@ __device__ void linear(const LinearJob &job) {
     lower_registers<40>();
     if (threadIdx.x % 32 == 0) {
       wait_for_previous_kernel();
-      if (warp == 0) load_linear<T, tile_columns>(job, shared, total);
+      if (warp == 0) load_linear<T, tile_columns, b_lines>(job, shared, total);
       else if (warp < 3) serve_linear<T, tile_columns>(job, shared, total, warp - 1);
     }
   } else {
     raise_registers<232>();
-    work_linear<T, tile_columns, smooth>(job, shared, total, group);
+    work_linear<T, tile_columns, smooth, b_lines>(job, shared, total, group);
   }
 }
 

@@ -9,13 +9,13 @@ namespace lamina::cuda {
 // y = max(sum + bias, floor), or y = h (1 + tanh(v (c0 + w (c1 + w c2)))) with v = sum + bias, h = v / 2, w = min(v^2, most): every
 // smooth activation has this form.  out = residual + scale * y.
 struct LinearEpilogue {
-  const float *bias;  // of columns, never null; readable up to the next multiple of 64, whatever stands there
+  const float *bias;  // of columns, or null; readable up to the next multiple of 64, whatever stands there
   float scale, floor;
   float c0, c1, c2, most;
 };
 
 struct LinearJob {
-  CUtensorMap a, b;           // [rows, depth], [columns, depth]: boxes of 64 deep by 128 and by a tile's columns
+  CUtensorMap a, b;  // [rows, depth], [columns, depth]: boxes of 64 deep by 128 and by a tile's columns; b [depth, columns]: 64 x 64
   CUtensorMap out, residual;  // [rows, columns], boxes of 64 x 64
   int row_tiles, column_tiles, chunks, columns;
   bool has_residual;
@@ -31,6 +31,17 @@ constexpr int linear_stages(int columns) { return columns == 256 ? 4 : columns =
 constexpr LaunchShape linear_shape(int columns) {
   return {384, static_cast<uint32_t>(linear_stages(columns) * (128 + columns) * 128 + 4 * 8192 + 1024)};
 }
+
+// sums[split][row][column] of a' b: both lie along their rows, [depth, rows] and [depth, columns].
+struct SumsJob {
+  CUtensorMap a, b;                                           // boxes of 64 x 64
+  int row_tiles, column_tiles, splits, chunks, split_chunks;  // chunks of 64 deep: all, and of one split
+  int64_t rows, columns;
+  float *sums;  // dense
+  bool add;     // to what stands there
+};
+constexpr int sums_stages(int columns) { return columns == 256 ? 4 : 6; }
+constexpr LaunchShape sums_shape(int columns) { return {384, static_cast<uint32_t>(sums_stages(columns) * (128 + columns) * 128 + 1024)}; }
 
 // Coefficients of the smooth activations.  gelu_erf: v (c0 + ...) approximates artanh(erf(v / sqrt 2)), found by minimising the largest
 // error of the activation itself, 2.5e-5; tanh.approx adds its own 2^-11 of relative error, below half a unit of bf16.

@@ -1,68 +1,30 @@
 // The host half of the Hopper kernels for one linear map over rows: which problems they take, their tensor maps, their launches.
 #pragma once
 #include "row_linear.h"
-#include "rows_norm_fast.h"
 #include "sm90a_norm_linear_job.h"
-#include "sm90a_rows_kernels.h"
-#include "tensor_map.h"
+#include "sm90a_product.h"
 
 namespace lamina::cuda {
 
 namespace rows_kernel {
 #define LAMINA_ROW(name, ...) name,
-enum HopperIndex { before_hopper = count - 1, LAMINA_HOPPER_ROWS_KERNELS(LAMINA_ROW) hopper_count };
+enum NormLinearIndex { before_norm_linear = hopper_count - 1, LAMINA_HOPPER_NORM_LINEAR_KERNELS(LAMINA_ROW) row_linear_count };
 #undef LAMINA_ROW
 }  // namespace rows_kernel
-#define LAMINA_HOPPER_ROWS_TABLE_ROW(name, Job, threads, shared_bytes, function) {#name, shared_bytes},
-#define LAMINA_HOPPER_ROWS_TABLE LAMINA_HOPPER_ROWS_KERNELS(LAMINA_HOPPER_ROWS_TABLE_ROW)
+#define LAMINA_ROW_LINEAR_TABLE \
+  LAMINA_ROWS_TABLE LAMINA_HOPPER_PRODUCT_KERNELS(LAMINA_HOPPER_TABLE_ROW) LAMINA_HOPPER_NORM_LINEAR_KERNELS(LAMINA_HOPPER_TABLE_ROW)
 
-// Rows that tensor copies and 16-byte accesses take.
-inline bool rows_aligned(const View &view) {
-  return !view.present || (view.stride[0] % 8 == 0 && reinterpret_cast<uintptr_t>(view.data) % 16 == 0);
-}
-
-// Makes maps of 16-bit matrices [rows][columns].
-class MatrixMaps {
- public:
-  explicit MatrixMaps(const DeviceCode &code) : driver_(*code.driver) {}
-  Status make(const void *data, int64_t rows, int64_t columns, int64_t line, uint32_t box_rows, CUtensorMap &to, Failure &failure) const {
-    const TensorBoxes boxes{
-        data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1}, static_cast<uint64_t>(line), 0, {64, box_rows, 1}, 2};
-    return make_tensor_map(driver_, boxes, to, failure);
-  }
-
- private:
-  const Driver &driver_;
-};
-
-// Columns of a tile: the least time for whole rounds of all processors; narrow tiles fetch more for each product.
-inline int linear_tile_columns(int64_t M, int64_t N, int processors) {
-  constexpr struct {
-    int columns;
-    double cost;
-  } forms[] = {{256, 1.0}, {128, 1.08}, {64, 1.3}};
-  int best = 256;
-  double least = 0;
-  for (const auto &form : forms) {
-    const int64_t tiles = (M + 127) / 128 * ((N + form.columns - 1) / form.columns);
-    const double time = static_cast<double>((tiles + processors - 1) / processors) * form.columns * form.cost;
-    if (form.columns == 256 || time < least) best = form.columns, least = time;
-  }
-  return best;
-}
-
-struct HopperMachine {
-  static bool sixteen_bit(const RowLinear &p) { return p.dtype != DType::float32 && p.dtype != DType::float64; }
+struct HopperMachine : HopperKernels {
   // Widths whose weights stay in shared memory.
   static bool resident(const RowLinear &p) {
     return p.settings.norm == NormPlace::before && p.settings.activation == Activation::none && p.settings.scale == 1 &&
            !p.residual.present && (p.K == 128 || p.K == 256) && p.N % 8 == 0 && p.N <= 128 * norm_linear_passes(static_cast<int>(p.K));
   }
-  static bool folds(const RowLinear &p) { return sixteen_bit(p) && resident(p); }
+  static bool folds(const RowLinear &p) { return narrow(p.dtype) && resident(p); }
 
   static bool takes(const RowLinear &p, const RowLinearLayout &) {
-    if (!sixteen_bit(p) || p.K % 8 || p.N % 8 || p.M > INT32_MAX) return false;
-    if (!rows_aligned(p.x) || !rows_aligned(p.out) || !rows_aligned(p.residual)) return false;
+    if (!narrow(p.dtype) || p.K % 8 || p.N % 8 || p.M > INT32_MAX) return false;
+    if (!view_aligned(p.x) || !view_aligned(p.out) || !view_aligned(p.residual)) return false;
     const bool smooth = is_smooth(p.settings.activation);
     if (smooth && (p.residual.present || p.settings.scale != 1)) return false;
     if (p.settings.norm == NormPlace::before && !resident(p) && p.K > fast_norm_channels) return false;
@@ -71,16 +33,16 @@ struct HopperMachine {
 
   static Status forward(const RowLinear &p, const RowLinearLayout &layout, const char *packed, char *z, int64_t group, RowsLauncher &rows,
                         Failure &failure) {
-    const HopperMachine machine{p, layout, packed, rows};
+    const HopperMachine machine{{}, p, layout, packed, rows};
     if (resident(p)) return machine.resident_forward(failure);
     if (p.settings.norm != NormPlace::before) {
       LAMINA_TRY(machine.linear({p.x.data, p.x.stride[0]}, 0, p.M, failure));
-      return p.settings.norm == NormPlace::after ? machine.normalise(p.out.data, p.out.stride[0], p.out.data, p.out.stride[0], p.M, failure)
+      return p.settings.norm == NormPlace::after ? machine.norm_rows(p.out.data, p.out.stride[0], p.out.data, p.out.stride[0], p.M, failure)
                                                  : Status::ok;
     }
     for (int64_t first = 0; first < p.M; first += group) {
       const int64_t count = p.M - first < group ? p.M - first : group;
-      LAMINA_TRY(machine.normalise(RowLinearGroup::from_row(p.x, first).data, p.x.stride[0], z, layout.line, count, failure));
+      LAMINA_TRY(machine.norm_rows(RowLinearGroup::from_row(p.x, first).data, p.x.stride[0], z, layout.line, count, failure));
       LAMINA_TRY(machine.linear({z, layout.line}, first, count, failure));
     }
     return Status::ok;
@@ -92,41 +54,21 @@ struct HopperMachine {
   RowsLauncher &rows;
 
  private:
-  static bool is_smooth(Activation activation) { return activation != Activation::none && activation != Activation::relu; }
   int half() const { return p.dtype == DType::float16; }
   const float *floats(int64_t at) const { return reinterpret_cast<const float *>(packed + at); }
-  template <class Job>
-  Status launch(int kernel, int64_t ctas, unsigned threads, Job &job, Failure &failure) const {
-    void *parameters[] = {&job};
-    return rows.launcher().launch({kernel, {static_cast<unsigned>(ctas), 1, 1}, threads, true}, parameters, failure);
-  }
-
   Status linear(const ProductOperand &input, int64_t first, int64_t count, Failure &failure) const {
-    const MatrixMaps maps(rows.code());
-    const int processors = rows.code().processors, columns = linear_tile_columns(count, p.N, processors);
-    const bool smooth = is_smooth(p.settings.activation);
-    const View out = RowLinearGroup::from_row(p.out, first), residual = RowLinearGroup::from_row(p.residual, first);
-    LinearJob job{};
-    LAMINA_TRY(maps.make(input.data, count, p.K, input.line, 128, job.a, failure));
-    LAMINA_TRY(maps.make(packed + layout.weight, p.N, p.K, layout.line, static_cast<uint32_t>(columns), job.b, failure));
-    LAMINA_TRY(maps.make(out.data, count, p.N, out.stride[0], 64, job.out, failure));
-    if (residual.present) LAMINA_TRY(maps.make(residual.data, count, p.N, residual.stride[0], 64, job.residual, failure));
-    job.has_residual = residual.present;
-    job.row_tiles = static_cast<int>((count + 127) / 128), job.column_tiles = static_cast<int>((p.N + columns - 1) / columns);
-    job.chunks = static_cast<int>((p.K + 63) / 64), job.columns = static_cast<int>(p.N);
-    job.epilogue = linear_epilogue(p.settings.activation, floats(layout.bias), static_cast<float>(p.settings.scale));
-    const int64_t tiles = static_cast<int64_t>(job.row_tiles) * job.column_tiles;
-    const int of_width = columns == 256 ? 0 : columns == 128 ? 2 : 4;
-    return launch(rows_kernel::hopper_linear_bfloat16_256_plain + 6 * half() + of_width + smooth, tiles < processors ? tiles : processors,
-                  linear_shape(columns).threads, job, failure);
+    ProductJob job = RowLinearGroup(p, layout, packed, rows).product(input, first, count);
+    const View out = RowLinearGroup::from_row(p.out, first);
+    job.out = out.data, job.out_line = out.stride[0];
+    return launch_linear(rows, job, failure);
   }
 
-  Status normalise(const void *from, int64_t from_line, void *to, int64_t to_line, int64_t count, Failure &failure) const {
+  Status norm_rows(const void *from, int64_t from_line, void *to, int64_t to_line, int64_t count, Failure &failure) const {
     NormJob job = RowLinearGroup(p, layout, packed, rows).norm();
     job.x = from, job.x_line = from_line;
     job.out = to, job.out_line = to_line;
     job.rows = count;
-    return launch(rows_kernel::hopper_normalise_bfloat16 + half(), (count + 7) / 8, 256, job, failure);
+    return HopperKernels::normalise(rows, job, failure);
   }
 
   Status resident_forward(Failure &failure) const {
@@ -139,8 +81,8 @@ struct HopperMachine {
     job.tiles = static_cast<int>((p.M + 63) / 64), job.columns = static_cast<int>(p.N);
     job.eps = static_cast<float>(p.settings.eps);
     const int processors = rows.code().processors;
-    return launch(rows_kernel::hopper_norm_linear_bfloat16_128 + 2 * half() + (p.K == 256), job.tiles < processors ? job.tiles : processors,
-                  norm_linear_shape().threads, job, failure);
+    return launch_hopper(rows, rows_kernel::hopper_norm_linear_bfloat16_128 + 2 * half() + (p.K == 256),
+                         job.tiles < processors ? job.tiles : processors, norm_linear_shape().threads, job, failure);
   }
 };
 

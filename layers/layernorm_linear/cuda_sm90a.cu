@@ -6,6 +6,12 @@
 #include "kernels/cuda/rows_portable.cuh"
 #include "kernels/cuda/sm90a_rows.cuh"
 
+namespace lamina::cuda {
+
+LAMINA_HOPPER_NORM_LINEAR_KERNELS(LAMINA_HOPPER_KERNEL)
+
+}  // namespace lamina::cuda
+
 #else
 
 #include "build.h"
@@ -16,9 +22,9 @@ extern "C" const char lamina_device_code[];  // the fatbin, embedded by kernels/
 namespace lamina::layernorm_linear {
 namespace {
 
-constexpr cuda::KernelEntry kernels[] = {LAMINA_ROWS_TABLE LAMINA_HOPPER_ROWS_TABLE};
-static_assert(sizeof kernels / sizeof *kernels == cuda::rows_kernel::hopper_count, "one row a kernel");
-constexpr cuda::Image image = {lamina_device_code, kernels, cuda::rows_kernel::hopper_count, 90, 90};
+constexpr cuda::KernelEntry kernels[] = {LAMINA_ROW_LINEAR_TABLE};
+static_assert(sizeof kernels / sizeof *kernels == cuda::rows_kernel::row_linear_count, "one row a kernel");
+constexpr cuda::Image image = {lamina_device_code, kernels, cuda::rows_kernel::row_linear_count, 90, 90};
 
 }  // namespace
 

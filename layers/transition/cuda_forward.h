@@ -51,7 +51,11 @@ inline View from_row(View view, int64_t first) {
   return view;
 }
 
-inline Status launch_pack(const Problem &p, const PackedLayout &layout, cuda::RowsLauncher &rows, char *packed, Failure &failure) {
+// What stands behind the plain weights where a machine folds: gate and up with the norm folded in, or plain but at their cuda::paired_place(), or
+// nothing that anyone reads.
+enum class Third { folded, paired, none };
+inline Status launch_pack(const Problem &p, const PackedLayout &layout, cuda::RowsLauncher &rows, char *packed, Third third,
+                          Failure &failure) {
   cuda::PackJob job;
   const auto floats = [packed](int64_t at) { return reinterpret_cast<float *>(packed + at); };
   cuda::PackPart &up = job.part[0], &down = job.part[1];
@@ -63,10 +67,12 @@ inline Status launch_pack(const Problem &p, const PackedLayout &layout, cuda::Ro
   down.source[0] = {p.down.weight, p.down.bias, 1};
   down.rows = p.C, down.depth = p.I, down.line = p.I;
   down.weight = packed + layout.down, down.bias = floats(layout.down_bias);
-  if (layout.folded_up) {
+  if (layout.folded_up && third != Third::none) {
+    const bool paired = third == Third::paired;
     cuda::PackPart &folded = job.part[2] = up;
-    folded.folded = p.norm.weight.present, folded.norm_weight = p.norm.weight, folded.norm_bias = p.norm.bias;
-    folded.source[0].factor = up.gated ? gate_factor : 1;
+    folded.paired = paired;
+    folded.folded = !paired && p.norm.weight.present, folded.norm_weight = p.norm.weight, folded.norm_bias = p.norm.bias;
+    folded.source[0].factor = up.gated && !paired ? gate_factor : 1;
     folded.weight = packed + layout.folded_up, folded.bias = floats(layout.folded_up_bias);
   }
   if (p.norm.weight.present) job.norm = {p.norm.weight, p.norm.bias, p.C, floats(layout.norm)};
@@ -79,7 +85,7 @@ inline Status weights_of(const Problem &p, const PackedLayout &layout, cuda::Row
   packed = static_cast<const char *>(p.packed);
   if (packed) return Status::ok;
   packed = workspace;
-  return launch_pack(p, layout, rows, workspace, failure);
+  return launch_pack(p, layout, rows, workspace, Third::folded, failure);
 }
 
 // One group of rows through the portable kernels: norm, gate and up, down.
@@ -89,6 +95,7 @@ class Group {
       : p_(p), layout_(layout), packed_(packed), rows_(rows) {}
 
   // x's rows, normalised into z where there is a norm.
+  template <class Kernels>
   Status input(int64_t first, int64_t count, char *z, cuda::ProductOperand &input, Failure &failure) const {
     input = {from_row(p_.x, first).data, p_.x.stride[0]};
     if (!p_.norm.weight.present) return Status::ok;
@@ -99,7 +106,7 @@ class Group {
     job.weight = norm_weight(), job.bias = job.weight + p_.C;
     job.eps = static_cast<float>(p_.settings.eps);
     input = {z, p_.C};
-    return rows_.normalise(job, failure);
+    return Kernels::normalise(rows_, job, failure);
   }
 
   // z with gate and up; out is left to the caller.
@@ -113,15 +120,17 @@ class Group {
     return job;
   }
 
+  template <class Kernels>
   Status forward(int64_t first, int64_t count, char *z, char *hidden, Failure &failure) const {
     cuda::ProductOperand operand;
-    LAMINA_TRY(input(first, count, z, operand, failure));
+    LAMINA_TRY(input<Kernels>(first, count, z, operand, failure));
     cuda::ProductJob job = up(operand, count);
     job.out = hidden, job.out_line = p_.I;
-    LAMINA_TRY(rows_.product(job, 1, failure));
-    return down(first, count, hidden, failure);
+    LAMINA_TRY(Kernels::product(rows_, job, 1, failure));
+    return down<Kernels>(first, count, hidden, failure);
   }
 
+  template <class Kernels>
   Status down(int64_t first, int64_t count, const char *hidden, Failure &failure) const {
     cuda::ProductJob job;
     job.a = {hidden, p_.I}, job.b = {packed_ + layout_.down, p_.I};
@@ -130,7 +139,7 @@ class Group {
     job.residual = from_row(p_.residual, first), job.row_mask = from_row(p_.row_mask, first);
     const View out = from_row(p_.out, first);
     job.out = out.data, job.out_line = out.stride[0];
-    return rows_.product(job, 1, failure);
+    return Kernels::product(rows_, job, 1, failure);
   }
 
   const float *floats(int64_t at) const { return reinterpret_cast<const float *>(packed_ + at); }
@@ -143,9 +152,27 @@ class Group {
   cuda::RowsLauncher &rows_;
 };
 
+// What one kernel may compute of a group's rows in backward: gradients of gates and values and hidden values; of whole gradients also z and the
+// gradient of x, else x is z.
+struct RowGradients {
+  cuda::ProductOperand out_gradient;  // masked
+  View x, x_gradient;
+  int64_t rows = 0;
+  char *z = nullptr, *inner = nullptr, *hidden = nullptr;  // inner and hidden: columns at their cuda::paired_place()
+  float *norm_sums = nullptr;                              // [norm_parts][2 C]; null: not wanted
+  static int64_t norm_parts(int64_t rows) { return (rows + 63) / 64 * 4; }
+};
+
 // A machine that has the portable kernels alone.  One with others says whether it reads folded weights, which problems' forward it takes,
-// and how.
-struct PortableMachine {
+// and how; whether it may have a kernel for RowGradients, by shape, and takes these, whole; and it has the functions of cuda::PortableKernels, which
+// backward calls.
+struct PortableMachine : cuda::PortableKernels {
+  static bool fuses_gradients(const Problem &, const PackedLayout &) { return false; }
+  static bool whole_gradients(const Problem &) { return false; }
+  static bool takes_gradients(const Problem &, const Gradients &) { return false; }
+  static Status gradients(const Problem &, const PackedLayout &, const char *, const RowGradients &, cuda::RowsLauncher &, Failure &) {
+    return Status::ok;
+  }
   static bool folds(const Problem &) { return false; }
   static bool takes(const Problem &, const PackedLayout &) { return false; }
   static Status forward(const Problem &, const PackedLayout &, const char *, char *, cuda::RowsLauncher &, Failure &) { return Status::ok; }
@@ -166,7 +193,7 @@ template <class Machine>
 Status pack(const Problem &p, const Run &run, Failure &failure) {
   cuda::RowsLauncher rows(code_of(run.state), run.stream, p.dtype);
   LAMINA_TRY(rows.open(failure));
-  return launch_pack(p, PackedLayout(p, Machine::folds(p)), rows, static_cast<char *>(p.packed), failure);
+  return launch_pack(p, PackedLayout(p, Machine::folds(p)), rows, static_cast<char *>(p.packed), Third::folded, failure);
 }
 
 template <class Machine>
@@ -181,8 +208,8 @@ Status forward(const Problem &p, const Run &run, Failure &failure) {
   if (Machine::takes(p, layout)) return Machine::forward(p, layout, packed, workspace + space.hidden, rows, failure);
   const Group group(p, layout, packed, rows);
   for (int64_t first = 0; first < p.M; first += space.group)
-    LAMINA_TRY(group.forward(first, p.M - first < space.group ? p.M - first : space.group, workspace + space.z, workspace + space.hidden,
-                             failure));
+    LAMINA_TRY(group.template forward<Machine>(first, p.M - first < space.group ? p.M - first : space.group, workspace + space.z,
+                                               workspace + space.hidden, failure));
   return Status::ok;
 }
 

@@ -92,7 +92,7 @@ class Backward256Launch : BackwardLaunches {
     const PackedLayout &layout = forward_.layout;
     LAMINA_TRY(map_positions(p_.pair, job.pair, failure));
     LAMINA_TRY(map_positions(g_.out, job.incoming, failure));
-    LAMINA_TRY(map_planes(o_, wide, box, job.o, failure));
+    LAMINA_TRY(map_planes(o_, wide, wide, job.o, failure));
     LAMINA_TRY(map_planes(slot(3), 2 * wide, box, job.gradients, failure));
     LAMINA_TRY(map_weights(layout.folded_gate, wide, job.gate, failure));
     LAMINA_TRY(map_weights(layout.folded_out, wide, job.weights, failure));

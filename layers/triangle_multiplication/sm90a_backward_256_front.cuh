@@ -1,22 +1,23 @@
 // At 256 channels: from the gradients of a and b to those of the front's sums, projections and halved gates, times the scale of pair's row.
 //
-// The forward's front with another end: four CTAs share a tile of 64 positions, 256 packed rows each, half of them a worker.  The tile comes
-// through a ring of boxes to registers; gradients of a and b come two tiles ahead to where those of the projections leave from.
+// The forward's front with another end: four CTAs share a tile of 64 positions, 256 packed rows each.  A worker multiplies the tile as TMA
+// brought it and computes its statistics meanwhile.  The gradients of projections leave from where those of a and b came to, those of gates
+// from two of the tile's four boxes, which the products need no more.
 #pragma once
 #include "sm90a_backward_256_rows.cuh"
 
 namespace lamina::triangle_multiplication::hopper {
 
 constexpr int front_256_splits = 4, front_256_passes = 2;  // passes of 64 channels
-constexpr int front_256_boxes = 6;                         // in the ring
 template <class T>
 struct Front256Shared {
   alignas(1024) T weights[wide / 64][front_256_passes][128][64];
-  BoxRing<T, front_256_boxes> ring;
-  alignas(1024) T gradients[backward_workers][2][64][tile];  // [channel][position]
-  alignas(1024) T of_gate[backward_workers][64][tile];
+  alignas(1024) T pair[backward_workers][wide / 64][tile][64];
+  alignas(1024) T gradients[backward_workers][front_256_passes][64][tile];  // [channel][position]
   float bias[front_256_passes][128];
-  Barrier weights_full, gradients_full[backward_workers][2], staged_full[backward_workers], staged_read[backward_workers];
+  Barrier weights_full;
+  Barrier pair_full[backward_workers], pair_read[backward_workers];
+  Barrier gradients_full[backward_workers][front_256_passes], staged_full[backward_workers][front_256_passes];
 };
 
 // The first plane of a pass: of the gradients of a or b, where those of the projections go; of the gates'.
@@ -29,31 +30,47 @@ struct FrontPlanes {
 };
 
 template <class T>
-__device__ void feed_front_256(const Front256Job &job, Front256Shared<T> &shared, int first, int step) {
-  RingIndex<front_256_boxes> slot;
-  Walk at(job.cells, first * tile, step * tile);
-  for (int t = first; t < job.tiles; t += step, at.advance())
-    shared.ring.fill(slot, [&](Barrier &full, T *to, int box) { load_positions(job.pair, job.cells, full, to, box * 64, at); });
-}
-
-// What worker w, whose pass it is, needs and leaves beside the tile.
-template <class T>
 __device__ void serve_front_256(const Front256Job &job, Front256Shared<T> &shared, int w, int split, int first, int step) {
-  const FrontPlanes planes(split, w);
-  const auto load = [&](int t, int slot) {
-    if (t >= job.tiles) return;
-    shared.gradients_full[w][slot].expect(64 * tile * 2);
-    cuda::load_box(job.planes, shared.gradients_full[w][slot], shared.gradients[w][slot], t * tile, planes.projections);
+  if (w == 0) {
+    shared.weights_full.expect(sizeof shared.weights);
+    for (int pass = 0; pass < front_256_passes; ++pass)
+      for (int box = 0; box < wide / 64; ++box)
+        cuda::load_box(job.weights, shared.weights_full, shared.weights[box][pass], box * 64, (split * front_256_passes + pass) * 128);
+  }
+  Walk at(job.cells, first * tile, step * tile);
+  const auto load_pair = [&](int from, int to) {
+    for (int box = from; box < to; ++box) load_positions(job.pair, job.cells, shared.pair_full[w], shared.pair[w][box], box * 64, at);
   };
-  load(first, 0), load(first + step, 1);
-  for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
-    shared.staged_full[w].wait(round & 1);
-    cuda::store_box(job.planes, shared.gradients[w][round & 1], t * tile, planes.projections);
-    cuda::store_box(job.planes, shared.of_gate[w], t * tile, planes.gates);
+  const auto load_gradients = [&](int t, int pass) {
+    shared.gradients_full[w][pass].expect(64 * tile * 2);
+    cuda::load_box(job.planes, shared.gradients_full[w][pass], shared.gradients[w][pass], t * tile, FrontPlanes(split, pass).projections);
+  };
+  const auto store = [&](int t, int pass) {
+    cuda::store_box(job.planes, shared.gradients[w][pass], t * tile, FrontPlanes(split, pass).projections);
+    cuda::store_box(job.planes, shared.pair[w][pass], t * tile, FrontPlanes(split, pass).gates);
     cuda::commit_stores();
+  };
+  if (first < job.tiles) {
+    shared.pair_full[w].expect(tile * wide * 2);
+    load_pair(0, 4);
+    load_gradients(first, 0), load_gradients(first, 1);
+  }
+  for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
+    const bool more = t + step < job.tiles;
+    at.advance();
+    shared.pair_read[w].wait(round & 1);
+    if (more) {  // the boxes that nothing leaves from
+      shared.pair_full[w].expect(tile * wide * 2);
+      load_pair(2, 4);
+    }
+    shared.staged_full[w][0].wait(round & 1);
+    store(t, 0);
+    shared.staged_full[w][1].wait(round & 1);
+    store(t, 1);
+    cuda::wait_stores_read<1>();
+    if (more) load_pair(0, 1), load_gradients(t + step, 0);
     cuda::wait_stores_read<0>();
-    shared.staged_read[w].arrive();
-    load(t + 2 * step, round & 1);
+    if (more) load_pair(1, 2), load_gradients(t + step, 1);
   }
   cuda::wait_stores<0>();
 }
@@ -89,30 +106,33 @@ __device__ void stage_front_gradients(const float *sum, const float *bias, RowPa
 template <class T>
 __device__ void work_front_256(const Front256Job &job, Front256Shared<T> &shared, int w, int first, int step) {
   if (first >= job.tiles) return;
-  RingIndex<front_256_boxes> slot;
   RowPair next = half_masks(job, static_cast<int64_t>(first) * tile);
   shared.weights_full.wait(0);
   for (int t = first, round = 0; t < job.tiles; t += step, ++round) {
     const RowPair half_mask = next;
-    Rows<wide, T> rows;
-    float sum[64];
-    shared.ring.template read<false>(slot, rows);
+    float sum[128];
+    shared.pair_full[w].wait(round & 1);
     cuda::begin_products();
 #pragma unroll
     for (int k = 0; k < wide / 16; ++k) {
-      const uint64_t b = cuda::operand(cuda::shared_address(shared.weights[k / 4][w]));
-      cuda::multiply<T>(sum, rows.a[k], cuda::deeper<Lines::along_k>(b, k % 4), k > 0);
+      const uint64_t a = cuda::operand(cuda::shared_address(shared.pair[w][k / 4]));
+      const uint64_t b = cuda::operand(cuda::shared_address(shared.weights[k / 4]));
+      cuda::multiply<Lines::along_k, T>(sum, cuda::deeper<Lines::along_k>(a, k % 4), cuda::deeper<Lines::along_k>(b, k % 4), k > 0);
     }
     cuda::commit_products();
     if (t + step < job.tiles) next = half_masks(job, static_cast<int64_t>(t + step) * tile);
-    const RowPair scale = finite(rows.statistics(job.eps)).scale;
-    shared.gradients_full[w][round & 1].wait(round >> 1 & 1);
-    if (round) shared.staged_read[w].wait((round - 1) & 1);
+    const RowPair scale = finite(statistics_of<wide, T>(shared.pair[w], job.eps)).scale;
     cuda::wait_products<0>();
-    stage_front_gradients<T>(sum, shared.bias[w], scale, half_mask, shared.gradients[w][round & 1], shared.of_gate[w]);
-    cuda::publish_shared();
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) shared.staged_full[w].arrive();
+    arrive_behind_loads(shared.pair_read[w], mixed(scale));
+    meet_group(w);  // all four warps have read the tile, in whose place the gates' gradients go
+#pragma unroll
+    for (int pass = 0; pass < front_256_passes; ++pass) {
+      shared.gradients_full[w][pass].wait(round & 1);
+      stage_front_gradients<T>(sum + pass * 64, shared.bias[pass], scale, half_mask, shared.gradients[w][pass], shared.pair[w][pass]);
+      cuda::publish_shared();
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) shared.staged_full[w][pass].arrive();
+    }
   }
 }
 
@@ -121,37 +141,28 @@ __device__ void front_256(const Front256Job &job) {
   extern __shared__ __align__(1024) char dynamic[];
   Front256Shared<T> &shared = *reinterpret_cast<Front256Shared<T> *>(dynamic);
   static_assert(sizeof(Front256Shared<T>) <= front_256_shape.shared_bytes && cuda::registers_fit(backward_workers, 232, 40));
-  static_assert(front_256_passes == backward_workers, "a worker a pass");
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4;
-  const int split = blockIdx.x % front_256_splits, first = blockIdx.x / front_256_splits, step = gridDim.x / front_256_splits;
+  const int split = blockIdx.x % front_256_splits, ctas = gridDim.x / front_256_splits, step = ctas * backward_workers;
   if (threadIdx.x == 0) {
     shared.weights_full.init(1);
-    shared.ring.init();
     for (int w = 0; w < backward_workers; ++w) {
-      for (Barrier &barrier : shared.gradients_full[w]) barrier.init(1);
-      shared.staged_full[w].init(4), shared.staged_read[w].init(1);
+      shared.pair_full[w].init(1), shared.pair_read[w].init(4);
+      for (int pass = 0; pass < front_256_passes; ++pass) shared.gradients_full[w][pass].init(1), shared.staged_full[w][pass].init(4);
     }
     cuda::publish_barriers();
-    // The packed weights are older than the kernel before this one: all between them wait before they let the next one start.
-    shared.weights_full.expect(sizeof shared.weights);
-    for (int pass = 0; pass < front_256_passes; ++pass)
-      for (int box = 0; box < wide / 64; ++box)
-        cuda::load_box(job.weights, shared.weights_full, shared.weights[box][pass], box * 64, (split * front_256_passes + pass) * 128);
   }
   cuda::wait_for_previous_kernel();
   if (threadIdx.x == 0) cuda::allow_next_kernel();
   for (int row = threadIdx.x; row < front_256_passes * 128; row += blockDim.x)
     shared.bias[0][row] = job.bias[split * front_256_passes * 128 + row];
   __syncthreads();
+  const int w = group < backward_workers ? group : warp, first = blockIdx.x / front_256_splits + w * ctas;
   if (group < backward_workers) {
     cuda::raise_registers<232>();
-    work_front_256(job, shared, group, first, step);
+    work_front_256(job, shared, w, first, step);
   } else {
     cuda::lower_registers<40>();
-    if (threadIdx.x % 32 == 0) {
-      if (warp < backward_workers) serve_front_256(job, shared, warp, split, first, step);
-      else if (warp == backward_workers) feed_front_256(job, shared, first, step);
-    }
+    if (warp < backward_workers && threadIdx.x % 32 == 0) serve_front_256(job, shared, w, split, first, step);
   }
 }
 

@@ -24,12 +24,12 @@ namespace lamina::triangle_multiplication::hopper {
 constexpr int wide = 256;                         // channels
 constexpr int front_blocks = 10, out_blocks = 2;  // of 128 rows: of slots 0 to 4; of the projection
 
-constexpr LaunchShape output_256_shape = {384, 232448}, norm_256_shape = {384, 231424}, front_256_shape = {384, 232448};
+constexpr LaunchShape output_256_shape = {384, 231424}, norm_256_shape = {384, 231424}, front_256_shape = {384, 231424};
 constexpr LaunchShape weights_256_shape = {384, 201728}, input_256_shape = {384, 197632};
 
 struct Output256Job {  // pair, o, out_gradient -> slots 3 and 4, factors
   PositionMaps pair, incoming;
-  CUtensorMap o;                  // planes [256, positions], boxes of 64 x 64 positions
+  CUtensorMap o;                  // planes [256, positions], boxes of 256 x 64 positions
   CUtensorMap gradients;          // slots 3 and 4: [512, positions], boxes of 64 x 64
   CUtensorMap gate, weights;      // packed, folded: [256, 256] each, boxes of 128 rows x 64
   const float *gate_bias, *bias;  // of the packed rows

@@ -5,46 +5,6 @@
 
 namespace lamina::triangle_multiplication::hopper {
 
-// Tiles of 64 positions x 256 channels that both workers of a CTA read, as boxes of 64 channels in a ring.  They go to registers, so that a
-// box is free for the next tile while this one is worked on.
-template <class T, int count>
-struct BoxRing {
-  alignas(1024) T boxes[count][tile * 64];
-  Barrier full[count], free[count];
-
-  __device__ void init() {
-    for (Barrier &barrier : full) barrier.init(1);
-    for (Barrier &barrier : free) barrier.init(4 * backward_workers);
-  }
-  // By the thread that fills the ring: load(full, box, which) for each of a tile's four boxes.
-  template <class Load>
-  __device__ void fill(RingIndex<count> &at, Load load) {
-    for (int box = 0; box < wide / 64; ++box, at.advance()) {
-      free[at.at].wait(at.parity ^ 1);
-      full[at.at].expect(tile * 64 * 2);
-      load(full[at.at], boxes[at.at], box);
-    }
-  }
-  // A worker's: boxes [64 positions][64 channels], or [64 channels][64 positions].
-  template <bool by_channel>
-  __device__ void read(RingIndex<count> &at, Rows<wide, T> &rows) {
-    const Lane lane;
-#pragma unroll
-    for (int box = 0; box < wide / 64; ++box, at.advance()) {
-      full[at.at].wait(at.parity);
-      uint32_t read = 0;
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        uint32_t(&a)[4] = rows.a[box * 4 + k];
-        if constexpr (by_channel) cuda::load_matrices_transposed(a, lane.by_channel(boxes[at.at], k * 16));
-        else cuda::load_matrices(a, lane.by_position(boxes[at.at], k * 2));
-        read ^= a[3];
-      }
-      arrive_behind_loads(free[at.at], read);
-    }
-  }
-};
-
 // A LayerNorm's gradient, scaled already: d of 64 positions and 256 channels as wgmma leaves it, and where the normalised rows' raw ones lie.
 // load(k, x) and store(k, x) move 16 channels of them, as register operands of wgmma lie.  Each warp has rows of its own.
 template <class T, class Load, class Store>

@@ -27,13 +27,8 @@ class MatrixMaps {
   explicit MatrixMaps(const DeviceCode &code) : driver_(*code.driver) {}
   Status make(const void *data, int64_t rows, int64_t columns, int64_t line, int box_rows, CUtensorMap &to, Failure &failure,
               int box_columns = 64) const {
-    const TensorBoxes boxes{data,
-                            {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1},
-                            static_cast<uint64_t>(line),
-                            0,
-                            {static_cast<uint32_t>(box_columns), static_cast<uint32_t>(box_rows), 1},
-                            2,
-                            static_cast<uint16_t>(box_columns * 2)};
+    const TensorBoxes boxes{data, {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), 1},         static_cast<uint64_t>(line),
+                            0,    {static_cast<uint32_t>(box_columns), static_cast<uint32_t>(box_rows), 1}, 2};
     return make_tensor_map(driver_, boxes, to, failure);
   }
 

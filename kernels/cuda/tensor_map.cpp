@@ -13,7 +13,7 @@ struct Remembered {
   CUtensorMap map;
 };
 constexpr int remembered_count = 128;
-Remembered remembered[remembered_count];
+constinit Remembered remembered[remembered_count] = {};
 
 static_assert(sizeof(TensorBoxes) == 64, "compared byte by byte: no padding");
 
@@ -30,7 +30,7 @@ Status encode(const Driver &driver, const TensorBoxes &boxes, CUtensorMap &map, 
   const CUresult status =
       driver.tensor_map(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, boxes.rank, const_cast<void *>(boxes.data),
                         reinterpret_cast<const cuuint64_t *>(boxes.extent), strides, boxes.box, dense, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                        boxes.line_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                        boxes.box[0] == 32 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                         CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return status == CUDA_SUCCESS ? Status::ok : driver_failed(driver, status, "cuTensorMapEncodeTiled", failure);
 }

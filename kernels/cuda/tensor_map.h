@@ -5,14 +5,14 @@
 namespace lamina::cuda {
 
 // Up to three dimensions, innermost first; `row` and `matrix` are strides in elements.  Base and strides are multiples of 16 bytes.
-// Elements outside the tensor read as zeros and are not written.
+// Elements outside the tensor read as zeros and are not written.  A box's lines of 64 elements lie in the swizzle of 128 bytes, those of 32 in
+// that of 64.
 struct TensorBoxes {
   const void *data;
   uint64_t extent[3];
   uint64_t row, matrix;
   uint32_t box[3];
-  uint16_t rank;
-  uint16_t line_bytes = 128;  // of a box's lines, the swizzle with it: 128, or 64
+  uint32_t rank;
 };
 
 // Maps made lately are remembered: hosts call with the same buffers again and again.  [thread-safe]

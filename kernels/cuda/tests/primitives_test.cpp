@@ -221,12 +221,8 @@ void check_boxes(Machine &machine, Kernel kernel, int depth, int x, int y, int z
   const std::vector<uint16_t> untouched(count, 0x7b7b);
   const auto from = machine.put(tensor), to = machine.put(untouched), seen = machine.room(box_rows * box_columns * 2);
   const auto boxes = [&](const conformance::Buffer &buffer) {
-    return TensorBoxes{buffer.data(),
-                       {columns, lines, static_cast<uint64_t>(depth)},
-                       pitch,
-                       lines * pitch,
-                       {box_columns, box_rows, 1},
-                       static_cast<uint16_t>(depth > 1 ? 3 : 2)};
+    return TensorBoxes{buffer.data(),      {columns, lines, static_cast<uint64_t>(depth)}, pitch, lines * pitch, {box_columns, box_rows, 1},
+                       depth > 1 ? 3u : 2u};
   };
   launch(machine, kernel, BoxJob{map_of(machine, boxes(*from)), map_of(machine, boxes(*to)), seen->data(), x, y, z});
   machine.wait();

@@ -8,7 +8,7 @@ def launch_problems(plugin):
     """Runs the plug-in on the stand-in driver, in this process, for widths, sizes and switches that between them launch every kernel."""
     weights = {"a_projection_weight": "HC", "b_projection_weight": "HC", "a_gate_weight": "HC", "b_gate_weight": "HC", "norm_out_weight": "H",
                "norm_out_bias": "H", "out_projection_weight": "CH", "out_gate_weight": "GC", "norm_in_weight": "C", "norm_in_bias": "C"}
-    plain = itertools.product(("bfloat16", "float16", "float32"), ((128, 128), (256, 256), (768, 768)), (24, 65, 127, 128, 256, 640), (False, True),
+    plain = itertools.product(("bfloat16", "float16", "float32"), ((128, 128), (256, 256), (768, 768)), (24, 65, 127, 128, 256, 320, 640), (False, True),
                               ({"direction": direction, "contraction": contraction} for direction in ("outgoing", "incoming")
                                for contraction in ("activation", "fp32")))
     other_widths = itertools.product(("bfloat16", "float16"), ((64, 64), (64, 128), (384, 256)), (65, 256), (False, True), ({"direction": "outgoing"},))
